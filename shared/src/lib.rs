@@ -8,4 +8,5 @@ pub mod draw;
 pub mod heartbeat;
 pub mod id;
 pub mod member;
+pub mod prefix;
 pub mod time;

@@ -1,0 +1,159 @@
+//! Virtual time over the roster: `step` lines in, visible changes out.
+
+use super::*;
+use crate::heartbeat::{Load, Role, VERSION};
+use crate::time::Wall;
+
+const PERIOD_MS: u64 = 1_000;
+
+fn beat(id: &str, inc: u64, seq: u64) -> Heartbeat {
+    Heartbeat {
+        v: VERSION,
+        farm: Id::new("mail").expect("id"),
+        id: Id::new(id).expect("id"),
+        role: Role::Backend,
+        inc,
+        seq,
+        time_ms: 0,
+        period_ms: PERIOD_MS,
+        addrs: vec!["127.0.1.11".parse().expect("address")],
+        port: 80,
+        zone: None,
+        state: State::Up,
+        drain_by: Vec::new(),
+        load: Load::default(),
+        heard: Vec::new(),
+        tombstones: Vec::new(),
+    }
+}
+
+fn at(ms: u64) -> Now {
+    Now { mono: Mono(ms), wall: Wall(1_700_000_000_000 + ms) }
+}
+
+/// Ticks every 100 ms up to `to`, as the shell does, and collects the changes.
+fn pass(roster: &mut Roster, from: u64, to: u64) -> Vec<(u64, String, Change)> {
+    (from / 100..=to / 100)
+        .flat_map(|step| {
+            roster.tick(at(step * 100)).into_iter().map(move |(id, c)| (step * 100, id.to_string(), c)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn standing(roster: &Roster, id: &str) -> Option<Standing> {
+    roster.get(&Id::new(id).expect("id")).map(Member::standing)
+}
+
+#[test]
+fn a_member_joins_falls_late_silent_and_is_forgotten() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    assert_eq!(roster.observe(at(0), beat("a", 1, 1)), Ok(vec![Change::Joined]));
+    for seq in 0..60 {
+        // A neighbour that stays, so that silence is not the rule.
+        for id in ["b", "c"] {
+            let _ = roster.observe(at(seq * 1_000), beat(id, 1, seq + 1));
+        }
+        let changes = pass(&mut roster, seq * 1_000, seq * 1_000 + 999);
+        let of_a: Vec<_> = changes.iter().filter(|(_, id, _)| id == "a").map(|(t, _, c)| (*t, *c)).collect();
+        match seq {
+            1 => assert_eq!(of_a, [(1_500, Change::Late)]),
+            3 => assert_eq!(of_a, [(3_000, Change::Silent)]),
+            33 => assert_eq!(of_a, [(33_000, Change::Forgotten)]),
+            _ => assert_eq!(of_a, []),
+        }
+    }
+    assert_eq!(standing(&roster, "a"), None);
+    assert_eq!(roster.observe(at(60_000), beat("a", 1, 1)), Err(Refusal::Replayed));
+}
+
+#[test]
+fn order_and_incarnations() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    let _ = roster.observe(at(0), beat("a", 5, 10));
+    assert_eq!(roster.observe(at(10), beat("a", 5, 10)), Err(Refusal::Replayed));
+    assert_eq!(roster.observe(at(20), beat("a", 5, 9)), Err(Refusal::Reordered));
+    assert_eq!(roster.observe(at(30), beat("a", 6, 1)), Ok(vec![Change::Returned]));
+    assert_eq!(roster.observe(at(40), beat("a", 5, 11)), Err(Refusal::OldIncarnation));
+    let member = roster.get(&Id::new("a").expect("id")).expect("member");
+    assert!(member.twins_until > Mono(40));
+}
+
+#[test]
+fn goodbye_and_tombstone_forget_at_once_and_no_replay_resurrects() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    let _ = roster.observe(at(0), beat("a", 5, 10));
+    let _ = roster.observe(at(0), beat("b", 5, 10));
+    let mut goodbye = beat("a", 5, 11);
+    goodbye.state = State::Goodbye;
+    assert_eq!(roster.observe(at(1), goodbye), Ok(vec![Change::Forgotten]));
+    assert_eq!(roster.observe(at(2), beat("a", 5, 10)), Err(Refusal::Replayed));
+    assert_eq!(roster.bury(at(3), &Id::new("b").expect("id"), 5), Some(Change::Forgotten));
+    assert_eq!(roster.observe(at(4), beat("b", 5, 99)), Err(Refusal::Terminated));
+    assert_eq!(roster.observe(at(5), beat("b", 6, 1)), Ok(vec![Change::Joined]));
+}
+
+#[test]
+fn a_restart_keeps_members_unknown_for_one_grace_and_operators_words() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    for id in ["a", "b", "c"] {
+        let _ = roster.observe(at(0), beat(id, 1, 1));
+    }
+    roster.force(&Id::new("b").expect("id"), Some((Forced::Down, "disk".into())));
+    let text = serde_json::to_string(&roster.save()).expect("saved");
+    let mut roster = Roster::restore(LeasePolicy::default(), serde_json::from_str(&text).expect("restored"), at(0));
+    assert_eq!(standing(&roster, "a"), Some(Standing::Unknown));
+    assert_eq!(standing(&roster, "b"), Some(Standing::AdminDown));
+    assert_eq!(roster.observe(at(10), beat("a", 1, 1)), Err(Refusal::Replayed), "a replay across the restart");
+    assert_eq!(roster.observe(at(10), beat("a", 1, 2)), Ok(vec![Change::Returned]));
+    let changes = pass(&mut roster, 0, 10_000);
+    assert!(changes.contains(&(10_000, "c".into(), Change::Silent)), "{changes:?}");
+}
+
+#[test]
+fn our_own_sleep_expires_nobody() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    let _ = roster.observe(at(0), beat("a", 1, 1));
+    assert_eq!(roster.tick(at(3_600_000)), []);
+    assert_eq!(standing(&roster, "a"), Some(Standing::InService));
+}
+
+#[test]
+fn mass_silence_forgets_nobody() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    for id in ["a", "b", "c"] {
+        let _ = roster.observe(at(0), beat(id, 1, 1));
+    }
+    let changes = pass(&mut roster, 0, 120_000);
+    assert_eq!(changes.iter().filter(|(_, _, c)| *c == Change::Silent).count(), 3);
+    assert_eq!(roster.members().len(), 3);
+    assert!(roster.mostly_silent());
+    let _ = roster.observe(at(120_100), beat("a", 1, 2));
+    let _ = roster.observe(at(120_100), beat("b", 1, 2));
+    let changes = pass(&mut roster, 120_100, 124_000);
+    assert!(changes.iter().any(|(_, id, c)| id == "c" && *c == Change::Forgotten), "{changes:?}");
+}
+
+proptest::proptest! {
+    /// Whatever comes in whatever order: the count of silent members is right, and a member's (inc, seq) never falls.
+    #[test]
+    fn counts_hold_and_sequences_never_fall(steps in proptest::collection::vec((0_u8..4, 0_u64..4, 0_u64..20, 0_u64..3_000, 0_u8..6), 1..200)) {
+        let mut roster = Roster::new(LeasePolicy::default());
+        let mut time = 0;
+        let mut highest: BTreeMap<Id, (u64, u64)> = BTreeMap::new();
+        for (who, inc, seq, wait, what) in steps {
+            time += wait;
+            let mut heartbeat = beat(&format!("m{who}"), inc + 1, seq);
+            if what == 0 { heartbeat.state = State::Goodbye; }
+            let id = heartbeat.id.clone();
+            if what == 1 { roster.tick(at(time)); }
+            else if roster.observe(at(time), heartbeat).is_ok() {
+                let key = (inc + 1, seq);
+                let before = highest.insert(id, key);
+                // Replay protection of a departed member ends with the skew window.
+                proptest::prop_assert!(before.is_none_or(|b| b < key) || time > 60_000);
+            }
+            let silent = roster.members().values().filter(|m| m.freshness == Freshness::Silent).count();
+            proptest::prop_assert_eq!(silent, roster.silent());
+        }
+    }
+}
