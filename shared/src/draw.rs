@@ -28,10 +28,8 @@ impl Draws {
 
     /// The stream of one consumer, by name and number. It depends on the seed alone, not on what was drawn before.
     pub fn child(&self, consumer: &str, number: u64) -> Self {
-        let mut context = aws_lc_rs::hmac::Context::with_key(&aws_lc_rs::hmac::Key::new(
-            aws_lc_rs::hmac::HMAC_SHA256,
-            &self.seed,
-        ));
+        let mut context =
+            aws_lc_rs::hmac::Context::with_key(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &self.seed));
         context.update(consumer.as_bytes());
         context.update(&[0]);
         context.update(&number.to_le_bytes());

@@ -26,11 +26,7 @@ impl Id {
     pub fn new(text: &str) -> Result<Self, BadId> {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let ends = !text.starts_with('-') && !text.ends_with('-');
-        if (1..=63).contains(&text.len()) && ends && text.bytes().all(inner) {
-            Ok(Self(text.into()))
-        } else {
-            Err(BadId)
-        }
+        if (1..=63).contains(&text.len()) && ends && text.bytes().all(inner) { Ok(Self(text.into())) } else { Err(BadId) }
     }
 
     /// The text.

@@ -28,29 +28,29 @@ impl Prefix {
     pub fn new(addr: IpAddr, bits: u8) -> Result<Self, BadPrefix> {
         let prefix = Self { addr, bits };
         let width = prefix.width();
-        if bits > width || prefix.masked(addr) != prefix.number(addr) { Err(BadPrefix) } else { Ok(prefix) }
+        if bits > width || prefix.masked(addr) != number(addr) { Err(BadPrefix) } else { Ok(prefix) }
     }
 
     /// Whether an address lies in it. An IPv4 prefix holds no IPv6 address, mapped ones included.
     pub fn contains(self, addr: IpAddr) -> bool {
-        addr.is_ipv4() == self.addr.is_ipv4() && self.masked(addr) == self.number(self.addr)
+        addr.is_ipv4() == self.addr.is_ipv4() && self.masked(addr) == number(self.addr)
     }
 
     fn width(self) -> u8 {
         if self.addr.is_ipv4() { 32 } else { 128 }
     }
 
-    fn number(self, addr: IpAddr) -> u128 {
-        match addr {
-            IpAddr::V4(v4) => u128::from(v4.to_bits()),
-            IpAddr::V6(v6) => v6.to_bits(),
-        }
-    }
-
     fn masked(self, addr: IpAddr) -> u128 {
         let host_bits = u32::from(self.width().saturating_sub(self.bits));
         let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        self.number(addr) & mask
+        number(addr) & mask
+    }
+}
+
+fn number(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
     }
 }
 

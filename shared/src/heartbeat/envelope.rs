@@ -77,8 +77,19 @@ impl Refusal {
 
     /// All labels, for metrics that start at zero and for the documentation.
     pub const REASONS: [&'static str; 13] = [
-        "malformed", "oversized", "unknown_farm", "bad_mac", "unknown_version", "wrong_identity", "foreign_address", "stale",
-        "replayed", "reordered", "old_incarnation", "terminated", "full",
+        "malformed",
+        "oversized",
+        "unknown_farm",
+        "bad_mac",
+        "unknown_version",
+        "wrong_identity",
+        "foreign_address",
+        "stale",
+        "replayed",
+        "reordered",
+        "old_incarnation",
+        "terminated",
+        "full",
     ];
 }
 

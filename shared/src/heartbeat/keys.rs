@@ -72,7 +72,8 @@ impl FarmKey {
 
     /// Signs that every incarnation of `id` up to `inc` was terminated.
     pub fn bury(&self, farm: &Id, id: &Id, inc: u64, now: Wall) -> Tombstone {
-        let mac = crate::heartbeat::envelope::hex(hmac::sign(&self.grave(farm), &Tombstone::text(farm, id, inc, now.0)).as_ref());
+        let mac =
+            crate::heartbeat::envelope::hex(hmac::sign(&self.grave(farm), &Tombstone::text(farm, id, inc, now.0)).as_ref());
         Tombstone { id: id.clone(), inc, time_ms: now.0, mac }
     }
 

@@ -180,4 +180,3 @@ fn is_reachable(addr: &IpAddr) -> bool {
     let mapped = matches!(addr, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     !addr.is_unspecified() && !addr.is_multicast() && !mapped
 }
-

@@ -22,7 +22,14 @@ pub struct LeasePolicy {
 
 impl Default for LeasePolicy {
     fn default() -> Self {
-        Self { lease_periods: 3.0, lease_ms_min: 500, forget_leases: 10, grace_ms: 10_000, members_max: 20_000, step_ms_max: 1_000 }
+        Self {
+            lease_periods: 3.0,
+            lease_ms_min: 500,
+            forget_leases: 10,
+            grace_ms: 10_000,
+            members_max: 20_000,
+            step_ms_max: 1_000,
+        }
     }
 }
 

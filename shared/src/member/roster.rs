@@ -139,16 +139,19 @@ impl Roster {
             roster.silent += usize::from(saved.silent);
             let id = saved.heartbeat.id.clone();
             roster.deadlines.push(Reverse((until, id.clone())));
-            roster.members.insert(id, Member {
-                heartbeat: saved.heartbeat,
-                heard: now.mono,
-                since: now.mono,
-                freshness,
-                forced: saved.forced,
-                drain_wish: saved.drain_wish,
-                twins_until: Mono(0),
-                lease_ms,
-            });
+            roster.members.insert(
+                id,
+                Member {
+                    heartbeat: saved.heartbeat,
+                    heard: now.mono,
+                    since: now.mono,
+                    freshness,
+                    forced: saved.forced,
+                    drain_wish: saved.drain_wish,
+                    twins_until: Mono(0),
+                    lease_ms,
+                },
+            );
         }
         roster
     }
@@ -181,16 +184,19 @@ impl Roster {
             }
             let id = heartbeat.id.clone();
             self.deadlines.push(Reverse((at.plus_ms(lease_ms / 2), id.clone())));
-            self.members.insert(id, Member {
-                heartbeat,
-                heard: at,
-                since: at,
-                freshness: Freshness::Fresh,
-                forced: None,
-                drain_wish: false,
-                twins_until: Mono(0),
-                lease_ms,
-            });
+            self.members.insert(
+                id,
+                Member {
+                    heartbeat,
+                    heard: at,
+                    since: at,
+                    freshness: Freshness::Fresh,
+                    forced: None,
+                    drain_wish: false,
+                    twins_until: Mono(0),
+                    lease_ms,
+                },
+            );
             return Ok(vec![Change::Joined]);
         };
         let old = std::mem::replace(&mut member.heartbeat, heartbeat);
@@ -301,10 +307,10 @@ impl Roster {
     }
 
     fn check_order(&mut self, at: Mono, new: &Heartbeat) -> Result<(), Refusal> {
-        if let Some(gone) = self.departed.get(&new.id) {
-            if new.inc < gone.inc || (new.inc == gone.inc && new.seq <= gone.seq) {
-                return Err(if gone.terminated { Refusal::Terminated } else { Refusal::Replayed });
-            }
+        if let Some(gone) = self.departed.get(&new.id)
+            && (new.inc, new.seq) <= (gone.inc, gone.seq)
+        {
+            return Err(if gone.terminated { Refusal::Terminated } else { Refusal::Replayed });
         }
         let Some(member) = self.members.get_mut(&new.id) else { return Ok(()) };
         let old = &member.heartbeat;
