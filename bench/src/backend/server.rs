@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// Header that names the backend in every answer.
 pub const BACKEND_HEADER: &str = "farm-backend";
 /// Time for a request's head, and for which a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(45);
 /// Time for requests in progress after the stop.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// The token carried by a session's cookie is 32 hexadecimal digits.
@@ -160,13 +160,13 @@ impl Backend {
         let route = self.route(path);
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let is_post = *request.method() == Method::POST;
-        let allowed = match route {
-            Route::Login | Route::Logout => is_read || is_post,
-            Route::Landing | Route::Feature | Route::Load => is_read,
+        let (allowed, methods) = match route {
+            Route::Login | Route::Logout => (is_read || is_post, "GET, HEAD, POST"),
+            Route::Landing | Route::Feature | Route::Load => (is_read, "GET, HEAD"),
         };
         if !allowed {
             let mut response = self.page(StatusCode::METHOD_NOT_ALLOWED, "not allowed here");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
             return response;
         }
         let token = session_token(request.headers());
