@@ -1,1 +1,18 @@
-//! Under construction.
+//! Question bytes to answer bytes: zones, pools, steering and health of the name server.
+//!
+//! This crate is pure. It opens no file or socket, reads no clock and draws no random number: whatever it needs from outside
+//! is an argument, so that the daemon, the simulator and the tests run the same code. [`respond::respond`] allocates nothing,
+//! takes no lock and never panics, whatever the octets.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod health;
+pub mod name;
+mod name_table;
+pub mod overlay;
+pub mod pool;
+pub mod respond;
+pub mod snapshot;
+pub mod wire;
+pub mod zone;

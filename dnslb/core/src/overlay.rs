@@ -1,0 +1,106 @@
+//! Names that the control loop lays over the zones: pools and members.
+//!
+//! An overlay name gives A and AAAA; every other type at the name is the zone's. The names above it exist, as empty
+//! non-terminals (RFC 4592 section 2.2.2), so that a wildcard never covers them. An overlay is built whole and never changed.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::name::Name;
+use crate::name_table::{NameTable, hash_name};
+use crate::zone::Zones;
+
+/// What an overlay name answers to A and AAAA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlayTarget {
+    /// The pool with this index in the snapshot.
+    Pool(u32),
+    /// The addresses of one host.
+    Host {
+        /// The A record, if any.
+        v4: Option<Ipv4Addr>,
+        /// The AAAA record, if any.
+        v6: Option<Ipv6Addr>,
+        /// TTL of both, and the most a negative answer for the name lives, in seconds.
+        ttl_s: u32,
+    },
+}
+
+/// What the overlay has at a name that exists in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Laid {
+    /// Nothing: the name is an empty non-terminal above another.
+    Between,
+    /// Addresses.
+    At(OverlayTarget),
+}
+
+impl Laid {
+    pub(crate) fn target(self) -> Option<OverlayTarget> {
+        match self {
+            Self::Between => None,
+            Self::At(target) => Some(target),
+        }
+    }
+}
+
+/// Overlay names and the empty non-terminals above them.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    table: NameTable<Laid>,
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl Overlay {
+    /// No names.
+    pub fn empty() -> Self {
+        Self { table: NameTable::new() }
+    }
+
+    /// An overlay of these names; of two targets for one name the later one holds.
+    ///
+    /// A name outside `zones` is left out: no zone would answer it.
+    pub fn build(zones: &Zones, names: impl IntoIterator<Item = (Name, OverlayTarget)>) -> Self {
+        let mut table = NameTable::new();
+        for (name, target) in names {
+            let Some(zone) = zones.find(&name) else { continue };
+            let (index, _) = table.get_or_insert_with(&name, || Laid::Between);
+            if let Some(value) = table.value_mut(index) {
+                *value = Laid::At(target);
+            }
+            let mut above = name.parent();
+            while let Some(name) = above.filter(|name| name.is_at_or_below(zone.apex())) {
+                if !table.get_or_insert_with(&name, || Laid::Between).1 {
+                    break;
+                }
+                above = name.parent();
+            }
+        }
+        Self { table }
+    }
+
+    /// The target at exactly `name`.
+    pub fn get(&self, name: &Name) -> Option<OverlayTarget> {
+        self.table.get(hash_name(name), name.wire()).copied().and_then(Laid::target)
+    }
+
+    /// Whether `name` exists in the overlay, perhaps as an empty non-terminal.
+    pub fn contains(&self, name: &Name) -> bool {
+        self.table.find_name(name).is_some()
+    }
+
+    /// What is laid over a name given by its hash and lowercase wire format.
+    pub(crate) fn find(&self, hash: u64, wire: &[u8]) -> Option<Laid> {
+        self.table.get(hash, wire).copied()
+    }
+
+    /// What is laid over the wildcard directly below a name.
+    pub(crate) fn find_wildcard(&self, parent_hash: u64, parent: &[u8]) -> Option<Laid> {
+        let index = self.table.find_wildcard(parent_hash, parent)?;
+        self.table.entry(index).map(|(_, target)| *target)
+    }
+}

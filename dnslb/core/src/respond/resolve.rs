@@ -1,0 +1,261 @@
+//! From a question to sections: answers, chains, referrals, negative answers.
+//!
+//! Records go out as whole RRsets. What does not fit sets TC, except additional records that a resolver can do without.
+
+use farm_shared::time::Now;
+
+use super::lookup::{Found, find};
+use crate::name::{NAME_LEN_MAX, Name, NameBuf};
+use crate::overlay::OverlayTarget;
+use crate::snapshot::{Limits, Snapshot};
+use crate::wire::{HEADER_LEN, Owner, Question, Section, Writer, rcode};
+use crate::zone::{Node, RrSet, Rtype, Zone};
+
+/// No bound on a TTL.
+const ANY_TTL: u32 = u32::MAX;
+
+/// The state of one answer.
+#[derive(Debug)]
+pub(super) struct Resolver<'s, 'o> {
+    snapshot: &'s Snapshot,
+    now: Now,
+    draw: u64,
+    pub(super) writer: Writer<'o>,
+    pub(super) rcode: u16,
+    pub(super) authoritative: bool,
+    pub(super) truncated: bool,
+    pub(super) pool: Option<u32>,
+    pub(super) named: &'s [u32],
+}
+
+/// Where the current name of a chain stands in the message.
+struct Chain {
+    /// Offset of each name so far, the question's first.
+    at: [usize; Limits::CHAIN_CEILING as usize + 1],
+    steps: usize,
+}
+
+impl Chain {
+    fn current(&self) -> usize {
+        self.at.get(self.steps).copied().unwrap_or(HEADER_LEN)
+    }
+}
+
+impl<'s, 'o> Resolver<'s, 'o> {
+    pub(super) fn new(snapshot: &'s Snapshot, writer: Writer<'o>, now: Now, draw: u64) -> Self {
+        Self {
+            snapshot,
+            now,
+            draw,
+            writer,
+            rcode: rcode::NOERROR,
+            authoritative: false,
+            truncated: false,
+            pool: None,
+            named: &[],
+        }
+    }
+
+    /// Writes the sections for a question of class IN.
+    pub(super) fn resolve(&mut self, question: Question) {
+        let Question { mut name, rtype, .. } = question;
+        let mut chain = Chain { at: [HEADER_LEN; Limits::CHAIN_CEILING as usize + 1], steps: 0 };
+        while let Some(next) = self.step(&name, rtype, &mut chain) {
+            name = next;
+        }
+    }
+
+    /// Answers for one name; returns the name to go on with when it is an alias.
+    fn step(&mut self, name: &NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<NameBuf> {
+        let snapshot = self.snapshot;
+        let Some(at) = snapshot.zones.zone_of(name, rtype == Rtype::DS) else {
+            if chain.steps == 0 {
+                self.rcode = rcode::REFUSED;
+            }
+            return None;
+        };
+        // AA speaks of the first owner name (RFC 1035 section 4.1.1): an alias that leads into a delegation keeps it.
+        self.authoritative = true;
+        let name_at = chain.current();
+        match find(at, &snapshot.overlay, name, rtype) {
+            Found::Missing => {
+                self.rcode = rcode::NXDOMAIN;
+                self.negative(at.zone, name, name_at, ANY_TTL);
+                None
+            }
+            Found::Cut { servers, depth } => {
+                self.authoritative = chain.steps > 0;
+                self.referral(at.zone, servers, name_at + name.start_of(depth), name.suffix(depth));
+                None
+            }
+            Found::Dname { dname, depth } => self.dname(dname, depth, name, rtype, chain),
+            Found::Name { node, target } => {
+                if let Some(target) = target
+                    && let Some(rtype) = target_type(target, rtype, &snapshot.pools)
+                {
+                    self.target(target, rtype, at.zone, name, name_at);
+                    return None;
+                }
+                self.node(node, at.zone, name, rtype, chain)
+            }
+        }
+    }
+
+    /// Answers from the records at a name.
+    fn node(&mut self, node: Option<&'s Node>, zone: &'s Zone, name: &NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<NameBuf> {
+        let name_at = chain.current();
+        let owner = Owner { at: name_at, wire: name.wire() };
+        let set = node.and_then(|node| match rtype {
+            // One RRset is enough of an answer to ANY (RFC 8482 section 4.1), and no lever for amplification.
+            Rtype::ANY => node.sets.first(),
+            _ => node.set(rtype),
+        });
+        if let Some(set) = set {
+            match self.writer.set(Section::Answer, owner, set, ANY_TTL) {
+                Some(start) => self.additional(zone, set, start),
+                None => self.truncated = true,
+            }
+            return None;
+        }
+        let Some(alias) = node.and_then(|node| node.set(Rtype::CNAME)) else {
+            self.negative(zone, name, name_at, ANY_TTL);
+            return None;
+        };
+        if chain.steps >= self.chain_max() {
+            return None;
+        }
+        let Some(start) = self.writer.set(Section::Answer, owner, alias, ANY_TTL) else {
+            self.truncated = true;
+            return None;
+        };
+        self.follow(alias.target.as_ref().map(Name::wire)?, start + 12, chain)
+    }
+
+    fn chain_max(&self) -> usize {
+        usize::from(self.snapshot.limits.chain_max.min(Limits::CHAIN_CEILING))
+    }
+
+    /// The next name of a chain, which stands at `at` in the message; `None` when it was there before.
+    fn follow(&self, target: &[u8], at: usize, chain: &mut Chain) -> Option<NameBuf> {
+        let seen = chain.at.get(..=chain.steps)?;
+        // Length octets are below every letter, so comparing whole names without case is right.
+        if seen.iter().any(|&seen| self.writer.written(seen, target.len()).eq_ignore_ascii_case(target)) {
+            return None;
+        }
+        chain.steps += 1;
+        *chain.at.get_mut(chain.steps)? = at;
+        NameBuf::parse(target)
+    }
+
+    /// Replaces the end of the name as the DNAME record says (RFC 6672).
+    fn dname(&mut self, dname: &'s RrSet, depth: usize, name: &NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<NameBuf> {
+        if chain.steps >= self.chain_max() {
+            return None;
+        }
+        let name_at = chain.current();
+        let owner = Owner { at: name_at + name.start_of(depth), wire: name.suffix(depth) };
+        if self.writer.set(Section::Answer, owner, dname, ANY_TTL).is_none() {
+            self.truncated = true;
+            return None;
+        }
+        let target = dname.target.as_ref()?.wire();
+        let prefix = name.wire().get(..name.start_of(depth))?;
+        let mut changed = [0; NAME_LEN_MAX];
+        let Some(changed) = changed.get_mut(..prefix.len() + target.len()) else {
+            self.rcode = rcode::YXDOMAIN;
+            return None;
+        };
+        let (front, back) = changed.split_at_mut(prefix.len());
+        front.copy_from_slice(prefix);
+        back.copy_from_slice(target);
+        let Some(at) = self.writer.record(Section::Answer, name_at, Rtype::CNAME.0, dname.ttl_s, changed) else {
+            self.truncated = true;
+            return None;
+        };
+        if matches!(rtype, Rtype::CNAME | Rtype::ANY) {
+            return None;
+        }
+        self.follow(changed, at, chain)
+    }
+
+    /// Answers A or AAAA from a pool or host.
+    fn target(&mut self, target: OverlayTarget, rtype: Rtype, zone: &'s Zone, name: &NameBuf, name_at: usize) {
+        let snapshot = self.snapshot;
+        match target {
+            OverlayTarget::Pool(index) => {
+                self.pool = Some(index);
+                let Some(pool) = snapshot.pools.get(index as usize) else {
+                    self.rcode = rcode::SERVFAIL;
+                    return;
+                };
+                let Some(section) = pool.family(rtype).and_then(|family| family.pick(self.draw)) else {
+                    self.negative(zone, name, name_at, pool.negative_ttl_s);
+                    return;
+                };
+                let ttl_s = pool.ttl_s(section.change_at, self.now.mono);
+                match self.writer.prebuilt(Section::Answer, name_at, section.records, section.record_len, ttl_s) {
+                    Some(()) => self.named = section.slots,
+                    None => self.truncated = true,
+                }
+            }
+            OverlayTarget::Host { v4, v6, ttl_s } => {
+                let written = match (rtype, v4, v6) {
+                    (Rtype::A, Some(v4), _) => self.writer.record(Section::Answer, name_at, rtype.0, ttl_s, &v4.octets()),
+                    (Rtype::AAAA, _, Some(v6)) => self.writer.record(Section::Answer, name_at, rtype.0, ttl_s, &v6.octets()),
+                    _ => {
+                        self.negative(zone, name, name_at, ttl_s);
+                        return;
+                    }
+                };
+                self.truncated |= written.is_none();
+            }
+        }
+    }
+
+    /// Writes the SOA record that tells how long the absence may be remembered (RFC 2308).
+    fn negative(&mut self, zone: &'s Zone, name: &NameBuf, name_at: usize, ttl_s_max: u32) {
+        let owner = Owner { at: name_at + name.start_of(zone.labels()), wire: zone.apex().wire() };
+        if self.writer.set(Section::Authority, owner, zone.negative_soa(), ttl_s_max).is_none() {
+            self.truncated = true;
+        }
+    }
+
+    /// Sends the client on to the servers of a delegated name.
+    fn referral(&mut self, zone: &'s Zone, servers: &'s RrSet, cut_at: usize, cut: &[u8]) {
+        match self.writer.set(Section::Authority, Owner { at: cut_at, wire: cut }, servers, ANY_TTL) {
+            Some(start) => self.additional(zone, servers, start),
+            None => self.truncated = true,
+        }
+    }
+
+    /// Writes the addresses of names in an RRset that was written at `start`. Only glue that a referral needs sets TC
+    /// (RFC 9471 section 3).
+    fn additional(&mut self, zone: &'s Zone, set: &'s RrSet, start: usize) {
+        for extra in &set.extras {
+            let Some((name, node)) = zone.nodes().entry(extra.node) else { continue };
+            let owner = Owner { at: start + extra.name_at as usize, wire: name.wire() };
+            for rtype in [Rtype::A, Rtype::AAAA] {
+                if let Some(addresses) = node.set(rtype)
+                    && self.writer.set(Section::Additional, owner, addresses, ANY_TTL).is_none()
+                {
+                    self.truncated |= extra.required;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The type of address to answer, if the overlay answers this query type: ANY gets the first family that is not empty.
+fn target_type(target: OverlayTarget, rtype: Rtype, pools: &[std::sync::Arc<crate::snapshot::PoolAnswers>]) -> Option<Rtype> {
+    let has_v4 = || match target {
+        OverlayTarget::Pool(index) => pools.get(index as usize).is_some_and(|pool| !pool.v4.is_empty()),
+        OverlayTarget::Host { v4, .. } => v4.is_some(),
+    };
+    match rtype {
+        Rtype::A | Rtype::AAAA => Some(rtype),
+        Rtype::ANY if has_v4() => Some(Rtype::A),
+        Rtype::ANY => Some(Rtype::AAAA),
+        _ => None,
+    }
+}

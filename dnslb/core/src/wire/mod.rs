@@ -1,0 +1,35 @@
+//! DNS messages as octets: reading queries and writing answers, bounded and without allocation.
+//!
+//! Every index here comes from the network. Reading never trusts a length, writing never passes its limit, neither panics.
+
+mod query;
+mod writer;
+
+pub(crate) use query::{Edns, Question, QueryFault, read};
+pub(crate) use writer::{Owner, Section, Writer};
+
+/// Length of a message header in octets.
+pub(crate) const HEADER_LEN: usize = 12;
+
+/// Length of an OPT record without options, in octets.
+pub(crate) const OPT_LEN: usize = 11;
+
+/// Response codes used in answers (RFC 6895 section 2.3).
+pub mod rcode {
+    /// No error.
+    pub const NOERROR: u16 = 0;
+    /// The query is malformed.
+    pub const FORMERR: u16 = 1;
+    /// The server failed.
+    pub const SERVFAIL: u16 = 2;
+    /// The name does not exist.
+    pub const NXDOMAIN: u16 = 3;
+    /// The kind of query is not implemented.
+    pub const NOTIMP: u16 = 4;
+    /// The query is refused.
+    pub const REFUSED: u16 = 5;
+    /// A DNAME leads to a name that is too long.
+    pub const YXDOMAIN: u16 = 6;
+    /// The EDNS version is not supported.
+    pub const BADVERS: u16 = 16;
+}

@@ -1,0 +1,156 @@
+//! Reading a query: header, one question, and the OPT record wherever it is.
+
+use super::HEADER_LEN;
+use crate::name::NameBuf;
+use crate::zone::Rtype;
+
+/// Flag bits of the third and fourth header octet, as one number.
+const QR: u16 = 0x8000;
+const OPCODE: u16 = 0x7800;
+
+/// A query's header and what could be read behind it.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) id: [u8; 2],
+    pub(crate) flags: u16,
+    pub(crate) question: Option<Question>,
+    pub(crate) edns: Option<Edns>,
+    /// Why the query gets no answer proper, if so.
+    pub(crate) fault: Option<QueryFault>,
+}
+
+/// What makes a query one to complain about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QueryFault {
+    /// Malformed.
+    Format,
+    /// An opcode other than QUERY.
+    Opcode,
+}
+
+/// The one question.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) name: NameBuf,
+    pub(crate) rtype: Rtype,
+    pub(crate) class: u16,
+    /// Length of the question's octets, which start behind the header.
+    pub(crate) len: usize,
+}
+
+/// The client's OPT record (RFC 6891).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edns {
+    /// Longest UDP answer the client takes, in octets; at least 512.
+    pub(crate) udp_len_max: u16,
+    pub(crate) version: u8,
+    /// DO bit: the client wants signatures.
+    pub(crate) dnssec_ok: bool,
+}
+
+fn u16_at(message: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*message.get(at..)?.first_chunk()?))
+}
+
+/// Reads a message. `None` means that nobody may be answered: too short for a header, or itself an answer.
+pub(crate) fn read(message: &[u8]) -> Option<Query> {
+    let id = *message.first_chunk::<2>()?;
+    let flags = u16_at(message, 2)?;
+    let counts = [u16_at(message, 4)?, u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
+    if flags & QR != 0 {
+        return None;
+    }
+    let mut query = Query { id, flags, question: None, edns: None, fault: None };
+    let body = read_body(message, counts, &mut query);
+    query.fault = if flags & OPCODE != 0 {
+        Some(QueryFault::Opcode)
+    } else {
+        body.is_none().then_some(QueryFault::Format)
+    };
+    Some(query)
+}
+
+/// Fills in question and OPT; `None` when the message is malformed. What was read before the fault stays.
+fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query) -> Option<()> {
+    let [questions, records @ ..] = counts;
+    if questions != 1 {
+        return None;
+    }
+    let name = NameBuf::parse(message.get(HEADER_LEN..)?)?;
+    let mut at = HEADER_LEN + name.wire().len();
+    let rtype = Rtype(u16_at(message, at)?);
+    let class = u16_at(message, at + 2)?;
+    at += 4;
+    query.question = Some(Question { name, rtype, class, len: at - HEADER_LEN });
+
+    // Every record takes at least eleven octets, so the counts cannot make this long.
+    let [answers, authority, additional] = records;
+    for _ in 0..u32::from(answers) + u32::from(authority) {
+        at = skip_record(message, at)?.end;
+    }
+    for _ in 0..additional {
+        let record = skip_record(message, at)?;
+        if record.rtype == Rtype::OPT {
+            if query.edns.is_some() || message.get(at) != Some(&0) {
+                query.edns = None;
+                return None;
+            }
+            check_options(message.get(record.rdata..record.end)?)?;
+            let [_, version, flags, _] = record.ttl;
+            query.edns = Some(Edns { udp_len_max: record.class.max(512), version, dnssec_ok: flags & 0x80 != 0 });
+        }
+        at = record.end;
+    }
+    (at == message.len()).then_some(())
+}
+
+struct Skipped {
+    rtype: Rtype,
+    class: u16,
+    ttl: [u8; 4],
+    rdata: usize,
+    end: usize,
+}
+
+/// Reads a record's fixed fields; the owner may end in a pointer, which is not followed.
+fn skip_record(message: &[u8], start: usize) -> Option<Skipped> {
+    let mut at = start;
+    loop {
+        let octet = *message.get(at)?;
+        match octet >> 6 {
+            0 => at += 1 + usize::from(octet),
+            3 => {
+                at += 2;
+                break;
+            }
+            _ => return None,
+        }
+        if octet == 0 {
+            break;
+        }
+        if at - start > crate::name::NAME_LEN_MAX {
+            return None;
+        }
+    }
+    let rdata = at + 10;
+    let end = rdata + usize::from(u16_at(message, at + 8)?);
+    if end > message.len() {
+        return None;
+    }
+    Some(Skipped {
+        rtype: Rtype(u16_at(message, at)?),
+        class: u16_at(message, at + 2)?,
+        ttl: *message.get(at + 4..)?.first_chunk()?,
+        rdata,
+        end,
+    })
+}
+
+/// Checks that options fill the OPT record exactly; what they say is not looked at.
+fn check_options(mut options: &[u8]) -> Option<()> {
+    while !options.is_empty() {
+        let len = usize::from(u16_at(options, 2)?);
+        options = options.get(4 + len..)?;
+    }
+    Some(())
+}

@@ -1,0 +1,173 @@
+//! Writing an answer into a buffer of fixed length: whole RRsets or nothing.
+//!
+//! Room for the OPT record is kept from the start, so that truncation never costs it (RFC 6891 section 7).
+
+use super::{Edns, HEADER_LEN, OPT_LEN};
+use crate::zone::{OWNER_POINTER, RrSet, Rtype};
+
+/// Highest offset a compression pointer can express.
+const POINTER_MAX: usize = 0x3fff;
+
+/// The sections that records go into, in the order in which they must be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    Answer,
+    Authority,
+    Additional,
+}
+
+/// The owner of records to write: a name that is already in the message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    /// Where the name is, uncompressed or ending in a pointer.
+    pub(crate) at: usize,
+    /// The name itself, for when `at` is beyond the reach of a pointer.
+    pub(crate) wire: &'a [u8],
+}
+
+/// A message being written.
+#[derive(Debug)]
+pub(crate) struct Writer<'o> {
+    out: &'o mut [u8],
+    /// Records end here at the latest; the OPT record may lie behind.
+    limit: usize,
+    len: usize,
+    counts: [u16; 3],
+}
+
+impl<'o> Writer<'o> {
+    /// A message of at most `limit` octets that starts with a header, yet empty, and the octets of a question, and keeps room
+    /// for an OPT record `with_opt`. `None` when `out` cannot even hold these.
+    pub(crate) fn new(out: &'o mut [u8], limit: usize, question: &[u8], with_opt: bool) -> Option<Self> {
+        let limit = limit.min(out.len()).checked_sub(if with_opt { OPT_LEN } else { 0 })?;
+        let len = HEADER_LEN + question.len();
+        if len > limit {
+            return None;
+        }
+        out.get_mut(HEADER_LEN..len)?.copy_from_slice(question);
+        Some(Self { out, limit, len, counts: [0; 3] })
+    }
+
+    /// What is written at `range`.
+    pub(crate) fn written(&self, at: usize, len: usize) -> &[u8] {
+        self.out.get(at..at + len).unwrap_or_default()
+    }
+
+    fn count(&mut self, section: Section, records: u16) {
+        if let Some(count) = self.counts.get_mut(section as usize) {
+            *count += records;
+        }
+    }
+
+    /// Appends octets that are no record of their own; `None` when they do not fit.
+    fn append(&mut self, octets: &[u8]) -> Option<()> {
+        let end = self.len + octets.len();
+        if end > self.limit {
+            return None;
+        }
+        self.out.get_mut(self.len..end)?.copy_from_slice(octets);
+        self.len = end;
+        Some(())
+    }
+
+    /// Writes a whole RRset, its TTL lowered to `ttl_s_max`, and returns where its records start; `None`, and nothing written,
+    /// when it does not fit.
+    pub(crate) fn set(&mut self, section: Section, owner: Owner<'_>, set: &RrSet, ttl_s_max: u32) -> Option<usize> {
+        let start = self.len;
+        if owner.at == HEADER_LEN && set.ttl_s <= ttl_s_max {
+            self.append(&set.records)?;
+        } else {
+            self.set_with_owner(owner, set, ttl_s_max).or_else(|| {
+                self.len = start;
+                None
+            })?;
+        }
+        self.count(section, set.count);
+        Some(start)
+    }
+
+    fn set_with_owner(&mut self, owner: Owner<'_>, set: &RrSet, ttl_s_max: u32) -> Option<()> {
+        let pointer = (owner.at <= POINTER_MAX).then(|| (0xc000 | owner.at as u16).to_be_bytes());
+        let ttl = set.ttl_s.min(ttl_s_max).to_be_bytes();
+        let mut rest: &[u8] = &set.records;
+        while let Some(len) = rest.get(10..).and_then(|tail| tail.first_chunk::<2>()) {
+            let (record, tail) = rest.split_at_checked(12 + usize::from(u16::from_be_bytes(*len)))?;
+            match &pointer {
+                Some(pointer) => self.append(pointer)?,
+                None => self.append(owner.wire)?,
+            }
+            self.append(record.get(2..6)?)?;
+            self.append(&ttl)?;
+            self.append(record.get(10..)?)?;
+            rest = tail;
+        }
+        Some(())
+    }
+
+    /// Writes prebuilt records of one length as one RRset with this TTL; `None`, and nothing written, when they do not fit.
+    pub(crate) fn prebuilt(&mut self, section: Section, owner_at: usize, records: &[u8], record_len: usize, ttl_s: u32) -> Option<()> {
+        if owner_at > POINTER_MAX || record_len < 12 {
+            return None;
+        }
+        let start = self.len;
+        self.append(records)?;
+        let ttl = ttl_s.to_be_bytes();
+        let pointer = (0xc000 | owner_at as u16).to_be_bytes();
+        for record in self.out.get_mut(start..self.len)?.chunks_exact_mut(record_len) {
+            record.get_mut(..2)?.copy_from_slice(&pointer);
+            record.get_mut(6..10)?.copy_from_slice(&ttl);
+        }
+        self.count(section, (records.len() / record_len) as u16);
+        Some(())
+    }
+
+    /// Writes one record and returns where its data starts; `None`, and nothing written, when it does not fit.
+    pub(crate) fn record(&mut self, section: Section, owner_at: usize, rtype: u16, ttl_s: u32, rdata: &[u8]) -> Option<usize> {
+        let start = self.len;
+        self.record_parts(owner_at, rtype, ttl_s, rdata).or_else(|| {
+            self.len = start;
+            None
+        })?;
+        self.count(section, 1);
+        Some(start + 12)
+    }
+
+    fn record_parts(&mut self, owner_at: usize, rtype: u16, ttl_s: u32, rdata: &[u8]) -> Option<()> {
+        if owner_at > POINTER_MAX {
+            return None;
+        }
+        self.append(&(0xc000 | owner_at as u16).to_be_bytes())?;
+        self.append(&rtype.to_be_bytes())?;
+        self.append(&[0, 1])?;
+        self.append(&ttl_s.to_be_bytes())?;
+        self.append(&(rdata.len() as u16).to_be_bytes())?;
+        self.append(rdata)
+    }
+
+    /// Writes the header and, if `edns` says so, the OPT record with our payload size; returns the message's length.
+    pub(crate) fn finish(mut self, id: [u8; 2], flags: u16, has_question: bool, edns: Option<Edns>, rcode: u16, udp_len_max: u16) -> usize {
+        let mut additional = self.counts[Section::Additional as usize];
+        if let Some(edns) = edns {
+            let size = udp_len_max.to_be_bytes();
+            let opt_type = Rtype::OPT.0.to_be_bytes();
+            let dnssec_ok = if edns.dnssec_ok { 0x80 } else { 0 };
+            let opt = [0, opt_type[0], opt_type[1], size[0], size[1], (rcode >> 4) as u8, 0, dnssec_ok, 0, 0, 0];
+            self.limit += OPT_LEN;
+            additional += u16::from(self.append(&opt).is_some());
+        }
+        let words = [
+            u16::from_be_bytes(id),
+            flags | (rcode & 0xf),
+            u16::from(has_question),
+            self.counts[Section::Answer as usize],
+            self.counts[Section::Authority as usize],
+            additional,
+        ];
+        for (place, word) in self.out.chunks_exact_mut(2).zip(words) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
+        self.len
+    }
+}
+
+const _: () = assert!(OWNER_POINTER[1] as usize == HEADER_LEN);

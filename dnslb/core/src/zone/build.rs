@@ -1,0 +1,225 @@
+//! Records to a zone: the checks that concern several records at once, and the preparation for answering.
+//!
+//! It holds the rules that servers disagree about when nobody checks them: one SOA, CNAME alone, one TTL an RRset, glue where
+//! a delegation needs it, nothing outside the zone. No zone leaves here that breaks one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::data::{APEX, Extra, Node, RrSet, Zone};
+use super::problem::{Place, Problems};
+use super::reader::Record;
+use super::rtype::Rtype;
+use crate::name::Name;
+use crate::name_table::NameTable;
+
+/// Most octets of one RRset's records: what a TCP message can hold beside header, question and OPT.
+const RRSET_LEN_MAX: usize = 65_535 - 12 - 259 - 11;
+
+/// An RRset while its zone is read.
+#[derive(Debug)]
+struct Draft {
+    place: Place,
+    ttl_s: u32,
+    data: Vec<Vec<u8>>,
+    seen: BTreeSet<Vec<u8>>,
+    len: usize,
+}
+
+type Drafts = NameTable<BTreeMap<Rtype, Draft>>;
+
+/// Makes a zone of `records`, or reports why there is none.
+pub(super) fn build(apex: &Name, main: &str, records: Vec<Record>, problems: &mut Problems) -> Option<Zone> {
+    let whole = Place::whole(main);
+    let mut drafts: Drafts = NameTable::new();
+    drafts.get_or_insert_with(apex, BTreeMap::new);
+    let mut record_count = 0;
+    for record in records {
+        record_count += usize::from(add(&mut drafts, apex, record, problems));
+    }
+    let zone_sets = drafts.get_name(apex)?;
+    let Some(soa) = zone_sets.get(&Rtype::SOA).and_then(|draft| draft.data.first().cloned()) else {
+        problems.error(&whole, format!("no SOA record at {apex}"), "exactly one SOA record at the apex");
+        return None;
+    };
+    if !zone_sets.contains_key(&Rtype::NS) {
+        problems.error(&whole, format!("no NS record at {apex}"), "at least one NS record at the apex");
+    }
+    for (name, sets) in drafts.iter() {
+        check_node(&drafts, apex, name, sets, problems);
+    }
+    if problems.has_errors() {
+        return None;
+    }
+
+    let minimum_s = u32::from_be_bytes(*soa.last_chunk()?);
+    let serial = u32::from_be_bytes(*soa.get(..soa.len() - 16)?.last_chunk()?);
+    let soa_ttl_s = zone_sets.get(&Rtype::SOA)?.ttl_s;
+    let negative_soa = RrSet::new(Rtype::SOA, soa_ttl_s.min(minimum_s), std::iter::once(soa.as_slice()));
+    let mut extras: Vec<BTreeMap<Rtype, Box<[Extra]>>> = Vec::with_capacity(drafts.len());
+    for (name, sets) in drafts.iter() {
+        extras.push(extras_of(&drafts, apex, name, sets));
+    }
+    let mut extras = extras.into_iter();
+    let nodes = drafts.map(|name, sets| {
+        let mut extras = extras.next().unwrap_or_default();
+        let cut = name != apex && sets.contains_key(&Rtype::NS);
+        let sets = sets.into_iter().map(|(rtype, draft)| {
+            let mut set = RrSet::new(rtype, draft.ttl_s, draft.data.iter().map(Vec::as_slice));
+            set.extras = extras.remove(&rtype).unwrap_or_default();
+            if matches!(rtype, Rtype::CNAME | Rtype::DNAME) {
+                set.target = draft.data.first().and_then(|rdata| Name::from_wire(rdata).ok());
+            }
+            set
+        });
+        Node { sets: sets.collect(), cut }
+    });
+    debug_assert!(nodes.entry(APEX).is_some_and(|(name, _)| name == apex), "the apex is the first node");
+    Some(Zone { apex: apex.clone(), labels: apex.label_count(), nodes, negative_soa, serial, record_count })
+}
+
+/// Adds one record to the drafts; `false` when it is refused or a duplicate.
+fn add(drafts: &mut Drafts, apex: &Name, record: Record, problems: &mut Problems) -> bool {
+    let Record { place, owner, rtype, ttl_s, rdata } = record;
+    if !owner.is_at_or_below(apex) {
+        problems.error(&place, format!("the owner {owner}"), format!("a name at or below {apex}"));
+        return false;
+    }
+    if rtype == Rtype::SOA && owner != *apex {
+        problems.error(&place, format!("a SOA record at {owner}"), format!("the SOA record at {apex} alone"));
+        return false;
+    }
+    let (index, is_new) = drafts.get_or_insert_with(&owner, BTreeMap::new);
+    if is_new {
+        // The names between here and the next existing one exist as well, without records.
+        let mut above = owner.parent();
+        while let Some(name) = above {
+            if !drafts.get_or_insert_with(&name, BTreeMap::new).1 {
+                break;
+            }
+            above = name.parent();
+        }
+    }
+    let Some(sets) = drafts.value_mut(index) else { return false };
+    let draft = sets.entry(rtype).or_insert_with(|| Draft {
+        place: place.clone(),
+        ttl_s,
+        data: Vec::new(),
+        seen: BTreeSet::new(),
+        len: 0,
+    });
+    if !draft.seen.insert(rdata.clone()) {
+        problems.warning(&place, format!("the {rtype} record of {owner} a second time"), "each record once");
+        return false;
+    }
+    if matches!(rtype, Rtype::SOA | Rtype::CNAME | Rtype::DNAME) && !draft.data.is_empty() {
+        problems.error(&place, format!("a second {rtype} record at {owner}"), format!("one, as in line {}", draft.place.line));
+        return false;
+    }
+    if draft.ttl_s != ttl_s {
+        let lower = draft.ttl_s.min(ttl_s);
+        let found = format!("TTL {ttl_s} beside TTL {} for {owner} {rtype}", draft.ttl_s);
+        problems.warning(&place, found, format!("one TTL for the whole RRset; {lower} is used"));
+        draft.ttl_s = lower;
+    }
+    draft.len += 12 + rdata.len();
+    if draft.len > RRSET_LEN_MAX && draft.len - 12 - rdata.len() <= RRSET_LEN_MAX {
+        problems.error(&place, format!("more {rtype} records at {owner} than one message can hold"), format!("at most {RRSET_LEN_MAX} octets"));
+    }
+    draft.data.push(rdata);
+    true
+}
+
+/// The delegated name strictly above `name`, if any.
+fn cut_above(drafts: &Drafts, apex: &Name, name: &Name) -> Option<Name> {
+    let mut at = name.parent();
+    let mut found = None;
+    while let Some(above) = at.filter(|above| above != apex && above.is_at_or_below(apex)) {
+        if drafts.get_name(&above).is_some_and(|sets| sets.contains_key(&Rtype::NS)) {
+            found = Some(above.clone());
+        }
+        at = above.parent();
+    }
+    found
+}
+
+fn check_node(drafts: &Drafts, apex: &Name, name: &Name, sets: &BTreeMap<Rtype, Draft>, problems: &mut Problems) {
+    if let Some(cname) = sets.get(&Rtype::CNAME) {
+        for (rtype, other) in sets {
+            // RFC 4034 section 2.5: signatures and denials may lie beside a CNAME.
+            if !matches!(*rtype, Rtype::CNAME | Rtype::RRSIG | Rtype::NSEC) {
+                let found = format!("{rtype} beside the CNAME of line {} at {name}", cname.place.line);
+                problems.error(&other.place, found, "a CNAME alone at its name");
+            }
+        }
+    }
+    let is_glue = |rtype: Rtype| matches!(rtype, Rtype::A | Rtype::AAAA);
+    if let Some(cut) = cut_above(drafts, apex, name) {
+        for (rtype, draft) in sets.iter().filter(|(rtype, _)| !is_glue(**rtype)) {
+            let found = format!("{rtype} at {name}, below the delegation of {cut}");
+            problems.warning(&draft.place, found, "only addresses of name servers there; it is never answered");
+        }
+        return;
+    }
+    let mut above = name.parent();
+    while let Some(upper) = above.filter(|_| name != apex).filter(|upper| upper.is_at_or_below(apex)) {
+        if drafts.get_name(&upper).is_some_and(|sets| sets.contains_key(&Rtype::DNAME)) {
+            for (rtype, draft) in sets {
+                problems.warning(&draft.place, format!("{rtype} at {name}, below the DNAME of {upper}"), "nothing there; it is never answered");
+            }
+        }
+        above = upper.parent();
+    }
+    let cut = name != apex && sets.contains_key(&Rtype::NS);
+    if cut {
+        for (rtype, draft) in sets.iter().filter(|(rtype, _)| !is_glue(**rtype) && !matches!(**rtype, Rtype::NS | Rtype::DS | Rtype::NSEC | Rtype::RRSIG)) {
+            problems.warning(&draft.place, format!("{rtype} at the delegated name {name}"), "NS and DS there; it is never answered");
+        }
+    }
+    let Some(servers) = sets.get(&Rtype::NS) else { return };
+    for rdata in &servers.data {
+        let Ok(target) = Name::from_wire(rdata) else { continue };
+        if !target.is_at_or_below(apex) {
+            continue;
+        }
+        let target_sets = drafts.get_name(&target);
+        if target_sets.is_some_and(|sets| sets.contains_key(&Rtype::CNAME)) {
+            problems.warning(&servers.place, format!("the name server {target}, which is a CNAME"), "a name with addresses (RFC 2181)");
+        } else if !target_sets.is_some_and(|sets| sets.keys().any(|rtype| is_glue(*rtype))) {
+            let found = format!("no address of the name server {target}");
+            if cut && target.is_at_or_below(name) {
+                problems.error(&servers.place, found, "an A or AAAA record for it (glue)");
+            } else {
+                problems.warning(&servers.place, found, "an A or AAAA record, a wildcard, or a pool at that name");
+            }
+        }
+    }
+}
+
+/// Where the names in an RRset's data lie, and which of them have addresses here.
+fn extras_of(drafts: &Drafts, apex: &Name, owner: &Name, sets: &BTreeMap<Rtype, Draft>) -> BTreeMap<Rtype, Box<[Extra]>> {
+    let mut all = BTreeMap::new();
+    for (rtype, name_in_rdata) in [(Rtype::NS, 0_usize), (Rtype::MX, 2), (Rtype::SRV, 6)] {
+        let Some(draft) = sets.get(&rtype) else { continue };
+        let mut extras = Vec::new();
+        let mut nodes = BTreeSet::new();
+        let mut record_at = 0;
+        for rdata in &draft.data {
+            let name_at = record_at + 12 + name_in_rdata;
+            record_at += 12 + rdata.len();
+            let Some(target) = rdata.get(name_in_rdata..).and_then(|wire| Name::from_wire(wire).ok()) else { continue };
+            let Some(node) = drafts.find_name(&target) else { continue };
+            let has_address = drafts
+                .entry(node)
+                .is_some_and(|(_, sets)| sets.contains_key(&Rtype::A) || sets.contains_key(&Rtype::AAAA));
+            let occluded = rtype != Rtype::NS && cut_above(drafts, apex, &target).is_some();
+            if has_address && !occluded && nodes.insert(node) {
+                let required = rtype == Rtype::NS && owner != apex && target.is_at_or_below(owner);
+                extras.push(Extra { name_at: name_at as u32, node, required });
+            }
+        }
+        // What must be there comes first.
+        extras.sort_by_key(|extra| !extra.required);
+        all.insert(rtype, extras.into_boxed_slice());
+    }
+    all
+}

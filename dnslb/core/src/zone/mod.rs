@@ -1,0 +1,58 @@
+//! Zone files and the zones made of them.
+//!
+//! Reading is in four steps, one file each: octets to entries (`text`), entries to records (`reader`, with the record data in
+//! `rdata`), records to a checked zone (`build`). The result, [`Zone`], is immutable and prepared for answering: no step of an
+//! answer ever scans it. Files are read through [`Files`], so that nothing here touches a disk.
+
+mod build;
+mod data;
+mod problem;
+mod rdata;
+mod reader;
+mod rtype;
+mod set;
+mod text;
+
+pub use data::Zone;
+pub(crate) use data::{APEX, Node, OWNER_POINTER, RrSet};
+pub use problem::{Problem, Severity};
+pub use rtype::{Rtype, rtype_from_text};
+pub(crate) use set::ZoneAt;
+pub use set::{Zones, ZonesError};
+
+use crate::name::Name;
+
+/// Where zone files come from.
+pub trait Files {
+    /// The content of the file at `path`, or why it cannot be had.
+    fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+}
+
+/// A zone, and what is odd but not wrong about its files.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The zone.
+    pub zone: Zone,
+    /// Problems of [`Severity::Warning`].
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the zone `origin` from the master file `main` (RFC 1035 section 5) and what it includes, and checks it.
+///
+/// # Errors
+/// Every problem at once, at most [`PROBLEMS_MAX`] errors and as many warnings, in the order in which they were met.
+pub fn load(origin: &Name, files: &dyn Files, main: &str) -> Result<Loaded, Vec<Problem>> {
+    let mut problems = problem::Problems::default();
+    let records = reader::read(origin, files, main, &mut problems);
+    let zone = build::build(origin, main, records, &mut problems);
+    match (zone, problems.has_errors()) {
+        (Some(zone), false) => Ok(Loaded { zone, warnings: problems.into_list() }),
+        _ => Err(problems.into_list()),
+    }
+}
+
+/// Most errors, and most warnings, that one load reports.
+pub const PROBLEMS_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests;
