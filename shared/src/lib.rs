@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod draw;
+pub mod exposition;
 pub mod heartbeat;
 pub mod id;
 pub mod member;

@@ -13,3 +13,6 @@ pub use envelope::{Envelope, Refusal, UDP_BYTES_MAX};
 pub use keys::{FarmKey, Keyring, MemberKey, SKEW_MS_MAX};
 pub use message::{Heard, Heartbeat, Kind, Load, Role, State, VERSION};
 pub use reply::{Reply, Tombstone};
+
+#[cfg(test)]
+mod tests;
