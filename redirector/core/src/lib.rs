@@ -1,1 +1,18 @@
-//! Under construction.
+//! The redirector's decisions: request to redirect, observation to plan.
+//!
+//! Everything here is a function of data, `now` and draws: this crate must never open a socket or a file, read a clock, start a
+//! process or call a provider. The daemon around it does what [`farm::Effect`]s say and reports what came of it as
+//! [`farm::Event`]s; simulator, replayer and tests run the very same code.
+//!
+//! * [`door`]: one request, one [`door::Decision`], without an allocation.
+//! * [`route`]: which backend gets the next new session (DESIGN 4.3).
+//! * [`farm`]: the control loop; the one owner of mutable state.
+//! * [`scale`]: how many servers there should be (DESIGN 4.4), and the executor that makes it so (DESIGN 4.5).
+//! * [`config`]: the daemon's settings.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod door;
+pub mod farm;
+pub mod route;
+pub mod scale;

@@ -1,0 +1,248 @@
+//! What a checked configuration holds. Units are last in the names.
+
+use crate::route::RoutePolicy;
+use farm_shared::id::Id;
+use farm_shared::member::LeasePolicy;
+use farm_shared::prefix::Prefix;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// All settings of one redirector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// This redirector's id.
+    pub id: Id,
+    /// Addresses of the front door.
+    pub listen: Vec<SocketAddr>,
+    /// Front-door threads; 0 is one per core.
+    pub workers: usize,
+    /// Where state is kept.
+    pub state_dir: String,
+    /// The farm.
+    pub farm: Id,
+    /// The file of its key.
+    pub key_file: String,
+    /// Files of former keys, whose cookies are honoured still.
+    pub key_files_former: Vec<String>,
+    /// Addresses that members may announce beside their own.
+    pub allowed_prefixes: Vec<Prefix>,
+    /// Host names the front door answers to; `*` is any.
+    pub hosts: Vec<String>,
+    /// Heartbeats by datagram.
+    pub heartbeat_udp: Vec<SocketAddr>,
+    /// Heartbeats by HTTP POST.
+    pub heartbeat_http: Vec<SocketAddr>,
+    /// The admin interface: `unix:/path` or a loopback address; none if off.
+    pub admin_listen: Option<String>,
+    /// The file of its token.
+    pub admin_token_file: Option<String>,
+    /// The front door.
+    pub door: DoorSpec,
+    /// How long heartbeats are believed.
+    pub lease: LeasePolicy,
+    /// How this door makes itself known to dnslb.
+    pub announce: AnnounceSpec,
+    /// The scaler.
+    pub scaler: ScalerSpec,
+    /// Where servers come from.
+    pub provider: ProviderSpec,
+}
+
+/// The front door.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoorSpec {
+    /// Scheme and authority of a backend's service, with `{ip}`, `{id}` and `{port}`.
+    pub target: String,
+    /// Which backend gets a new session.
+    pub policy: RoutePolicy,
+    /// Whether a backend whose target is a name must be served by every dnslb first.
+    pub published: Published,
+    /// How long an affinity cookie is honoured, in seconds.
+    pub cookie_max_age_s: u64,
+    /// A request target may be this long, in octets.
+    pub url_bytes_max: usize,
+    /// Connections of all workers together.
+    pub connections_max: usize,
+    /// A request's head must come within this, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// A connection may be idle so long, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// A connection may live so long, in milliseconds.
+    pub total_timeout_ms: u64,
+    /// For 503, in seconds.
+    pub retry_after_s: u32,
+    /// A new server's weight rises to its full value over this time, in milliseconds.
+    pub ramp_ms: u64,
+}
+
+/// The gate for targets that are names (DESIGN 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Published {
+    /// New sessions only once every dnslb heard serves the name, and at least one is heard.
+    #[default]
+    Require,
+    /// Names are published by other means.
+    Ignore,
+}
+
+/// Heartbeats of this door to dnslb.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AnnounceSpec {
+    /// Front ends, as farm-agent writes them: `udp:127.0.0.1:5310` or `http://…`; none is off.
+    pub fronts: Vec<String>,
+    /// The id to announce; the redirector's own unless given.
+    pub id: Option<Id>,
+    /// Addresses to announce.
+    pub addresses: Vec<IpAddr>,
+    /// The port to announce; 0 is that of the first front-door address.
+    pub port: u16,
+    /// Heartbeat period in milliseconds.
+    pub period_ms: u64,
+}
+
+/// Which rule sizes the farm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScalePolicy {
+    /// As seed 003 says it.
+    Paper,
+    /// DESIGN 4.4.
+    #[default]
+    Sizing,
+}
+
+impl ScalePolicy {
+    /// As in the configuration.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Sizing => "sizing",
+        }
+    }
+}
+
+/// The scaler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScalerSpec {
+    /// It runs.
+    pub enabled: bool,
+    /// It plans but does nothing.
+    pub dry_run: bool,
+    /// Which rule.
+    pub policy: ScalePolicy,
+    /// Fewest servers.
+    pub min: u32,
+    /// Most servers, draining ones and launches under way included.
+    pub max: u32,
+    /// Sessions that one server holds, unless its heartbeats say.
+    pub sessions_per_server: u32,
+    /// The paper's rule: a run queue up to this is short.
+    pub q_short: f64,
+    /// Plans and listings are made this often, in milliseconds.
+    pub poll_ms: u64,
+    /// Arrivals are counted over this window, in milliseconds (W).
+    pub window_ms: u64,
+    /// Session length to start from, in milliseconds (L).
+    pub session_prior_ms: u64,
+    /// Too many servers must have been too many for this long before one is drained, in milliseconds.
+    pub stabilisation_ms: u64,
+    /// A drained server is stopped after this even if sessions remain, in milliseconds.
+    pub drain_deadline_ms: u64,
+    /// Boot time to start from, in milliseconds.
+    pub boot_prior_ms: u64,
+    /// A launch whose server was not heard after this is given up, in milliseconds.
+    pub boot_deadline_ms: u64,
+    /// The longest TTL that dnslb serves a backend with, in milliseconds.
+    pub dns_ttl_max_ms: u64,
+}
+
+/// Where servers come from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ProviderSpec {
+    /// From elsewhere: a static farm.
+    #[default]
+    None,
+    /// Processes on this machine.
+    Process(ProcessSpec),
+}
+
+/// Local processes, each instance on a loopback address of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessSpec {
+    /// Commands of one instance, with `{id}`, `{ip}`, `{port}`, `{n}` and `{key_file}`.
+    pub commands: Vec<Vec<String>>,
+    /// The lowest address.
+    pub first_address: Ipv4Addr,
+    /// Addresses from there on.
+    pub count_max: u32,
+    /// The port of the service.
+    pub port: u16,
+    /// Commands start this long after the launch, in milliseconds.
+    pub boot_delay_ms: u64,
+    /// Uniform in this share around the delay, 0 to 1.
+    pub boot_delay_jitter: f64,
+}
+
+impl Spec {
+    /// The defaults for one farm: what the reader starts from, and tests.
+    pub fn new(id: Id, farm: Id) -> Self {
+        Self {
+            id,
+            listen: Vec::new(),
+            workers: 0,
+            state_dir: "state".into(),
+            farm,
+            key_file: String::new(),
+            key_files_former: Vec::new(),
+            allowed_prefixes: Vec::new(),
+            hosts: Vec::new(),
+            heartbeat_udp: Vec::new(),
+            heartbeat_http: Vec::new(),
+            admin_listen: None,
+            admin_token_file: None,
+            door: DoorSpec::default(),
+            lease: LeasePolicy::default(),
+            announce: AnnounceSpec { period_ms: 1_000, ..AnnounceSpec::default() },
+            scaler: ScalerSpec::default(),
+            provider: ProviderSpec::None,
+        }
+    }
+}
+
+impl Default for DoorSpec {
+    fn default() -> Self {
+        Self {
+            target: "http://{ip}:{port}".into(),
+            policy: RoutePolicy::Weighted,
+            published: Published::Require,
+            cookie_max_age_s: 3_600,
+            url_bytes_max: 8 * 1024,
+            connections_max: 10_000,
+            header_timeout_ms: 10_000,
+            idle_timeout_ms: 30_000,
+            total_timeout_ms: 300_000,
+            retry_after_s: 5,
+            ramp_ms: 5_000,
+        }
+    }
+}
+
+impl Default for ScalerSpec {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            dry_run: false,
+            policy: ScalePolicy::Sizing,
+            min: 1,
+            max: 10,
+            sessions_per_server: 100,
+            q_short: 1.0,
+            poll_ms: 2_000,
+            window_ms: 30_000,
+            session_prior_ms: 120_000,
+            stabilisation_ms: 300_000,
+            drain_deadline_ms: 3_600_000,
+            boot_prior_ms: 120_000,
+            boot_deadline_ms: 600_000,
+            dns_ttl_max_ms: 60_000,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the workers see: one immutable picture of the farm, replaced whole.
+//!
+//! It must never be changed once published; what changes between two snapshots is only the counters beside it.
+
+use super::cookie::CookieKeys;
+use super::host::Hosts;
+use crate::route::Table;
+use farm_shared::id::Id;
+use farm_shared::member::Standing;
+use farm_shared::time::{Mono, Now};
+
+/// One picture of the farm.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Rises by one with every publication.
+    pub generation: u64,
+    /// When it was built.
+    pub built: Mono,
+    /// The names that this door answers to.
+    pub hosts: Hosts,
+    /// A request target may be this long, in octets.
+    pub url_bytes_max: usize,
+    /// For 503, in seconds.
+    pub retry_after_s: u32,
+    /// Affinity cookies.
+    pub cookies: CookieKeys,
+    /// Every member that has an address, ordered by id.
+    pub servers: Vec<Server>,
+    /// Where new sessions go; it indexes `servers`.
+    pub table: Table,
+}
+
+/// One backend.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its number for counters: stable while it is a member, used again afterwards.
+    pub slot: u32,
+    /// Its id.
+    pub id: Id,
+    /// Scheme and authority of its service, without a path.
+    pub location_prefix: Box<str>,
+    /// What it is good for.
+    pub standing: Standing,
+    /// Whether new sessions may go there: its standing, and its name being published.
+    pub takes_new: bool,
+    /// When the load that the table uses was reported.
+    pub heard: Mono,
+    /// Its counter of dispatches at that time.
+    pub dispatch_base: u32,
+}
+
+impl Snapshot {
+    /// A server by id.
+    pub fn server(&self, id: &str) -> Option<&Server> {
+        let at = self.servers.binary_search_by(|s| s.id.as_str().cmp(id)).ok()?;
+        self.servers.get(at)
+    }
+
+    /// The value of `Set-Cookie` that brings a session back to a backend. The one allocation of a redirect.
+    pub fn set_cookie(&self, slot: u32, now: Now) -> Option<String> {
+        let server = self.servers.iter().find(|s| s.slot == slot)?;
+        Some(self.cookies.set_cookie(&server.id, now.wall))
+    }
+
+    /// A host name to send people to who came by a backend's own name; none if any host is served.
+    pub fn front_host(&self) -> Option<&str> {
+        self.hosts.first()
+    }
+}

@@ -1,0 +1,124 @@
+//! What goes into the control loop and what comes out.
+
+use crate::config::Spec;
+use crate::door::Snapshot;
+use crate::scale::{CallOutcome, ExecState, Instance, ProviderCall, Record};
+use farm_shared::heartbeat::{FarmKey, Heartbeat, Refusal, Reply};
+use farm_shared::id::Id;
+use farm_shared::member::{Forced, SavedRoster};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Slots of servers are below this; the shell keeps that many counters of dispatches.
+pub const SLOTS_MAX: usize = 20_000;
+
+/// The farm's secrets, read by the shell from the files that [`Spec`] names.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Signs cookies and tombstones.
+    pub current: FarmKey,
+    /// Cookies signed with one of these are honoured still.
+    pub former: Vec<FarmKey>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A message that [`farm_shared::heartbeat::Keyring::open`] let through. Answered by [`Effect::Reply`] or
+    /// [`Effect::Refused`] in the same step, always exactly one of them.
+    Heartbeat {
+        /// The message.
+        heartbeat: Box<Heartbeat>,
+        /// The counter of dispatches to its slot ([`super::Control::slot`]) now; 0 if it has no slot yet.
+        dispatched: u32,
+    },
+    /// Time passes; at least every 250 ms, better 100.
+    Tick {
+        /// Requests answered with [`crate::door::Decision::Wait`] since the start: demand that no backend saw.
+        waited: u64,
+    },
+    /// An operator's command. Answered by [`Effect::Answer`] with the same ticket.
+    Admin {
+        /// For the shell to find who asked.
+        ticket: u64,
+        /// The command.
+        command: AdminCommand,
+    },
+    /// A new configuration that passed its check. Always accepted; the shell does what concerns sockets.
+    Reload {
+        /// The configuration.
+        spec: Arc<Spec>,
+        /// Its keys.
+        keys: Keys,
+    },
+    /// The provider's complete list of this farm's instances, asked for by the shell every [`crate::config::ScalerSpec::poll_ms`].
+    Listing(Result<Vec<Instance>, String>),
+    /// What came of an [`Effect::Call`].
+    Provider(CallOutcome),
+    /// What came of an [`Effect::Journal`]: it is on disk, or it is not. No call is made for an intent that is not.
+    Journalled {
+        /// [`Record::seq`].
+        seq: u64,
+        /// Written and synced.
+        ok: bool,
+    },
+}
+
+/// What an operator may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminCommand {
+    /// Force a member, with a reason.
+    Force {
+        /// The member.
+        id: Id,
+        /// What to force.
+        forced: Forced,
+        /// Why, for status and log; at most 200 characters are kept.
+        why: String,
+    },
+    /// Take it back.
+    Clear {
+        /// The member.
+        id: Id,
+    },
+}
+
+/// What the shell must do, in this order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Seal it with the member's key and send it to where the heartbeat came from.
+    Reply(Box<Reply>),
+    /// Count it by [`Refusal::reason`]; HTTP 403.
+    Refused(Refusal),
+    /// Swap it in.
+    Publish(Arc<Snapshot>),
+    /// Write it to `state_dir`, atomically.
+    Persist(Box<Saved>),
+    /// Append it to the journal, sync, and report with [`Event::Journalled`].
+    Journal(Box<Record>),
+    /// Hand it to the provider, and report with [`Event::Provider`].
+    Call(ProviderCall),
+    /// The answer to an [`Event::Admin`].
+    Answer {
+        /// The ticket of the event.
+        ticket: u64,
+        /// What was done, or why not.
+        result: Result<String, String>,
+    },
+    /// One line for the log.
+    Notice(String),
+}
+
+/// What survives a restart, beside the journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The form's version: 1.
+    pub v: u32,
+    /// The members.
+    pub roster: SavedRoster,
+    /// The executor as of [`ExecState::seq`]; later records of the journal are applied on top.
+    pub exec: ExecState,
+    /// Boot times measured last, in milliseconds.
+    #[serde(default)]
+    pub boots_ms: Vec<u64>,
+}

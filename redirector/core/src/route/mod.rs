@@ -1,0 +1,36 @@
+//! Which backend gets the next new session, by reports that are already old (DESIGN 4.3).
+//!
+//! A [`Table`] is built with each snapshot, from [`Candidate`]s; a draw from it costs O(1) and must never allocate.
+
+mod alias;
+mod speed;
+mod table;
+
+pub use speed::{SpeedMeter, Speeds};
+pub use table::{Candidate, Table};
+
+#[cfg(test)]
+mod sim;
+
+/// The rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoutePolicy {
+    /// `(mu/(1+qhat))^4` (DESIGN 4.3).
+    #[default]
+    Weighted,
+    /// Twice the sessions for half the queue: `1/max(q, 0.5)` (seed 003, 4.1).
+    Paper,
+    /// All alike.
+    Random,
+}
+
+impl RoutePolicy {
+    /// As in the configuration.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Weighted => "weighted",
+            Self::Paper => "paper",
+            Self::Random => "random",
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! How fast each backend is, from what it completed while it was busy.
+//!
+//! Plain completions per second would feed on itself: who gets little completes little and would get less. So completions are
+//! counted per busy core second, and a backend with few of them is taken for an average one.
+
+use farm_shared::heartbeat::Load;
+
+/// Older completions count for less: by a factor e after so long, in seconds.
+const MEMORY_S: f64 = 60.0;
+/// A backend's own rate counts as much as the farm's after so many completions.
+const PRIOR_COMPLETIONS: f64 = 20.0;
+/// No backend is believed to be more than so many times faster or slower per core than the farm.
+const RATIO_MAX: f64 = 8.0;
+
+/// One backend's completions and busy time, fading.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SpeedMeter {
+    completions: f64,
+    busy_core_s: f64,
+    last: Option<u64>,
+}
+
+/// The farm's rates, for one build of the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speeds {
+    /// Completions per busy core second; none known yet.
+    per_core_s: Option<f64>,
+    /// Run queue that one session adds (r).
+    pub queue_per_session: f64,
+}
+
+impl SpeedMeter {
+    /// A new report, `elapsed_ms` after the one before.
+    pub fn observe(&mut self, load: &Load, elapsed_ms: u64) {
+        let elapsed_s = elapsed_ms as f64 / 1_000.0;
+        if let Some(last) = self.last.filter(|last| load.completions >= *last && elapsed_s > 0.0) {
+            let fade = (-elapsed_s / MEMORY_S).exp();
+            // A completion is bounded by nothing in the schema: a lie must not turn into an infinity.
+            let completions = ((load.completions - last) as f64).min(1e6 * elapsed_s);
+            self.completions = self.completions * fade + completions;
+            self.busy_core_s = self.busy_core_s * fade + load.cores * load.busy * elapsed_s;
+        }
+        self.last = Some(load.completions);
+    }
+}
+
+impl Speeds {
+    /// From all backends; `queue_per_session` is the last one, which moves slowly.
+    pub fn of<'a>(meters: impl Iterator<Item = (&'a SpeedMeter, &'a Load)>, queue_per_session: f64) -> Self {
+        let (mut completions, mut busy_core_s, mut queue, mut sessions) = (0.0, 0.0, 0.0, 0.0);
+        for (meter, load) in meters {
+            completions += meter.completions;
+            busy_core_s += meter.busy_core_s;
+            queue += load.queue;
+            sessions += f64::from(load.sessions);
+        }
+        let per_core_s = (completions >= 1.0 && busy_core_s > 0.01).then(|| completions / busy_core_s);
+        let queue_per_session = if sessions > 0.0 {
+            let measured = (queue / sessions).clamp(0.01, 10.0);
+            queue_per_session + 0.05 * (measured - queue_per_session)
+        } else {
+            queue_per_session
+        };
+        Self { per_core_s, queue_per_session }
+    }
+
+    /// A backend's completions per second when all its cores are busy (mu), or only relative to others when nothing was
+    /// completed yet; and how fast its queue shrinks, in run queue per second.
+    ///
+    /// DESIGN 4.3 writes `mu*a` for a farm whose sessions are one task each (r = 1); a session that completes takes r from
+    /// the queue, so it is `r*mu*a` here, in the same units as `r*K*d`.
+    pub fn speed(&self, meter: &SpeedMeter, load: &Load) -> (f64, f64) {
+        let Some(farm) = self.per_core_s else { return (load.cores, 0.0) };
+        let own = (meter.completions + PRIOR_COMPLETIONS) / (meter.busy_core_s + PRIOR_COMPLETIONS / farm);
+        let mu = load.cores * own.clamp(farm / RATIO_MAX, farm * RATIO_MAX);
+        (mu, mu * self.queue_per_session)
+    }
+}

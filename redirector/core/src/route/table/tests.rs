@@ -1,0 +1,98 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+use super::*;
+
+struct Counts(Vec<u32>);
+
+impl Dispatched for Counts {
+    fn total(&self, slot: u32) -> u32 {
+        self.0.get(slot as usize).copied().unwrap_or(0)
+    }
+}
+
+fn candidate(at: u32, queue: f64, speed: f64) -> Candidate {
+    Candidate {
+        server: at,
+        slot: at,
+        dispatch_base: 0,
+        queue,
+        speed,
+        drain_per_s: 0.0,
+        age_ms: 0,
+        period_ms: 1_000,
+        ramp: 1.0,
+    }
+}
+
+/// Draws a million times and holds the shares against `expect`, to 1 % of the whole and 2 % of each share.
+fn check(table: &Table, counts: &Counts, expect: &[f64]) {
+    const N: usize = 1_000_000;
+    let mut draws = Draws::from_u64(5).child("table", 0);
+    let mut hits = vec![0_u32; expect.len()];
+    for _ in 0..N {
+        hits[table.draw(counts, &mut draws).unwrap()] += 1;
+    }
+    let total: f64 = expect.iter().sum();
+    for (hit, weight) in hits.iter().zip(expect) {
+        let (share, wanted) = (f64::from(*hit) / N as f64, weight / total);
+        let noise = 4.0 * (wanted / N as f64).sqrt();
+        assert!((share - wanted).abs() <= (wanted * 0.01).max(noise), "{share} instead of {wanted}: {hits:?}");
+    }
+}
+
+#[test]
+fn draws_follow_the_weights() {
+    let queues = [0.0, 1.0, 3.0, 0.2, 0.5];
+    let all: Vec<_> = queues.iter().enumerate().map(|(i, q)| candidate(i as u32, *q, 1.0 + i as f64 / 4.0)).collect();
+    let weights: Vec<f64> = all.iter().map(|c| (c.speed / (1.0 + c.queue)).powi(4)).collect();
+    check(&Table::build(RoutePolicy::Weighted, 1.0, &all), &Counts(vec![]), &weights);
+    let paper: Vec<f64> = queues.iter().map(|q| 1.0 / f64::max(*q, 0.5)).collect();
+    check(&Table::build(RoutePolicy::Paper, 1.0, &all), &Counts(vec![]), &paper);
+    check(&Table::build(RoutePolicy::Random, 1.0, &all), &Counts(vec![]), &[1.0; 5]);
+}
+
+#[test]
+fn own_dispatches_lower_a_weight_at_once() {
+    let counts = Counts(vec![0, 1, 7]);
+    let mut all = vec![candidate(0, 1.0, 1.0), candidate(1, 1.0, 1.0), candidate(2, 1.0, 1.0)];
+    all[2].dispatch_base = 4;
+    let weights: Vec<f64> = [0.0, 1.0, 3.0].iter().map(|d| f64::powi(1.0 / (2.0 + 2.0 * d), 4)).collect();
+    check(&Table::build(RoutePolicy::Weighted, 2.0, &all), &counts, &weights);
+}
+
+#[test]
+fn after_very_many_dispatches_draws_are_exact_still() {
+    let counts = Counts(vec![90, 100, 110]);
+    let all: Vec<_> = (0..3).map(|i| candidate(i, 0.0, 1.0)).collect();
+    let weights: Vec<f64> = counts.0.iter().map(|d| (1.0 / (1.0 + f64::from(*d))).powi(4)).collect();
+    check(&Table::build(RoutePolicy::Weighted, 1.0, &all), &counts, &weights);
+}
+
+#[test]
+fn reports_lose_their_say_and_new_servers_gain_it() {
+    let mut all = vec![candidate(0, 9.0, 1.0), candidate(1, 0.0, 1.0), candidate(2, 0.0, 1.0)];
+    all[0].age_ms = 4_000;
+    all[2].ramp = 0.25;
+    let average = (1e-4 + 2.0) / 3.0;
+    check(&Table::build(RoutePolicy::Weighted, 1.0, &all), &Counts(vec![]), &[average, 1.0, 0.25]);
+}
+
+#[test]
+fn an_old_queue_has_shrunk() {
+    let mut all = vec![candidate(0, 3.0, 1.0), candidate(1, 3.0, 1.0)];
+    all[0].age_ms = 1_000;
+    all[0].drain_per_s = 2.0;
+    check(&Table::build(RoutePolicy::Weighted, 1.0, &all), &Counts(vec![]), &[1.0 / 16.0, 1.0 / 256.0]);
+}
+
+#[test]
+fn ten_thousand_servers_and_none() {
+    let mut draws = Draws::from_u64(1);
+    assert_eq!(Table::build(RoutePolicy::Weighted, 1.0, &[]).draw(&(), &mut draws), None);
+    let all: Vec<_> = (0..10_000).map(|i| candidate(i, f64::from(i % 7), 1.0)).collect();
+    let table = Table::build(RoutePolicy::Weighted, 1.0, &all);
+    let counts = Counts(vec![50; 10_000]);
+    for _ in 0..1_000 {
+        assert!(table.draw(&counts, &mut draws).is_some());
+    }
+    assert!((table.shares().map(|(_, s)| s).sum::<f64>() - 1.0).abs() < 1e-9);
+}

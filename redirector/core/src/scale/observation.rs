@@ -1,0 +1,111 @@
+//! What a plan is made from, and what it says. All of it goes into the journal, so that it can be replayed.
+
+use farm_shared::id::Id;
+use serde::{Deserialize, Serialize};
+
+/// The farm at one time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When, milliseconds since the epoch.
+    pub wall_ms: u64,
+    /// Every member, ordered by id.
+    pub servers: Vec<ServerLoad>,
+    /// Launches under way that no heartbeat has come from yet.
+    pub pending: u32,
+    /// Members whose instance runs but was not heard from for too long: to be stopped and replaced.
+    #[serde(default)]
+    pub overdue: Vec<Id>,
+    /// Sessions begun in the whole farm since this redirector began to watch.
+    pub arrivals: u64,
+    /// Sessions ended, likewise.
+    pub completions: u64,
+    /// Requests turned away for want of a server, likewise.
+    pub waited: u64,
+    /// From the launch call to the first heartbeat, 95th percentile, in milliseconds.
+    pub boot_ms_p95: u64,
+    /// The longest heartbeat period of the farm, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Nothing may be changed, and why.
+    pub frozen: Option<String>,
+    /// Nothing may be taken out of service, and why.
+    pub frozen_in: Option<String>,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerLoad {
+    /// Its id.
+    pub id: Id,
+    /// What it does.
+    pub state: ServerState,
+    /// The scaler's provider runs it, so it may be terminated.
+    pub managed: bool,
+    /// Run queue.
+    pub queue: f64,
+    /// Cores.
+    pub cores: f64,
+    /// Busy share of them, 0 to 1.
+    pub busy: f64,
+    /// Live sessions.
+    pub sessions: u32,
+    /// Sessions it is willing to hold.
+    pub limit: Option<u32>,
+    /// Milliseconds since its youngest session was active.
+    pub youngest_ms: Option<u64>,
+    /// Its failure domain.
+    pub zone: Option<Id>,
+    /// How long the scaler has wanted it drained, in milliseconds.
+    #[serde(default)]
+    pub draining_ms: Option<u64>,
+    /// No cache names it any more.
+    pub ttl_clear: bool,
+}
+
+/// What a server does, as far as the scaler minds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerState {
+    /// Takes sessions.
+    Live,
+    /// Drains, because the scaler wants it.
+    Draining,
+    /// Drains, because somebody else wants it: an operator, another front end.
+    Held,
+    /// Its lease ran out, or it is forced down.
+    Silent,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// So many servers more.
+    pub launch: u32,
+    /// Let these take sessions again.
+    pub undrain: Vec<Id>,
+    /// Send these nothing new.
+    pub drain: Vec<Id>,
+    /// Stop these; they are drained.
+    pub terminate: Vec<Id>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.launch == 0 && self.undrain.is_empty() && self.drain.is_empty() && self.terminate.is_empty()
+    }
+}
+
+/// Why a plan is as it is, for people.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// One sentence.
+    pub reason: String,
+    /// The formula with its numbers.
+    pub formula: String,
+    /// What was considered and refused, and why.
+    pub refused: Vec<String>,
+    /// Servers wanted.
+    pub desired: u32,
+    /// The plan in a few words: `launch 2`, `drain b3`, `nothing`.
+    pub action: String,
+}
