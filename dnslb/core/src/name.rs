@@ -97,7 +97,11 @@ impl Name {
                 _ => wire.push(octet.to_ascii_lowercase()),
             }
             if wire.len() > NAME_LEN_MAX + 1 {
-                return Err(if wire.len() - start > LABEL_LEN_MAX + 1 { NameError::LabelTooLong } else { NameError::TooLong });
+                return Err(if wire.len() - start > LABEL_LEN_MAX + 1 {
+                    NameError::LabelTooLong
+                } else {
+                    NameError::TooLong
+                });
             }
         }
         if !absolute {
@@ -414,8 +418,15 @@ mod tests {
     #[test]
     fn canonical_order_is_that_of_rfc_4034() {
         let sorted = [
-            "example.", "a.example.", "yljkjljk.a.example.", "Z.a.example.", "zABC.a.EXAMPLE.", "z.example.",
-            r"\001.z.example.", "*.z.example.", r"\200.z.example.",
+            "example.",
+            "a.example.",
+            "yljkjljk.a.example.",
+            "Z.a.example.",
+            "zABC.a.EXAMPLE.",
+            "z.example.",
+            r"\001.z.example.",
+            "*.z.example.",
+            r"\200.z.example.",
         ];
         let names: Vec<Name> = sorted.iter().map(|text| Name::from_text(text).unwrap()).collect();
         let mut shuffled = names.clone();
@@ -429,7 +440,8 @@ mod tests {
         let name = Name::from_text("a.bb.ccc").unwrap();
         assert_eq!(name.parent().unwrap().to_string(), "bb.ccc.");
         assert_eq!(name.label_count(), 3);
-        let check = |other: &str, expect: bool| assert_eq!(name.is_at_or_below(&Name::from_text(other).unwrap()), expect, "{other}");
+        let check =
+            |other: &str, expect: bool| assert_eq!(name.is_at_or_below(&Name::from_text(other).unwrap()), expect, "{other}");
         check("a.bb.ccc", true);
         check("bb.ccc", true);
         check(".", true);

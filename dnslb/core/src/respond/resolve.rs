@@ -102,7 +102,14 @@ impl<'s, 'o> Resolver<'s, 'o> {
     }
 
     /// Answers from the records at a name.
-    fn node(&mut self, node: Option<&'s Node>, zone: &'s Zone, name: &NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<NameBuf> {
+    fn node(
+        &mut self,
+        node: Option<&'s Node>,
+        zone: &'s Zone,
+        name: &NameBuf,
+        rtype: Rtype,
+        chain: &mut Chain,
+    ) -> Option<NameBuf> {
         let name_at = chain.current();
         let owner = Owner { at: name_at, wire: name.wire() };
         let set = node.and_then(|node| match rtype {
@@ -247,7 +254,11 @@ impl<'s, 'o> Resolver<'s, 'o> {
 }
 
 /// The type of address to answer, if the overlay answers this query type: ANY gets the first family that is not empty.
-fn target_type(target: OverlayTarget, rtype: Rtype, pools: &[std::sync::Arc<crate::snapshot::PoolAnswers>]) -> Option<Rtype> {
+fn target_type(
+    target: OverlayTarget,
+    rtype: Rtype,
+    pools: &[std::sync::Arc<crate::snapshot::PoolAnswers>],
+) -> Option<Rtype> {
     let has_v4 = || match target {
         OverlayTarget::Pool(index) => pools.get(index as usize).is_some_and(|pool| !pool.v4.is_empty()),
         OverlayTarget::Host { v4, .. } => v4.is_some(),

@@ -62,11 +62,7 @@ pub(crate) fn read(message: &[u8]) -> Option<Query> {
     }
     let mut query = Query { id, flags, question: None, edns: None, fault: None };
     let body = read_body(message, counts, &mut query);
-    query.fault = if flags & OPCODE != 0 {
-        Some(QueryFault::Opcode)
-    } else {
-        body.is_none().then_some(QueryFault::Format)
-    };
+    query.fault = if flags & OPCODE != 0 { Some(QueryFault::Opcode) } else { body.is_none().then_some(QueryFault::Format) };
     Some(query)
 }
 

@@ -105,7 +105,14 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes prebuilt records of one length as one RRset with this TTL; `None`, and nothing written, when they do not fit.
-    pub(crate) fn prebuilt(&mut self, section: Section, owner_at: usize, records: &[u8], record_len: usize, ttl_s: u32) -> Option<()> {
+    pub(crate) fn prebuilt(
+        &mut self,
+        section: Section,
+        owner_at: usize,
+        records: &[u8],
+        record_len: usize,
+        ttl_s: u32,
+    ) -> Option<()> {
         if owner_at > POINTER_MAX || record_len < 12 {
             return None;
         }
@@ -122,7 +129,14 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes one record and returns where its data starts; `None`, and nothing written, when it does not fit.
-    pub(crate) fn record(&mut self, section: Section, owner_at: usize, rtype: u16, ttl_s: u32, rdata: &[u8]) -> Option<usize> {
+    pub(crate) fn record(
+        &mut self,
+        section: Section,
+        owner_at: usize,
+        rtype: u16,
+        ttl_s: u32,
+        rdata: &[u8],
+    ) -> Option<usize> {
         let start = self.len;
         self.record_parts(owner_at, rtype, ttl_s, rdata).or_else(|| {
             self.len = start;
@@ -145,7 +159,15 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes the header and, if `edns` says so, the OPT record with our payload size; returns the message's length.
-    pub(crate) fn finish(mut self, id: [u8; 2], flags: u16, has_question: bool, edns: Option<Edns>, rcode: u16, udp_len_max: u16) -> usize {
+    pub(crate) fn finish(
+        mut self,
+        id: [u8; 2],
+        flags: u16,
+        has_question: bool,
+        edns: Option<Edns>,
+        rcode: u16,
+        udp_len_max: u16,
+    ) -> usize {
         let mut additional = self.counts[Section::Additional as usize];
         if let Some(edns) = edns {
             let size = udp_len_max.to_be_bytes();

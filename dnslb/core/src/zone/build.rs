@@ -112,7 +112,11 @@ fn add(drafts: &mut Drafts, apex: &Name, record: Record, problems: &mut Problems
         return false;
     }
     if matches!(rtype, Rtype::SOA | Rtype::CNAME | Rtype::DNAME) && !draft.data.is_empty() {
-        problems.error(&place, format!("a second {rtype} record at {owner}"), format!("one, as in line {}", draft.place.line));
+        problems.error(
+            &place,
+            format!("a second {rtype} record at {owner}"),
+            format!("one, as in line {}", draft.place.line),
+        );
         return false;
     }
     if draft.ttl_s != ttl_s {
@@ -123,7 +127,11 @@ fn add(drafts: &mut Drafts, apex: &Name, record: Record, problems: &mut Problems
     }
     draft.len += 12 + rdata.len();
     if draft.len > RRSET_LEN_MAX && draft.len - 12 - rdata.len() <= RRSET_LEN_MAX {
-        problems.error(&place, format!("more {rtype} records at {owner} than one message can hold"), format!("at most {RRSET_LEN_MAX} octets"));
+        problems.error(
+            &place,
+            format!("more {rtype} records at {owner} than one message can hold"),
+            format!("at most {RRSET_LEN_MAX} octets"),
+        );
     }
     draft.data.push(rdata);
     true
@@ -164,15 +172,26 @@ fn check_node(drafts: &Drafts, apex: &Name, name: &Name, sets: &BTreeMap<Rtype, 
     while let Some(upper) = above.filter(|_| name != apex).filter(|upper| upper.is_at_or_below(apex)) {
         if drafts.get_name(&upper).is_some_and(|sets| sets.contains_key(&Rtype::DNAME)) {
             for (rtype, draft) in sets {
-                problems.warning(&draft.place, format!("{rtype} at {name}, below the DNAME of {upper}"), "nothing there; it is never answered");
+                problems.warning(
+                    &draft.place,
+                    format!("{rtype} at {name}, below the DNAME of {upper}"),
+                    "nothing there; it is never answered",
+                );
             }
         }
         above = upper.parent();
     }
     let cut = name != apex && sets.contains_key(&Rtype::NS);
     if cut {
-        for (rtype, draft) in sets.iter().filter(|(rtype, _)| !is_glue(**rtype) && !matches!(**rtype, Rtype::NS | Rtype::DS | Rtype::NSEC | Rtype::RRSIG)) {
-            problems.warning(&draft.place, format!("{rtype} at the delegated name {name}"), "NS and DS there; it is never answered");
+        for (rtype, draft) in sets
+            .iter()
+            .filter(|(rtype, _)| !is_glue(**rtype) && !matches!(**rtype, Rtype::NS | Rtype::DS | Rtype::NSEC | Rtype::RRSIG))
+        {
+            problems.warning(
+                &draft.place,
+                format!("{rtype} at the delegated name {name}"),
+                "NS and DS there; it is never answered",
+            );
         }
     }
     let Some(servers) = sets.get(&Rtype::NS) else { return };
@@ -183,7 +202,11 @@ fn check_node(drafts: &Drafts, apex: &Name, name: &Name, sets: &BTreeMap<Rtype, 
         }
         let target_sets = drafts.get_name(&target);
         if target_sets.is_some_and(|sets| sets.contains_key(&Rtype::CNAME)) {
-            problems.warning(&servers.place, format!("the name server {target}, which is a CNAME"), "a name with addresses (RFC 2181)");
+            problems.warning(
+                &servers.place,
+                format!("the name server {target}, which is a CNAME"),
+                "a name with addresses (RFC 2181)",
+            );
         } else if !target_sets.is_some_and(|sets| sets.keys().any(|rtype| is_glue(*rtype))) {
             let found = format!("no address of the name server {target}");
             if cut && target.is_at_or_below(name) {
@@ -208,9 +231,8 @@ fn extras_of(drafts: &Drafts, apex: &Name, owner: &Name, sets: &BTreeMap<Rtype, 
             record_at += 12 + rdata.len();
             let Some(target) = rdata.get(name_in_rdata..).and_then(|wire| Name::from_wire(wire).ok()) else { continue };
             let Some(node) = drafts.find_name(&target) else { continue };
-            let has_address = drafts
-                .entry(node)
-                .is_some_and(|(_, sets)| sets.contains_key(&Rtype::A) || sets.contains_key(&Rtype::AAAA));
+            let has_address =
+                drafts.entry(node).is_some_and(|(_, sets)| sets.contains_key(&Rtype::A) || sets.contains_key(&Rtype::AAAA));
             let occluded = rtype != Rtype::NS && cut_above(drafts, apex, &target).is_some();
             if has_address && !occluded && nodes.insert(node) {
                 let required = rtype == Rtype::NS && owner != apex && target.is_at_or_below(owner);

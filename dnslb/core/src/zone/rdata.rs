@@ -1,7 +1,8 @@
 //! Record data from presentation format to uncompressed wire format.
 //!
-//! The `domain` crate knows the types; this file gives it one record at a time, in ASCII, with what it lacks written out: TTL
-//! units in SOA, URI, and known types in the generic form of RFC 3597. Whatever the file says, it returns octets or a message.
+//! The `domain` crate knows the types; this file gives it one record at a time, in ASCII, with what it lacks written out: `@`
+//! for the origin, TTL units in SOA, URI, and known types in the generic form of RFC 3597. Whatever the file says, it returns
+//! octets or a message.
 
 use std::fmt::Write as _;
 
@@ -51,7 +52,7 @@ pub(super) fn scan(rtype: Rtype, source: &[u8], tokens: &[Token], origin: &Name)
         (URI, _) => return uri(source, tokens),
         _ => {}
     }
-    let text = entry_text(rtype, source, tokens)?;
+    let text = entry_text(rtype, source, tokens, origin)?;
     through_domain(rtype, &text, origin)
 }
 
@@ -87,13 +88,36 @@ fn checked_len(wire: Vec<u8>) -> Result<Vec<u8>, BadData> {
     Ok(wire)
 }
 
+/// Which tokens of a record's data are domain names.
+fn name_positions(rtype: Rtype) -> &'static [usize] {
+    match rtype.0 {
+        // NS, MD, MF, CNAME, MB, MG, MR, PTR, DNAME, NSEC
+        2..=5 | 7..=9 | 12 | 39 | 47 => &[0],
+        // SOA, MINFO, RP
+        6 | 14 | 17 => &[0, 1],
+        // MX, AFSDB, KX, SVCB, HTTPS
+        15 | 18 | 36 | 64 | 65 => &[1],
+        // SRV, IPSECKEY
+        33 | 45 => &[3],
+        // NAPTR
+        35 => &[5],
+        // RRSIG
+        46 => &[7],
+        _ => &[],
+    }
+}
+
 /// The record as one line of ASCII with the root as its owner.
-fn entry_text(rtype: Rtype, source: &[u8], tokens: &[Token]) -> Result<String, BadData> {
+fn entry_text(rtype: Rtype, source: &[u8], tokens: &[Token], origin: &Name) -> Result<String, BadData> {
     let mut text = format!(". 0 IN {rtype}");
     for (index, token) in tokens.iter().enumerate() {
         let octets = source.get(token.range.clone()).unwrap_or_default();
         if !token.glued {
             text.push(' ');
+        }
+        if octets == b"@" && !token.quoted && name_positions(rtype).contains(&index) {
+            let _ = write!(text, "{origin}");
+            continue;
         }
         if rtype == Rtype::SOA && (3..7).contains(&index) && !token.quoted {
             let seconds = super::reader::parse_ttl(octets)
@@ -131,7 +155,10 @@ fn generic(rtype: Rtype, source: &[u8], tokens: &[Token]) -> Result<Vec<u8>, Bad
     let mut wire = Vec::with_capacity(usize::from(len));
     while let Some(high) = digits.next() {
         let (Some(high), Some(Some(low))) = (high, digits.next()) else {
-            return Err(bad(r"data after '\#' that is not whole octets of hexadecimal digits", "an even number of hexadecimal digits"));
+            return Err(bad(
+                r"data after '\#' that is not whole octets of hexadecimal digits",
+                "an even number of hexadecimal digits",
+            ));
         };
         wire.push((high * 16 + low) as u8);
     }

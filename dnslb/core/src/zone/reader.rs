@@ -5,11 +5,11 @@
 
 use std::rc::Rc;
 
+use super::Files;
 use super::problem::{Place, Problems};
 use super::rdata;
 use super::rtype::{Rtype, rtype_from_text};
 use super::text::{Entry, Splitter, Token};
-use super::Files;
 use crate::name::Name;
 
 /// Deepest nesting of `$INCLUDE`.
@@ -155,7 +155,11 @@ impl Reader<'_> {
             if ttl_s.is_none() && text.starts_with(|first: char| first.is_ascii_digit()) {
                 ttl_s = parse_ttl(text.as_bytes());
                 if ttl_s.is_none() {
-                    self.problems.error(place, format!("the TTL '{text}'"), "seconds up to 2147483647, or a time such as 1h30m");
+                    self.problems.error(
+                        place,
+                        format!("the TTL '{text}'"),
+                        "seconds up to 2147483647, or a time such as 1h30m",
+                    );
                     return;
                 }
             } else if !class_seen && (text.eq_ignore_ascii_case("IN") || text.eq_ignore_ascii_case("CLASS1")) {
@@ -173,7 +177,11 @@ impl Reader<'_> {
                     }
                     Some(rtype) => break rtype,
                     None => {
-                        self.problems.error(place, format!("'{text}'"), "a TTL, a class or a record type (TYPEnnn if it has no name)");
+                        self.problems.error(
+                            place,
+                            format!("'{text}'"),
+                            "a TTL, a class or a record type (TYPEnnn if it has no name)",
+                        );
                         return;
                     }
                 }
@@ -189,7 +197,8 @@ impl Reader<'_> {
         if ttl_s.is_some() {
             context.ttl_s_last = ttl_s;
         }
-        let Some(ttl_s) = ttl_s.or(context.ttl_s_default).or(context.ttl_s_last).or_else(|| soa_minimum(rtype, &rdata)) else {
+        let Some(ttl_s) = ttl_s.or(context.ttl_s_default).or(context.ttl_s_last).or_else(|| soa_minimum(rtype, &rdata))
+        else {
             self.problems.error(place, "no TTL", "a TTL in the record or a $TTL before it");
             return;
         };
@@ -201,11 +210,14 @@ impl Reader<'_> {
 
     fn directive(&mut self, place: &Place, source: &[u8], tokens: &[Token], context: &mut Context, depth: usize) {
         let words: Vec<&[u8]> = tokens.iter().map(|token| source.get(token.range.clone()).unwrap_or_default()).collect();
-        let (name, arguments) = words.split_first().map_or((String::new(), &[][..]), |(name, rest)| (lossy(name).to_ascii_uppercase(), rest));
+        let (name, arguments) =
+            words.split_first().map_or((String::new(), &[][..]), |(name, rest)| (lossy(name).to_ascii_uppercase(), rest));
         match (name.as_str(), arguments) {
             ("$ORIGIN", [origin]) => match Name::from_presentation(origin, &context.origin) {
                 Ok(origin) => context.origin = origin,
-                Err(error) => self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name"),
+                Err(error) => {
+                    self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name")
+                }
             },
             ("$TTL", [ttl]) => {
                 context.ttl_s_default = parse_ttl(ttl).or(context.ttl_s_default);
@@ -217,11 +229,19 @@ impl Reader<'_> {
             ("$INCLUDE", [path]) => self.include(place, &lossy(path), None, context, depth),
             ("$INCLUDE", [path, origin]) => match Name::from_presentation(origin, &context.origin) {
                 Ok(origin) => self.include(place, &lossy(path), Some(origin), context, depth),
-                Err(error) => self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name"),
+                Err(error) => {
+                    self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name")
+                }
             },
-            ("$ORIGIN" | "$TTL", _) => self.problems.error(place, format!("{name} with {} arguments", arguments.len()), "one argument"),
+            ("$ORIGIN" | "$TTL", _) => {
+                self.problems.error(place, format!("{name} with {} arguments", arguments.len()), "one argument")
+            }
             ("$INCLUDE", _) => {
-                self.problems.error(place, format!("{name} with {} arguments", arguments.len()), "a file and perhaps an origin");
+                self.problems.error(
+                    place,
+                    format!("{name} with {} arguments", arguments.len()),
+                    "a file and perhaps an origin",
+                );
             }
             _ => self.problems.error(place, format!("the directive {name}"), "$ORIGIN, $TTL or $INCLUDE"),
         }

@@ -1,0 +1,285 @@
+//! Zone files as text: what they become, and what is said about those that are wrong.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::{Files, Loaded, PROBLEMS_MAX, Problem, Severity, Zone, load};
+use crate::name::Name;
+
+struct InMemory(BTreeMap<String, Vec<u8>>);
+
+impl Files for InMemory {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.0.get(path).cloned().ok_or_else(|| "no such file".to_owned())
+    }
+}
+
+fn load_files(files: &[(&str, &[u8])]) -> Result<Loaded, Vec<Problem>> {
+    let map = files.iter().map(|(path, content)| ((*path).to_owned(), content.to_vec())).collect();
+    load(&Name::from_text("example.com").unwrap(), &InMemory(map), files[0].0)
+}
+
+const HEAD: &str = "@ 60 SOA ns.else. admin 1 2 3 4 5\n@ 60 NS ns.else.\n";
+
+/// Loads `records` behind a SOA and NS record, which are lines 1 and 2.
+fn load_text(records: &str) -> Result<Loaded, Vec<Problem>> {
+    load_files(&[("z", format!("{HEAD}{records}").as_bytes())])
+}
+
+fn zone(records: &str) -> Zone {
+    load_text(records).unwrap_or_else(|problems| panic!("{records}: {problems:#?}")).zone
+}
+
+/// Every record as `name ttl type hex`, without those of [`HEAD`].
+fn records(zone: &Zone) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, node) in zone.nodes().iter() {
+        for set in &node.sets {
+            let mut rest: &[u8] = &set.records;
+            while !rest.is_empty() {
+                let len = usize::from(u16::from_be_bytes([rest[10], rest[11]]));
+                let hex: String = rest[12..12 + len].iter().map(|octet| format!("{octet:02x}")).collect();
+                lines.push(format!("{name} {} {} {hex}", set.ttl_s, set.rtype));
+                rest = &rest[12 + len..];
+            }
+        }
+    }
+    lines.retain(|line| !line.starts_with("example.com. 60 NS") && !line.starts_with("example.com. 60 SOA"));
+    lines
+}
+
+#[test]
+fn presentation_format() {
+    let check = |text: &str, expect: &[&str]| assert_eq!(records(&zone(text)), expect, "{text}");
+    check("www 60 IN A 192.0.2.1", &["www.example.com. 60 A c0000201"]);
+    check("WWW IN 1h30m a 192.0.2.1\n", &["www.example.com. 5400 A c0000201"]);
+    check("$TTL 2h\nwww A 192.0.2.1", &["www.example.com. 7200 A c0000201"]);
+    check("www A 192.0.2.1", &["www.example.com. 60 A c0000201"]);
+    check(
+        "a 7 A 192.0.2.1\n TXT x\n\tAAAA ::1",
+        &[
+            "a.example.com. 7 A c0000201",
+            "a.example.com. 7 TXT 0178",
+            "a.example.com. 7 AAAA 00000000000000000000000000000001",
+        ],
+    );
+    check(
+        "$ORIGIN sub\na 1 CNAME @\nb 1 CNAME c.\n$ORIGIN x.example.com.\nc 1 CNAME d",
+        &[
+            "a.sub.example.com. 1 CNAME 03737562076578616d706c6503636f6d00",
+            "b.sub.example.com. 1 CNAME 016300",
+            "c.x.example.com. 1 CNAME 01640178076578616d706c6503636f6d00",
+        ],
+    );
+    check(
+        r#"t 1 TXT ( "a b" c\"d ; comment
+        "e;f" )"#,
+        &["t.example.com. 1 TXT 036120620363226403653b66"],
+    );
+    check(r#"t 1 TXT "\065\\" """#, &["t.example.com. 1 TXT 02415c00"]);
+    check("t 1 TXT \"ü\"", &["t.example.com. 1 TXT 02c3bc"]);
+    check(r"a\.b 1 A 192.0.2.1", &[r"a\.b.example.com. 1 A c0000201"]);
+    check("m 1 MX 10 Mail", &["m.example.com. 1 MX 000a044d61696c076578616d706c6503636f6d00"]);
+    check("s 1 SRV 1 2 3 .", &["s.example.com. 1 SRV 00010002000300"]);
+    check("u 1 TYPE65280 \\# 3 01 0203", &["u.example.com. 1 TYPE65280 010203"]);
+    check("u 1 TYPE65280 \\# 0", &["u.example.com. 1 TYPE65280 "]);
+    check("u 1 TYPE1 \\# 4 c0000201", &["u.example.com. 1 A c0000201"]);
+    check("u 1 CLASS1 A \\# 4 C0000201", &["u.example.com. 1 A c0000201"]);
+    check("u 1 URI 10 1 \"ftp://a/\"", &["u.example.com. 1 URI 000a00016674703a2f2f612f"]);
+    check("c 1 CAA 0 issue \"ca.test\"", &["c.example.com. 1 CAA 0005697373756563612e74657374"]);
+    check("h 1 HTTPS 1 . alpn=\"h2,h3\" port=443", &["h.example.com. 1 HTTPS 000100000100060268320268330003000201bb"]);
+    check("h 1 SVCB 0 other", &["h.example.com. 1 SVCB 0000056f74686572076578616d706c6503636f6d00"]);
+    check(
+        "@ 1 MX 0 @\nt 1 TXT @\nh 1 HTTPS 0 @",
+        &[
+            "example.com. 1 MX 0000076578616d706c6503636f6d00",
+            "t.example.com. 1 TXT 0140",
+            "h.example.com. 1 HTTPS 0000076578616d706c6503636f6d00",
+        ],
+    );
+    check(
+        "p 1 PTR x.\nh 1 HINFO a b\nn 1 NAPTR 1 2 u s \"\" .",
+        &["p.example.com. 1 PTR 017800", "h.example.com. 1 HINFO 01610162", "n.example.com. 1 NAPTR 00010002017501730000"],
+    );
+    check(
+        "s 1 SSHFP 1 1 0102\nt 1 TLSA 3 1 1 ab cd",
+        &["s.example.com. 1 SSHFP 01010102", "t.example.com. 1 TLSA 030101abcd"],
+    );
+}
+
+#[test]
+fn soa_times_take_units_and_names_and_the_rest_follows() {
+    let zone = load_files(&[("z", b"@ SOA ns admin ( 2024010101 1h 15m 1w 5m )\n NS ns.else.\n")]).unwrap().zone;
+    let lines: Vec<String> = zone
+        .nodes()
+        .iter()
+        .flat_map(|(_, node)| node.sets.iter().map(|set| (set.rtype, set.ttl_s)))
+        .map(|(rtype, ttl)| format!("{rtype} {ttl}"))
+        .collect();
+    assert_eq!(lines, ["NS 300", "SOA 300"], "no TTL anywhere: that of negative answers");
+    assert_eq!((zone.serial(), zone.negative_soa().ttl_s, zone.record_count()), (2_024_010_101, 300, 2));
+}
+
+#[test]
+fn problems() {
+    let check = |text: &str, expect: &[(u32, &str)]| {
+        let problems = load_text(text).map(|loaded| loaded.zone).expect_err(text);
+        let found: Vec<(u32, String)> =
+            problems.iter().filter(|p| p.severity == Severity::Error).map(|p| (p.line, p.found.clone())).collect();
+        assert_eq!(found.len(), expect.len(), "{text}: {found:#?}");
+        for ((line, found), (expect_line, expect)) in found.iter().zip(expect) {
+            assert_eq!(line, expect_line, "{text}: {found}");
+            assert!(found.contains(expect), "{text}: {found}");
+        }
+    };
+    check("a 1 A 192.0.2.256", &[(3, "'192.0.2.256'")]);
+    check("a 1 A 192.0.2.1 2", &[(3, "")]);
+    check("a 1 A", &[(3, "no record data")]);
+    check("a 1 AAAA 192.0.2.1", &[(3, "'192.0.2.1'")]);
+    check("a 1 NOTYPE x", &[(3, "'NOTYPE'")]);
+    check("a 1 ANY x\nb 1 OPT x", &[(3, "type ANY"), (4, "type OPT")]);
+    check("a 1 CH A 192.0.2.1", &[(3, "class CH")]);
+    check("a 1x A 192.0.2.1", &[(3, "the TTL '1x'")]);
+    check("a 2147483648 A 192.0.2.1", &[(3, "the TTL '2147483648'")]);
+    check("a..b 1 A 192.0.2.1\n 1 A 192.0.2.2", &[(3, "an empty label"), (4, "a record without an owner")]);
+    check("$GENERATE 1-2 a A 192.0.2.$", &[(3, "$GENERATE")]);
+    check(
+        "$ORIGIN\n$TTL x\n$INCLUDE nofile\n$INCLUDE a b c",
+        &[(3, "0 arguments"), (4, "'x'"), (5, "no such file"), (6, "3 arguments")],
+    );
+    check("a 1 TXT \"x\nb 1 A 1.2.3\n)", &[(3, "quoted string"), (4, "'1.2.3'"), (5, "')'")]);
+    check("a 1 TXT (x\n\n", &[(3, "'(' without")]);
+    check("a.test. 1 A 192.0.2.1", &[(3, "the owner a.test.")]);
+    check("xexample.com. 1 A 192.0.2.1", &[(3, "the owner xexample.com.")]);
+    check("@ 1 SOA a b 1 1 1 1 1", &[(3, "a second SOA")]);
+    check("x 1 SOA a b 1 1 1 1 1", &[(3, "a SOA record at x.example.com.")]);
+    check("x 1 CNAME a\nx 1 CNAME b", &[(4, "a second CNAME")]);
+    check("x 1 CNAME a\nx 1 A 192.0.2.1", &[(4, "A beside the CNAME of line 3")]);
+    check("sub 1 NS ns.sub", &[(3, "no address of the name server ns.sub")]);
+    check("a 1 TYPE65280 \\# 2 01", &[(3, "1 octets")]);
+    check("a 1 TYPE65280 \\# 1 0g", &[(3, "hexadecimal")]);
+    check("a 1 TYPE65280 \\# x 00", &[(3, "length")]);
+    check("a 1 TYPE65280 foo", &[(3, "")]);
+    check("a 1 A \\# 5 0102030405", &[(3, "malformed")]);
+    check("a 1 MX \\# 2 0001", &[(3, "malformed")]);
+    check("a 1 MX ten mail", &[(3, "")]);
+}
+
+#[test]
+fn problems_of_the_whole() {
+    let check = |text: &str, expect: &str| {
+        let problems = load_files(&[("z", text.as_bytes())]).map(|loaded| loaded.zone).expect_err(text);
+        assert!(problems.iter().any(|p| p.found.contains(expect)), "{text}: {problems:#?}");
+    };
+    check("", "no SOA");
+    check("@ 1 NS ns.else.", "no SOA");
+    check("@ 1 SOA a b 1 1 1 1 1", "no NS");
+    check("a A 192.0.2.1", "no TTL");
+    assert!(load(&Name::root(), &InMemory(BTreeMap::new()), "missing").unwrap_err()[0].found.contains("no such file"));
+}
+
+#[test]
+fn warnings() {
+    let check = |text: &str, expect: &str| {
+        let loaded = load_text(text).unwrap_or_else(|problems| panic!("{text}: {problems:#?}"));
+        assert!(
+            loaded.warnings.iter().any(|p| p.severity == Severity::Warning && p.found.contains(expect)),
+            "{text}: {:#?}",
+            loaded.warnings
+        );
+    };
+    check("a 1 A 192.0.2.1\na 1 A 192.0.2.1", "a second time");
+    check("a 9 A 192.0.2.1\na 5 A 192.0.2.2", "TTL 5 beside TTL 9");
+    check("sub 1 NS ns.else.\nx.sub 1 TXT x", "below the delegation of sub.example.com.");
+    check("sub 1 NS ns.else.\nsub 1 TXT x", "at the delegated name");
+    check("@ 60 NS ns", "no address of the name server ns");
+    check("@ 60 NS ns\nns 1 CNAME x", "which is a CNAME");
+    check("d 1 DNAME x\na.d 1 TXT x", "below the DNAME");
+    assert_eq!(records(&zone("a 9 A 192.0.2.1\na 5 A 192.0.2.2"))[1], "a.example.com. 5 A c0000202");
+}
+
+#[test]
+fn every_problem_at_once_but_not_without_end() {
+    let text = "a A 1\n".repeat(1_000);
+    assert_eq!(load_text(&text).unwrap_err().len(), PROBLEMS_MAX);
+    let text = format!("{}a 1 A x\n", "a 1 A 192.0.2.1\n".repeat(1_000));
+    assert_eq!(load_text(&text).unwrap_err().last().unwrap().severity, Severity::Warning);
+}
+
+#[test]
+fn includes() {
+    let main = format!("{HEAD}$TTL 7\n$INCLUDE sub/one sub\nafter A 192.0.2.3\n");
+    let files: &[(&str, &[u8])] = &[
+        ("dir/main", main.as_bytes()),
+        ("dir/sub/one", b"a A 192.0.2.1\n$INCLUDE two\n TXT x\n$ORIGIN else.\n$TTL 9\n"),
+        ("dir/sub/two", b"b A 192.0.2.2\n"),
+    ];
+    assert_eq!(
+        records(&load_files(files).unwrap().zone),
+        [
+            "a.sub.example.com. 7 A c0000201",
+            "a.sub.example.com. 7 TXT 0178",
+            "b.sub.example.com. 7 A c0000202",
+            "after.example.com. 7 A c0000203",
+        ]
+        .map(str::to_owned)
+    );
+    let problems =
+        load_files(&[("dir/main", format!("{HEAD}$INCLUDE bad").as_bytes()), ("dir/bad", b"\nx 1 A y")]).unwrap_err();
+    assert_eq!((problems[0].file.as_str(), problems[0].line), ("dir/bad", 2));
+    // A file that includes itself twice would be read 2^8 times and more.
+    let problems = load_files(&[("z", format!("{HEAD}$INCLUDE z\n$INCLUDE z\n").as_bytes())]).unwrap_err();
+    assert!(problems.iter().any(|p| p.expected.contains("nested at most")));
+}
+
+#[test]
+fn an_rrset_that_no_message_can_hold_is_refused() {
+    use std::fmt::Write as _;
+    let text = (0..4_200).fold(String::new(), |mut text, i| {
+        let _ = writeln!(text, "a 1 A 10.0.{}.{}", i >> 8, i & 255);
+        text
+    });
+    let problems = load_text(&text).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].found.contains("more A records"));
+}
+
+#[test]
+fn what_a_zone_says_of_itself() {
+    let zone = zone("a.b 1 A 192.0.2.1\na.b 1 TXT x\nsub 1 NS ns.else.\n");
+    let name = |text: &str| Name::from_text(text).unwrap();
+    let types: Vec<String> = zone.types_at(&name("a.b.example.com")).iter().map(ToString::to_string).collect();
+    assert_eq!(types, ["A", "TXT"]);
+    assert!(zone.contains(&name("b.example.com")) && zone.types_at(&name("b.example.com")).is_empty());
+    assert!(!zone.contains(&name("c.example.com")));
+    assert_eq!(zone.cut_above(&name("x.sub.example.com")), Some(name("sub.example.com")));
+    assert_eq!(zone.cut_above(&name("a.b.example.com")), None);
+}
+
+proptest! {
+    #[test]
+    fn random_text_is_read_without_a_panic(text in "([a-c@.$\\\\\"();\n 0-9]|TXT|A |MX |SOA |\\$TTL |\\$ORIGIN |IN |\\\\# ){0,60}") {
+        let _ = load_text(&text);
+    }
+
+    #[test]
+    fn random_octets_are_read_without_a_panic(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = load_files(&[("z", &octets)]);
+    }
+
+    #[test]
+    fn random_data_of_every_type_is_read_without_a_panic(
+        rtype in 1_u16..300,
+        data in "([a-z0-9.]|\\\\[0-9]{3}|\\\\.|\"|[0-9]{1,5} |=|,| |\\+|ipv4hint=|alpn=|2[0-9]{13} |\u{fc}|issue ){0,40}",
+    ) {
+        let _ = load_text(&format!("a 1 TYPE{rtype} {data}"));
+    }
+
+    #[test]
+    fn random_generic_data_of_every_type_is_read_without_a_panic(rtype in 1_u16..300, data in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let hex: String = data.iter().map(|octet| format!("{octet:02x}")).collect();
+        let _ = load_text(&format!("a 1 TYPE{rtype} \\# {} {hex}", data.len()));
+    }
+}

@@ -211,7 +211,10 @@ mod tests {
         check("a \"b ; (c\" d", &["1:a|b ; (c|d"]);
         check(r#"a "b\"c" d\;e"#, &[r#"1:a|b\"c|d\;e"#]);
         check("a b=\"c d\"", &["1:a|b=|c d"]);
-        check("a \"b\nc d\ne )\nf", &["1!a quoted string that does not end on its line", "2:c|d", "3!')' without its '('", "4:f"]);
+        check(
+            "a \"b\nc d\ne )\nf",
+            &["1!a quoted string that does not end on its line", "2:c|d", "3!')' without its '('", "4:f"],
+        );
         check("a\n(b\nc", &["1:a", "2!'(' without its ')'"]);
         check("a \\\nb", &["1!'\\' at the end of a line", "2:b"]);
     }

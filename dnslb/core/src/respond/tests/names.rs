@@ -53,8 +53,14 @@ fn wildcards() {
     check("y.wild.example A", "NOERROR aa | $SOA");
     check("z.y.wild.example A", "NXDOMAIN aa | $SOA");
     check("x.host.wild.example A", "NXDOMAIN aa | $SOA");
-    check("a.cname.example A", "NOERROR aa | AN a.cname.example. 300 CNAME www.example.; www.example. 300 A 192.0.2.1, 192.0.2.2");
-    check("a.chain.example A", "NOERROR aa | AN a.chain.example. 300 CNAME x.chain.example.; x.chain.example. 300 CNAME x.chain.example.");
+    check(
+        "a.cname.example A",
+        "NOERROR aa | AN a.cname.example. 300 CNAME www.example.; www.example. 300 A 192.0.2.1, 192.0.2.2",
+    );
+    check(
+        "a.chain.example A",
+        "NOERROR aa | AN a.chain.example. 300 CNAME x.chain.example.; x.chain.example. 300 CNAME x.chain.example.",
+    );
 }
 
 #[test]
@@ -70,7 +76,10 @@ fn aliases() {
     check("alias.example ANY", "NOERROR aa | AN alias.example. 300 CNAME WWW.example.");
     check("out.example A", "NOERROR aa | AN out.example. 300 CNAME www.else.test.");
     check("dangling.example A", "NXDOMAIN aa | AN dangling.example. 300 CNAME nothing.example. | $SOA");
-    check("loop1.example A", "NOERROR aa | AN loop1.example. 300 CNAME loop2.example.; loop2.example. 300 CNAME loop1.example.");
+    check(
+        "loop1.example A",
+        "NOERROR aa | AN loop1.example. 300 CNAME loop2.example.; loop2.example. 300 CNAME loop1.example.",
+    );
     check("self.example A", "NOERROR aa | AN self.example. 300 CNAME self.example.");
     check(
         "back.lb.else.test A",
@@ -123,7 +132,10 @@ fn pools_and_hosts() {
     check("pool.example MX", "NOERROR aa | $SOA");
     check("pool.example ANY", "NOERROR aa | AN pool.example. 12 A 198.51.100.3, 198.51.100.1");
     check("x.pool.example A", "NXDOMAIN aa | $SOA");
-    check("topool.example A", "NOERROR aa | AN topool.example. 300 CNAME pool.example.; pool.example. 12 A 198.51.100.3, 198.51.100.1");
+    check(
+        "topool.example A",
+        "NOERROR aa | AN topool.example. 300 CNAME pool.example.; pool.example. 12 A 198.51.100.3, 198.51.100.1",
+    );
     check("v4.example AAAA", &format!("NOERROR aa | {}", short(5)));
     check("empty.example A", &format!("NOERROR aa | {}", short(5)));
     check("empty.example ANY", &format!("NOERROR aa | {}", short(5)));

@@ -12,8 +12,19 @@ use crate::snapshot::Snapshot;
 static EXAMPLE: LazyLock<Snapshot> = LazyLock::new(example);
 
 const QUESTIONS: &[&str] = &[
-    "www.example A", "nope.example A", "alias2.example A", "a.wild.example MX", "x.sub.example A", "example NS", "pool.example A",
-    "x.old.example A", "loop1.example A", "example ANY", "lb.else.test AAAA", "a.chain.example A", "back.lb.else.test A",
+    "www.example A",
+    "nope.example A",
+    "alias2.example A",
+    "a.wild.example MX",
+    "x.sub.example A",
+    "example NS",
+    "pool.example A",
+    "x.old.example A",
+    "loop1.example A",
+    "example ANY",
+    "lb.else.test AAAA",
+    "a.chain.example A",
+    "back.lb.else.test A",
 ];
 
 /// Asks, and checks what every reply must be.
@@ -35,7 +46,9 @@ fn holds(message: &[u8], transport: Transport, draw: u64, room: usize) {
         assert_eq!(answer[12..end.min(message.len())], message[12..end.min(message.len())]);
     }
     // An RRset is there as a whole or not at all.
-    let www = read.answers.iter().filter(|record| record.record_type().to_string() == "A" && record.name.to_string().eq_ignore_ascii_case("www.example."));
+    let www = read.answers.iter().filter(|record| {
+        record.record_type().to_string() == "A" && record.name.to_string().eq_ignore_ascii_case("www.example.")
+    });
     assert!(matches!(www.count(), 0 | 2));
 }
 

@@ -87,7 +87,8 @@ fn only_glue_that_is_needed_sets_tc() {
 fn additional_addresses_far_behind_still_have_their_owner() {
     // Beyond offset 16383 no pointer reaches the name, so it is written out.
     let records = (0..500).fold(String::new(), |mut text, i| {
-        let _ = writeln!(text, "@ MX {i} a-rather-long-mail-server-name-{i}\na-rather-long-mail-server-name-{i} A 192.0.2.1");
+        let _ =
+            writeln!(text, "@ MX {i} a-rather-long-mail-server-name-{i}\na-rather-long-mail-server-name-{i} A 192.0.2.1");
         text
     });
     let zone = zone(&records);
