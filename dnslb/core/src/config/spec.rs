@@ -1,0 +1,167 @@
+//! The specification as plain data, with the defaults of an empty configuration.
+//!
+//! Holds no state and nothing that changes at run time.
+
+use crate::health::CheckSpec;
+use crate::name::Name;
+use farm_shared::heartbeat::{FarmKey, Role};
+use farm_shared::id::Id;
+use farm_shared::member::LeasePolicy;
+use farm_shared::prefix::Prefix;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+/// Everything that a configuration says.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The server itself.
+    pub server: ServerSpec,
+    /// Where heartbeats arrive.
+    pub heartbeat: HeartbeatSpec,
+    /// Where operators reach it.
+    pub admin: AdminSpec,
+    /// How long heartbeats are believed.
+    pub lease: LeasePolicy,
+    /// Farms whose heartbeats are heard.
+    pub farms: Vec<FarmSpec>,
+    /// Zones that are served.
+    pub zones: Vec<ZoneSpec>,
+    /// Pools, in the order of the snapshot.
+    pub pools: Vec<PoolSpec>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct ServerSpec {
+    /// This front end's id in replies to heartbeats.
+    pub id: Id,
+    /// Addresses that answer DNS, over UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// Threads that answer; 0 for one per core.
+    pub workers: usize,
+    /// Whether each worker stays on a core of its own.
+    pub pin_workers: bool,
+    /// Longest UDP answer, in octets.
+    pub udp_payload_max: u16,
+    /// Open TCP connections in all.
+    pub tcp_connections_max: usize,
+    /// Open TCP connections of one client address.
+    pub tcp_connections_per_client_max: usize,
+    /// How long a TCP connection may be idle, in milliseconds.
+    pub tcp_idle_timeout_ms: u64,
+    /// How long a TCP connection may live, in milliseconds.
+    pub tcp_total_timeout_ms: u64,
+    /// Directory for what survives a restart; none to keep nothing.
+    pub state_dir: Option<String>,
+    /// One query in so many is logged; 0 for none.
+    pub query_log_sample: u32,
+}
+
+/// `[heartbeat]`
+#[derive(Clone, Debug, Default)]
+pub struct HeartbeatSpec {
+    /// Address for datagrams.
+    pub listen_udp: Option<SocketAddr>,
+    /// Address for HTTP POST.
+    pub listen_http: Option<SocketAddr>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Default)]
+pub struct AdminSpec {
+    /// `unix:/path` or a loopback address.
+    pub listen: Option<String>,
+    /// File with the token, for a loopback address.
+    pub token_file: Option<String>,
+}
+
+/// `[[farm]]`
+#[derive(Clone, Debug)]
+pub struct FarmSpec {
+    /// Its name.
+    pub name: Id,
+    /// File with the farm's secret.
+    pub key_file: String,
+    /// The secret, once somebody has read the file.
+    pub key: Option<FarmKey>,
+    /// Where members may announce addresses that are not their own.
+    pub allowed_prefixes: Vec<Prefix>,
+    /// The name below which each member gets its own.
+    pub member_zone: Option<Name>,
+    /// TTL of those names, in seconds.
+    pub member_ttl_s: u32,
+}
+
+/// `[[zone]]`
+#[derive(Clone, Debug)]
+pub struct ZoneSpec {
+    /// Its apex.
+    pub name: Name,
+    /// Its master file.
+    pub file: String,
+}
+
+/// How members are weighted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightRule {
+    /// All the same, but for the weights of static members.
+    #[default]
+    Equal,
+    /// Heartbeat members by the cores they report.
+    Cores,
+}
+
+/// `[[pool]]`
+#[derive(Clone, Debug)]
+pub struct PoolSpec {
+    /// Its name: for operators, not in DNS.
+    pub name: Id,
+    /// The names that give its answers.
+    pub publish: Vec<Name>,
+    /// Addresses in an answer.
+    pub k: usize,
+    /// Share of clients that take the lowest address of an answer, 0 to 1.
+    pub sort_share: f64,
+    /// Lowest TTL, in seconds.
+    pub ttl_s_min: u32,
+    /// Highest TTL, in seconds.
+    pub ttl_s_max: u32,
+    /// Highest TTL of a NODATA answer, in seconds.
+    pub negative_ttl_s: u32,
+    /// With fewer than this share of the members up, answer from all; 0 for never.
+    pub fail_open: f64,
+    /// How long a new or returning member takes to its full weight, in milliseconds; 0 for at once.
+    pub slow_start_ms: u64,
+    /// How heartbeat members are weighted.
+    pub weight: WeightRule,
+    /// The farm whose members belong to it.
+    pub farm: Option<Id>,
+    /// Which of them.
+    pub role: Role,
+    /// Members by configuration.
+    pub members: Vec<StaticMember>,
+    /// How those are checked; none to believe that they are up.
+    pub check: Option<Arc<CheckSpec>>,
+}
+
+/// `[[pool.member]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticMember {
+    /// Its name in the pool.
+    pub name: Id,
+    /// Its IPv4 address, if any.
+    pub v4: Option<Ipv4Addr>,
+    /// Its IPv6 address, if any.
+    pub v6: Option<Ipv6Addr>,
+    /// Its weight relative to the others.
+    pub weight: f64,
+    /// Its failure domain.
+    pub zone: Option<Id>,
+}
+
+impl Spec {
+    /// The farm of that name.
+    pub fn farm(&self, name: &Id) -> Option<&FarmSpec> {
+        self.farms.iter().find(|farm| farm.name == *name)
+    }
+}

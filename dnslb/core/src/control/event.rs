@@ -1,0 +1,157 @@
+//! What goes into the control loop and what comes out of it.
+//!
+//! Plain data, so that runs can be recorded and replayed; nothing here decides.
+
+use super::family::{BuiltSchedule, ScheduleJob};
+use super::saved::Saved;
+use crate::config::Spec;
+use crate::health::{CheckId, CheckJob};
+use crate::snapshot::Snapshot;
+use crate::zone::Zones;
+use farm_shared::heartbeat::{Heartbeat, Refusal, Reply};
+use farm_shared::id::Id;
+use farm_shared::member::Forced;
+use std::fmt;
+use std::sync::Arc;
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A message that the keyring let through. Its first effect is [`Effect::Reply`] or [`Effect::Refused`].
+    Heartbeat(Box<Heartbeat>),
+    /// A check ended; `Err` says how it failed.
+    Checked {
+        /// Which.
+        job: CheckId,
+        /// How.
+        result: Result<(), String>,
+    },
+    /// Time passed. Comes at least once a second; ten times are better.
+    Tick,
+    /// A new configuration, checked and loaded.
+    Reload {
+        /// What it says.
+        spec: Arc<Spec>,
+        /// Its zones.
+        zones: Arc<Zones>,
+    },
+    /// An operator's word. Its first effect is [`Effect::Answer`].
+    Admin(AdminCommand),
+    /// A schedule was built.
+    Scheduled(Box<BuiltSchedule>),
+}
+
+/// An operator's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminCommand {
+    /// `POOL/MEMBER` or `FARM/ID`.
+    pub target: String,
+    /// What to force; `None` takes it back.
+    pub force: Option<Forced>,
+    /// Why, for those who look later.
+    pub why: String,
+}
+
+/// Something is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Answer the heartbeat.
+    Reply(Reply),
+    /// The heartbeat was dropped: count it.
+    Refused(Refusal),
+    /// Serve this from now on.
+    Publish(Arc<Snapshot>),
+    /// Write this to the state directory.
+    Persist(Saved),
+    /// Run this off the loop and bring [`Event::Scheduled`].
+    Build(ScheduleJob),
+    /// Run this check and bring [`Event::Checked`].
+    Check(CheckJob),
+    /// Answer the operator.
+    Answer(Result<String, String>),
+    /// Write a log line.
+    Notice(Notice),
+}
+
+/// A line for the log: something that an operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What happened.
+    pub kind: NoticeKind,
+    /// `FARM/ID`, `POOL/MEMBER` or `POOL`.
+    pub subject: String,
+    /// More about it; may be empty.
+    pub detail: String,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoticeKind {
+    /// A member was heard for the first time.
+    Joined,
+    /// A member came back, or began anew.
+    Returned,
+    /// A member is late.
+    Late,
+    /// A member's lease ran out.
+    Silent,
+    /// A member's addresses or role changed.
+    Moved,
+    /// A member began or ended draining.
+    Drain,
+    /// An operator forced something.
+    Forced,
+    /// Two incarnations of a member are alive.
+    Twins,
+    /// A member is gone.
+    Forgotten,
+    /// A member's checks succeed again.
+    Up,
+    /// A member's checks fail.
+    Down,
+    /// Too few members are up: answers name all.
+    FailOpen,
+    /// Enough members are up again.
+    FailClosed,
+    /// A member's own name has other data in the zone and is not served.
+    NameTaken,
+}
+
+impl NoticeKind {
+    /// The label in logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Returned => "returned",
+            Self::Late => "late",
+            Self::Silent => "silent",
+            Self::Moved => "moved",
+            Self::Drain => "drain",
+            Self::Forced => "forced",
+            Self::Twins => "twins",
+            Self::Forgotten => "forgotten",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::FailOpen => "fail_open",
+            Self::FailClosed => "fail_closed",
+            Self::NameTaken => "name_taken",
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.subject, self.kind.label())?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+    }
+}
+
+impl Notice {
+    pub(super) fn of(kind: NoticeKind, group: &Id, member: &Id, detail: impl Into<String>) -> Effect {
+        Effect::Notice(Self { kind, subject: format!("{group}/{member}"), detail: detail.into() })
+    }
+
+    pub(super) fn pool(kind: NoticeKind, pool: &Id, detail: impl Into<String>) -> Effect {
+        Effect::Notice(Self { kind, subject: pool.to_string(), detail: detail.into() })
+    }
+}

@@ -1,0 +1,187 @@
+//! One event, one step: cheap, and it marks what the next flush has to look at.
+//!
+//! A heartbeat that only renews a lease costs a lookup and a reply; it must never lead to a snapshot.
+
+use super::event::{Effect, Event, Notice, NoticeKind};
+use super::view::Who;
+use super::{Control, FarmState};
+use crate::health::{CheckId, Measured};
+use farm_shared::heartbeat::{FarmKey, Heartbeat, Kind, Refusal, Reply, Role};
+use farm_shared::id::Id;
+use farm_shared::member::{Change, Freshness};
+use farm_shared::time::{Mono, Now};
+
+/// How long a verified tombstone is remembered, in milliseconds.
+const BURIED_MS: u64 = 3_600_000;
+
+impl Control {
+    /// One event.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Heartbeat(heartbeat) => self.heartbeat(now, *heartbeat),
+            Event::Checked { job, result } => self.checked(now.mono, job, result),
+            Event::Tick => self.tick(now),
+            Event::Reload { spec, zones } => {
+                self.configure(spec, zones, super::Saved::default(), now);
+                self.marks.persist_now = true;
+                Vec::new()
+            }
+            Event::Admin(command) => self.admin(&command),
+            Event::Scheduled(built) => {
+                self.take_schedule(*built);
+                Vec::new()
+            }
+        }
+    }
+
+    fn heartbeat(&mut self, now: Now, heartbeat: Heartbeat) -> Vec<Effect> {
+        let key = self.spec.farm(&heartbeat.farm).and_then(|farm| farm.key.clone());
+        let Some(farm) = self.farms.get_mut(&heartbeat.farm) else {
+            return vec![Effect::Refused(Refusal::UnknownFarm)];
+        };
+        let mut effects = Vec::new();
+        let farm_id = heartbeat.farm.clone();
+        let id = heartbeat.id.clone();
+        let buried = key.map(|key| farm.bury(&key, &heartbeat, now)).unwrap_or_default();
+        let before = farm.roster.get(&id).map(|m| (m.freshness, m.heartbeat.inc, m.twins_until));
+        let mut reply = Reply::new(&self.spec.server.id, Kind::Dnslb, &heartbeat, now.wall);
+        reply.lease_ms = self.spec.lease.lease_ms(heartbeat.period_ms);
+        let (inc, drains) = (heartbeat.inc, heartbeat.draining());
+        match farm.roster.observe(now, heartbeat) {
+            Ok(changes) => {
+                self.marks.heard = true;
+                let known = matches!(before, Some((Freshness::Fresh | Freshness::Late { .. }, was, _)) if was == inc);
+                for change in changes {
+                    self.changed(&farm_id, &id, change, drains, &mut effects);
+                    self.marks.persist |= change != Change::Returned || !known;
+                }
+                self.fill_reply(&mut reply, &farm_id, &id, now);
+                effects.insert(0, Effect::Reply(reply));
+            }
+            Err(refusal) => {
+                let shown = before.is_some_and(|(_, _, until)| until > farm.roster.clock(now));
+                if refusal == Refusal::OldIncarnation && !shown {
+                    effects.push(Notice::of(NoticeKind::Twins, &farm_id, &id, format!("incarnation {inc} is alive as well")));
+                }
+                effects.insert(0, Effect::Refused(refusal));
+            }
+        }
+        for id in buried {
+            self.changed(&farm_id, &id, Change::Forgotten, false, &mut effects);
+            self.marks.persist_now = true;
+        }
+        effects
+    }
+
+    fn fill_reply(&self, reply: &mut Reply, farm_id: &Id, id: &Id, now: Now) {
+        let Some(farm) = self.farms.get(farm_id) else { return };
+        reply.drain = farm.roster.get(id).is_some_and(farm_shared::member::Member::wants_drain);
+        let named = self.own_names.contains(&(farm_id.clone(), id.clone()));
+        reply.serves = Some(named && self.generation > 0);
+        reply.ttl_left_ms = self.ttl_left_ms(farm_id, id, now);
+        reply.doors = Some(farm.doors);
+    }
+
+    /// How long caches may still hold an answer that names the member; `None` while it is being named. Those before our own
+    /// start are covered: whoever was named last by the process before us left the caches `ttl_s_max` after that.
+    fn ttl_left_ms(&self, farm_id: &Id, id: &Id, now: Now) -> Option<u64> {
+        let who = Who::Farm(id.clone());
+        let mut until = Mono(0);
+        for pool in self.pools.iter().filter(|pool| pool.spec.farm.as_ref() == Some(farm_id)) {
+            if pool.named.contains(&who) {
+                return None;
+            }
+            until = until.max(self.started.plus_ms(u64::from(pool.spec.ttl_s_max) * 1_000));
+        }
+        let cached = self.farms.get(farm_id).and_then(|farm| farm.cached_until.get(id));
+        Some(until.max(cached.copied().unwrap_or_default()).since_ms(now.mono))
+    }
+
+    fn checked(&mut self, now: Mono, job: CheckId, result: Result<(), String>) -> Vec<Effect> {
+        if !self.checks.finished(job) {
+            return Vec::new();
+        }
+        let Some(&(index, position)) = self.check_owners.get(&job) else { return Vec::new() };
+        let Some(pool) = self.pools.get_mut(index) else { return Vec::new() };
+        let (Some(spec), Some(member)) = (&pool.spec.check, pool.statics.get_mut(position)) else { return Vec::new() };
+        let pending = member.check.may_fall_next(spec.fall);
+        let outcome = result.as_ref().map(|()| ()).map_err(String::as_str);
+        let verdict = member.check.observe(now, outcome, spec.rise, spec.fall);
+        pool.dirty |= verdict.is_some() || pending != member.check.may_fall_next(spec.fall) || pending;
+        let Some(verdict) = verdict else { return Vec::new() };
+        self.marks.persist = true;
+        let kind = if verdict == Measured::Up { NoticeKind::Up } else { NoticeKind::Down };
+        vec![Notice::of(kind, &pool.spec.name, &member.spec.name, member.check.why())]
+    }
+
+    fn tick(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let farms: Vec<Id> = self.farms.keys().cloned().collect();
+        for farm_id in farms {
+            let Some(farm) = self.farms.get_mut(&farm_id) else { continue };
+            farm.buried.retain(|_, (_, until)| *until > now.mono);
+            farm.cached_until.retain(|_, until| *until > now.mono);
+            for (id, change) in farm.roster.tick(now) {
+                self.changed(&farm_id, &id, change, false, &mut effects);
+                self.marks.persist |= change != Change::Late;
+            }
+        }
+        for pool in self.pools.iter_mut().filter(|pool| pool.ramp_at <= now.mono) {
+            pool.dirty = true;
+        }
+        effects.extend(self.checks.due(now.mono).into_iter().map(Effect::Check));
+        effects
+    }
+
+    /// A member of a farm changed: marks what depends on it.
+    pub(super) fn changed(&mut self, farm: &Id, id: &Id, change: Change, drains: bool, effects: &mut Vec<Effect>) {
+        let kind = match change {
+            Change::Joined => NoticeKind::Joined,
+            Change::Returned => NoticeKind::Returned,
+            Change::Late => NoticeKind::Late,
+            Change::Silent => NoticeKind::Silent,
+            Change::Moved => NoticeKind::Moved,
+            Change::Drain => NoticeKind::Drain,
+            Change::Forced => NoticeKind::Forced,
+            Change::Twins => NoticeKind::Twins,
+            Change::Forgotten => NoticeKind::Forgotten,
+        };
+        let detail = match change {
+            Change::Drain if drains => "begins",
+            Change::Drain => "ends",
+            _ => "",
+        };
+        effects.push(Notice::of(kind, farm, id, detail));
+        self.marks.overlay |= matches!(change, Change::Joined | Change::Moved | Change::Forgotten);
+        self.mark_farm(farm);
+        self.count_doors(farm);
+    }
+
+    /// Counts the doors of a farm that are in service.
+    pub(super) fn count_doors(&mut self, farm: &Id) {
+        if let Some(farm) = self.farms.get_mut(farm) {
+            let doors = farm.roster.members().values().filter(|m| m.heartbeat.role == Role::Door && m.standing().takes_new());
+            farm.doors = doors.count() as u32;
+        }
+    }
+}
+
+impl FarmState {
+    /// Follows the tombstones that a heartbeat carries. Returns the members that are gone by them.
+    fn bury(&mut self, key: &FarmKey, heartbeat: &Heartbeat, now: Now) -> Vec<Id> {
+        let mut gone = Vec::new();
+        for stone in &heartbeat.tombstones {
+            let known = self.buried.get(&stone.id).is_some_and(|(inc, _)| *inc >= stone.inc);
+            if known || !key.is_buried(&heartbeat.farm, stone) {
+                continue;
+            }
+            if self.buried.len() < self.roster.policy().members_max {
+                self.buried.insert(stone.id.clone(), (stone.inc, now.mono.plus_ms(BURIED_MS)));
+            }
+            if self.roster.bury(now, &stone.id, stone.inc).is_some() {
+                gone.push(stone.id.clone());
+            }
+        }
+        gone
+    }
+}

@@ -1,0 +1,91 @@
+//! A configuration takes effect: at start with what was saved, later with what is running.
+//!
+//! What is configured as before keeps its state; nothing that is still configured may be forgotten by a reload.
+
+use super::family::BuiltSchedule;
+use super::pool_state::PoolState;
+use super::saved::Saved;
+use super::{Control, FarmState};
+use crate::config::Spec;
+use crate::health::CheckState;
+use crate::zone::Zones;
+use farm_shared::member::Roster;
+use farm_shared::time::Now;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+impl Control {
+    /// Puts a configuration in force.
+    pub(super) fn configure(&mut self, spec: Arc<Spec>, zones: Arc<Zones>, saved: Saved, now: Now) {
+        self.configure_farms(&spec, saved.farms, now);
+        let old: Vec<PoolState> = std::mem::take(&mut self.pools);
+        for id in std::mem::take(&mut self.check_owners).into_keys() {
+            self.checks.remove(id);
+        }
+        let mut old: BTreeMap<_, _> = old.into_iter().map(|pool| (pool.spec.name.clone(), pool)).collect();
+        for (index, pool_spec) in spec.pools.iter().enumerate() {
+            let mut pool = PoolState::new(pool_spec.clone());
+            if let Some(old) = old.remove(&pool_spec.name) {
+                pool.inherit(old);
+            } else if let Some(saved) = saved.pools.get(&pool_spec.name) {
+                for member in &mut pool.statics {
+                    let Some(was) = saved.get(&member.spec.name) else { continue };
+                    member.forced.clone_from(&was.forced);
+                    if let (Some(up), Some(_)) = (was.up, &pool_spec.check) {
+                        member.check = CheckState::restored(up, &was.why);
+                    }
+                }
+            }
+            if let Some(check) = &pool_spec.check {
+                for (position, member) in pool.statics.iter_mut().enumerate() {
+                    let addr = member.spec.v4.map(IpAddr::V4).or(member.spec.v6.map(IpAddr::V6));
+                    member.check_id = addr.map(|addr| self.checks.add(now.mono, addr, Arc::clone(check)));
+                    self.check_owners.extend(member.check_id.map(|id| (id, (index, position))));
+                }
+            }
+            self.pools.push(pool);
+        }
+        (self.spec, self.zones) = (spec, zones);
+        (self.marks.overlay, self.marks.publish) = (true, true);
+        let farms: Vec<_> = self.farms.keys().cloned().collect();
+        for farm in farms {
+            self.count_doors(&farm);
+        }
+    }
+
+    /// A schedule that was built off the loop.
+    pub(super) fn take_schedule(&mut self, built: BuiltSchedule) {
+        if let Some(pool) = self.pools.iter_mut().find(|pool| pool.spec.name == built.pool) {
+            pool.dirty = true;
+            pool.family_mut(built.family).take(built);
+            self.marks.publish = true;
+        }
+    }
+
+    fn configure_farms(
+        &mut self,
+        spec: &Spec,
+        mut saved: BTreeMap<farm_shared::id::Id, farm_shared::member::SavedRoster>,
+        now: Now,
+    ) {
+        let mut old = std::mem::take(&mut self.farms);
+        for farm in &spec.farms {
+            let state = match old.remove(&farm.name) {
+                Some(state) if *state.roster.policy() == spec.lease => state,
+                // Other leases: everybody is unknown for one grace, as after a restart.
+                Some(state) => FarmState { roster: Roster::restore(spec.lease, state.roster.save(), now), ..state },
+                None => {
+                    let saved = saved.remove(&farm.name).unwrap_or_default();
+                    FarmState {
+                        roster: Roster::restore(spec.lease, saved, now),
+                        doors: 0,
+                        buried: BTreeMap::new(),
+                        cached_until: BTreeMap::new(),
+                    }
+                }
+            };
+            self.farms.insert(farm.name.clone(), state);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What survives a restart, as JSON.
+//!
+//! Written by the daemon and read back by it, but a file may be damaged or old: nothing here may trust it beyond its types.
+
+use farm_shared::id::Id;
+use farm_shared::member::{Forced, SavedRoster};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const VERSION: u32 = 1;
+
+/// The state at rest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The form's version: 1; 0 for nothing saved.
+    pub v: u32,
+    /// Members by heartbeat, by farm.
+    #[serde(default)]
+    pub farms: BTreeMap<Id, SavedRoster>,
+    /// Static members, by pool and name.
+    #[serde(default)]
+    pub pools: BTreeMap<Id, BTreeMap<Id, SavedStatic>>,
+}
+
+/// A static member at rest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedStatic {
+    /// What an operator forced, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<(Forced, String)>,
+    /// The verdict of its checks, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
+    /// The last failure, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+impl Saved {
+    /// An empty state of the current version.
+    pub(super) fn empty() -> Self {
+        Self { v: VERSION, ..Self::default() }
+    }
+
+    /// Reads the JSON form.
+    ///
+    /// # Errors
+    /// Text that is no such JSON, or of another version.
+    pub fn from_json(text: &[u8]) -> Result<Self, String> {
+        let saved: Self = serde_json::from_slice(text).map_err(|e| format!("not a saved state: {e}"))?;
+        if saved.v == VERSION { Ok(saved) } else { Err(format!("a saved state of version {}, expected {VERSION}", saved.v)) }
+    }
+
+    /// The JSON form.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,205 @@
+//! The state in words and numbers, for the admin API, metrics and the status page.
+//!
+//! Read-only: computing it must change nothing.
+
+use super::Control;
+use super::pool_state::PoolState;
+use super::view::{View, Who};
+use crate::pool::{ScheduleMember, shares};
+use farm_shared::id::Id;
+use farm_shared::member::{Forced, Freshness, Standing};
+use farm_shared::time::Now;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Everything.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// This front end.
+    pub id: Id,
+    /// The generation that was published last.
+    pub generation: u64,
+    /// Pools, in the order of the snapshot.
+    pub pools: Vec<PoolStatus>,
+    /// Farms by name.
+    pub farms: Vec<FarmStatus>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: Id,
+    /// The names that give its answers.
+    pub publish: Vec<String>,
+    /// Addresses in an answer.
+    pub k: usize,
+    /// Members that are up.
+    pub up: usize,
+    /// Members that the fail-open rule counts.
+    pub counted: usize,
+    /// How many must be up.
+    pub threshold: usize,
+    /// Too few are: answers name all that count.
+    pub fail_open: bool,
+    /// Prepared answers for A.
+    pub subsets_v4: usize,
+    /// Prepared answers for AAAA.
+    pub subsets_v6: usize,
+    /// Its members.
+    pub members: Vec<MemberStatus>,
+}
+
+/// One member of a pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberStatus {
+    /// Its name or id.
+    pub name: Id,
+    /// Its number in counters; given again once the member is gone.
+    pub slot: u32,
+    /// Whether it is known by heartbeat.
+    pub dynamic: bool,
+    /// What it is good for.
+    pub standing: &'static str,
+    /// What it would be good for without an operator's word.
+    pub measured: &'static str,
+    /// What an operator forced.
+    pub forced: Option<Forced>,
+    /// Why: the operator's reason, or the last failure.
+    pub why: String,
+    /// Its IPv4 address, if any.
+    pub v4: Option<std::net::Ipv4Addr>,
+    /// Its IPv6 address, if any.
+    pub v6: Option<std::net::Ipv6Addr>,
+    /// Its failure domain.
+    pub zone: Option<Id>,
+    /// Its weight, with its ramp.
+    pub weight: f64,
+    /// Its share of the pool's clients over IPv4, or IPv6 if that is all it has; 0 if it is not named.
+    pub target_share: f64,
+    /// Whether answers may name it.
+    pub eligible: bool,
+}
+
+/// One farm.
+#[derive(Clone, Debug, Serialize)]
+pub struct FarmStatus {
+    /// Its name.
+    pub name: Id,
+    /// Members that are known.
+    pub members: usize,
+    /// Of them, how many are silent.
+    pub silent: usize,
+    /// More than half are silent: nobody is forgotten.
+    pub mostly_silent: bool,
+    /// Doors in service.
+    pub doors: u32,
+    /// Members of which two incarnations are alive.
+    pub twins: Vec<Id>,
+    /// Age of each member's last heartbeat, in milliseconds.
+    pub age_ms: BTreeMap<Id, u64>,
+}
+
+impl Control {
+    /// The state as of the last flush.
+    pub fn status(&self, now: Now) -> Status {
+        Status {
+            id: self.spec.server.id.clone(),
+            generation: self.generation,
+            pools: self.pools.iter().map(|pool| self.pool_status(pool, now)).collect(),
+            farms: self.farms.iter().map(|(name, farm)| {
+                let clock = farm.roster.clock(now);
+                let members = farm.roster.members();
+                FarmStatus {
+                    name: name.clone(),
+                    members: members.len(),
+                    silent: farm.roster.silent(),
+                    mostly_silent: farm.roster.mostly_silent(),
+                    doors: farm.doors,
+                    twins: members.iter().filter(|(_, m)| m.twins_until > clock).map(|(id, _)| id.clone()).collect(),
+                    age_ms: members.iter().map(|(id, m)| (id.clone(), clock.since_ms(m.heard))).collect(),
+                }
+            }).collect(),
+        }
+    }
+
+    fn pool_status(&self, pool: &PoolState, now: Now) -> PoolStatus {
+        let (up, counted) = pool.counts();
+        let v4 = target_shares(pool, View::v4);
+        let v6 = target_shares(pool, View::v6);
+        let member = |view: &View| MemberStatus {
+            name: view.who.id().clone(),
+            slot: view.slot,
+            dynamic: matches!(view.who, Who::Farm(_)),
+            standing: label(&view.who, view.standing),
+            measured: label(&view.who, view.measured),
+            forced: view.forced.as_ref().map(|(forced, _)| *forced),
+            why: self.why(pool, view, now),
+            v4: view.v4,
+            v6: view.v6,
+            zone: view.zone.clone(),
+            weight: view.weight,
+            target_share: if view.v4.is_some() { &v4 } else { &v6 }.get(&view.slot).copied().unwrap_or(0.0),
+            eligible: pool.eligible(view),
+        };
+        PoolStatus {
+            name: pool.spec.name.clone(),
+            publish: pool.spec.publish.iter().map(ToString::to_string).collect(),
+            k: pool.spec.k,
+            up,
+            counted,
+            threshold: pool.threshold(counted),
+            fail_open: pool.fail_open,
+            subsets_v4: pool.answers.v4.len(),
+            subsets_v6: pool.answers.v6.len(),
+            members: pool.views.iter().map(member).collect(),
+        }
+    }
+
+    /// Why a member stands as it does.
+    pub(super) fn why(&self, pool: &PoolState, view: &View, now: Now) -> String {
+        if let Some((_, why)) = &view.forced {
+            return if why.is_empty() { "an operator said so".into() } else { format!("an operator said so: {why}") };
+        }
+        let id = view.who.id();
+        match &view.who {
+            Who::Static(_) => {
+                let state = pool.statics.iter().find(|s| s.spec.name == *id);
+                state.map(|s| s.check.why().to_owned()).unwrap_or_default()
+            }
+            Who::Farm(_) => {
+                let farm = pool.spec.farm.as_ref().and_then(|farm| self.farms.get(farm));
+                let Some((farm, member)) = farm.and_then(|farm| Some((farm, farm.roster.get(id)?))) else { return String::new() };
+                let age_ms = farm.roster.clock(now).since_ms(member.heard);
+                match member.freshness {
+                    Freshness::Silent => format!("no heartbeat for {age_ms} ms, lease {} ms", member.lease_ms()),
+                    Freshness::Late { .. } => format!("late: no heartbeat for {age_ms} ms, lease {} ms", member.lease_ms()),
+                    Freshness::Unheard { .. } => "not heard since the restart".into(),
+                    Freshness::Fresh if member.heartbeat.draining() => {
+                        let by: Vec<&str> = member.heartbeat.drain_by.iter().map(Id::as_str).collect();
+                        format!("drained by {}", by.join(", "))
+                    }
+                    Freshness::Fresh => String::new(),
+                }
+            }
+        }
+    }
+}
+
+/// The label of a standing: one without heartbeats is not silent but down.
+pub(super) fn label(who: &Who, standing: Standing) -> &'static str {
+    match (who, standing) {
+        (Who::Static(_), Standing::Silent) => "down",
+        _ => standing.label(),
+    }
+}
+
+fn target_shares(pool: &PoolState, addr: fn(&View) -> Option<IpAddr>) -> BTreeMap<u32, f64> {
+    let eligible = pool.views.iter().filter(|view| pool.eligible(view));
+    let members: Vec<ScheduleMember> = eligible
+        .filter_map(|v| Some(ScheduleMember { slot: v.slot, addr: addr(v)?, weight: v.weight, zone: None }))
+        .collect();
+    let shares = shares(&members, pool.spec.k, pool.spec.sort_share);
+    members.iter().map(|m| m.slot).zip(shares).collect()
+}

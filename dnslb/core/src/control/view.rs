@@ -1,0 +1,89 @@
+//! What stands about each member of a pool at one moment, static and by heartbeat alike.
+//!
+//! Computed anew for each flush that needs it; holds no state of its own.
+
+use farm_shared::id::Id;
+use farm_shared::member::{Forced, Standing};
+use farm_shared::time::Mono;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A member of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    /// By configuration.
+    Static(Id),
+    /// By heartbeat.
+    Farm(Id),
+}
+
+impl Who {
+    pub(super) fn id(&self) -> &Id {
+        match self {
+            Self::Static(id) | Self::Farm(id) => id,
+        }
+    }
+}
+
+/// What stands about a member.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) who: Who,
+    pub(super) slot: u32,
+    pub(super) v4: Option<Ipv4Addr>,
+    pub(super) v6: Option<Ipv6Addr>,
+    /// With its ramp.
+    pub(super) weight: f64,
+    pub(super) zone: Option<Id>,
+    pub(super) standing: Standing,
+    pub(super) measured: Standing,
+    pub(super) forced: Option<(Forced, String)>,
+    /// When its standing can change first.
+    pub(super) change_at: Mono,
+}
+
+impl View {
+    pub(super) fn v4(&self) -> Option<IpAddr> {
+        self.v4.map(IpAddr::V4)
+    }
+
+    pub(super) fn v6(&self) -> Option<IpAddr> {
+        self.v6.map(IpAddr::V6)
+    }
+
+    /// Whether it is up: gets clients.
+    pub(super) fn up(&self) -> bool {
+        self.standing.takes_new()
+    }
+
+    /// Whether the fail-open rule counts it, and names it when it holds.
+    pub(super) fn counts(&self) -> bool {
+        !matches!(self.standing, Standing::Draining | Standing::AdminDown)
+    }
+}
+
+/// The steps of a slow start: a tenth of the weight at first, then quarters. Returns the factor, and when the next one begins in
+/// milliseconds from now.
+pub(super) fn ramp(age_ms: u64, slow_start_ms: u64) -> (f64, Option<u64>) {
+    if age_ms >= slow_start_ms {
+        return (1.0, None);
+    }
+    let quarter = 4 * age_ms / slow_start_ms;
+    let next_ms = ((quarter + 1) * slow_start_ms).div_ceil(4);
+    (if quarter == 0 { 0.1 } else { quarter as f64 / 4.0 }, Some(next_ms.saturating_sub(age_ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ramp_has_five_steps() {
+        let check = |age_ms, expect| assert_eq!(ramp(age_ms, 1_000), expect);
+        check(0, (0.1, Some(250)));
+        check(249, (0.1, Some(1)));
+        check(250, (0.25, Some(250)));
+        check(999, (0.75, Some(1)));
+        check(1_000, (1.0, None));
+        assert_eq!(ramp(0, 0), (1.0, None));
+    }
+}

@@ -1,0 +1,236 @@
+//! Which k of the n are named together, and how often: the deficit scheduler over subsets of DESIGN 4.1.
+//!
+//! "Smooth weighted round robin" extended to subsets and to clients that sort addresses (seed 003, 4.4). A query takes a uniform
+//! draw from the finished schedule, so nothing here runs while a question waits, and nothing here may name a member that it was
+//! not given.
+
+use super::shares;
+use farm_shared::draw::Draws;
+use farm_shared::id::Id;
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+/// Most subsets of a schedule.
+pub const SUBSETS_MAX: usize = 16_384;
+/// Fewest subsets of a full schedule.
+pub const SUBSETS_MIN: usize = 64;
+/// Most addresses in all subsets of a schedule together: 4 MiB of prepared A records.
+const NAMED_MAX: usize = 262_144;
+/// A share of 1 as a whole number: whole numbers make ties exact, so that they can be broken at random.
+const ONE: f64 = (1_u64 << 40) as f64;
+/// Candidates for a place in an answer, in multiples of k, when failure domains are spread.
+const CANDIDATES: usize = 4;
+
+/// A member that may be named, in one address family.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScheduleMember {
+    /// The member's number in its pool.
+    pub slot: u32,
+    /// Its address; of one family within a schedule.
+    pub addr: IpAddr,
+    /// Its weight relative to the others, above 0.
+    pub weight: f64,
+    /// Its failure domain.
+    pub zone: Option<Id>,
+}
+
+/// Subsets of equal size; a query takes any of them with equal probability.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schedule {
+    size: usize,
+    slots: Vec<u32>,
+}
+
+impl Schedule {
+    /// The subsets: slots in the order in which an answer lists them.
+    pub fn subsets(&self) -> impl ExactSizeIterator<Item = &[u32]> {
+        self.slots.chunks_exact(self.size.max(1))
+    }
+
+    /// Number of subsets.
+    pub fn len(&self) -> usize {
+        self.slots.len() / self.size.max(1)
+    }
+
+    /// Whether there is no subset.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Drops every subset that names a slot which `keep` refuses.
+    pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        let size = self.size.max(1);
+        if self.slots.iter().all(|slot| keep(*slot)) {
+            return;
+        }
+        let kept = self.slots.chunks_exact(size).filter(|subset| subset.iter().all(|slot| keep(*slot)));
+        self.slots = kept.flatten().copied().collect();
+    }
+}
+
+/// How many subsets a schedule of these members should have: 64 appearances of the lightest member, at least 64 subsets and at
+/// most [`SUBSETS_MAX`] (fewer when answers are long: 262,144 addresses in all).
+pub fn subsets_for(members: &[ScheduleMember], k: usize) -> usize {
+    let k = k.clamp(1, members.len().max(1));
+    let total: f64 = members.iter().map(|m| m.weight).sum();
+    let least = members.iter().map(|m| m.weight).fold(f64::INFINITY, f64::min);
+    let wanted = (64.0 * total / (least * k as f64)).min(SUBSETS_MAX as f64) as usize;
+    wanted.max(4 * SUBSETS_MIN).min(NAMED_MAX / k).clamp(SUBSETS_MIN, SUBSETS_MAX)
+}
+
+/// Builds `subsets` subsets of `k` members (all of them when there are no more than `k`).
+///
+/// Every member has a deficit: each answer adds its share ([`shares()`]) to it. An answer names the `k` of largest deficit, ties
+/// broken at random; the lowest address of the answer pays `sort_share`, and each of the `k` pays `(1 - sort_share) / k`. A
+/// second deficit decides who stands first, so that clients that take the first address are spread as well as those that take
+/// any; the others are shuffled. With failure domains, a member whose domain is in the answer already yields to one that is
+/// at most one appearance behind.
+pub fn build(members: &[ScheduleMember], k: usize, sort_share: f64, subsets: usize, draws: &mut Draws) -> Schedule {
+    let size = k.min(members.len());
+    if size == 0 {
+        return Schedule::default();
+    }
+    let mut state = State::new(members, size, sort_share, draws);
+    let mut slots = Vec::with_capacity(size * subsets);
+    for _ in 0..subsets {
+        state.next(draws);
+        slots.extend(state.answer.iter().filter_map(|&i| members.get(i)).map(|m| m.slot));
+    }
+    Schedule { size, slots }
+}
+
+#[derive(Clone, Copy)]
+struct Account {
+    /// What it gains per answer.
+    share: i64,
+    deficit: i64,
+    /// How often it should have stood first and did not.
+    first: i64,
+    /// Breaks ties; drawn anew whenever the member is named.
+    tie: u64,
+    /// Position among all addresses.
+    rank: u32,
+    /// Number of its failure domain.
+    zone: u32,
+}
+
+struct State {
+    accounts: Vec<Account>,
+    order: Vec<usize>,
+    answer: Vec<usize>,
+    zones_named: Vec<i64>,
+    size: usize,
+    pay_each: i64,
+    pay_sort: i64,
+}
+
+impl State {
+    fn new(members: &[ScheduleMember], size: usize, sort_share: f64, draws: &mut Draws) -> Self {
+        let sort_share = sort_share.clamp(0.0, 1.0);
+        let mut by_address: Vec<usize> = (0..members.len()).collect();
+        by_address.sort_by_key(|&i| members.get(i).map(|m| m.addr));
+        let mut zones: Vec<&Id> = members.iter().filter_map(|m| m.zone.as_ref()).collect();
+        zones.sort_unstable();
+        zones.dedup();
+        let shares = shares(members, size, sort_share);
+        let mut accounts: Vec<Account> = members
+            .iter()
+            .zip(shares)
+            .enumerate()
+            .map(|(i, (member, share))| Account {
+                share: (share * ONE) as i64,
+                deficit: 0,
+                first: 0,
+                tie: draws.u64(),
+                rank: 0,
+                // Members without a domain are each a domain of their own.
+                zone: member.zone.as_ref().map_or(zones.len() + i, |zone| zones.partition_point(|z| *z < zone)) as u32,
+            })
+            .collect();
+        for (rank, i) in by_address.into_iter().enumerate() {
+            if let Some(account) = accounts.get_mut(i) {
+                account.rank = rank as u32;
+            }
+        }
+        Self {
+            order: (0..members.len()).collect(),
+            answer: Vec::with_capacity(size),
+            zones_named: if zones.len() > 1 { vec![0; zones.len() + members.len()] } else { Vec::new() },
+            size,
+            pay_each: ((1.0 - sort_share) / size as f64 * ONE) as i64,
+            pay_sort: (sort_share * ONE) as i64,
+            accounts,
+        }
+    }
+
+    /// Indices come from `0..members.len()`, which all vectors here have.
+    fn account(&self, i: usize) -> Account {
+        self.accounts[i]
+    }
+
+    fn next(&mut self, draws: &mut Draws) {
+        for account in &mut self.accounts {
+            account.deficit += account.share;
+        }
+        self.choose();
+        self.stand_first(draws);
+        let lowest = self.answer.iter().copied().min_by_key(|&i| self.account(i).rank);
+        for &i in &self.answer {
+            let account = &mut self.accounts[i];
+            account.deficit -= self.pay_each + if Some(i) == lowest { self.pay_sort } else { 0 };
+            account.tie = draws.u64();
+        }
+    }
+
+    /// The `size` members of largest deficit.
+    fn choose(&mut self) {
+        let n = self.order.len();
+        let spread = !self.zones_named.is_empty();
+        let candidates = if spread { n.min(self.size * CANDIDATES) } else { self.size };
+        let accounts = &self.accounts;
+        let by_deficit = |&i: &usize| Reverse((accounts[i].deficit, accounts[i].tie));
+        if candidates < n {
+            self.order.select_nth_unstable_by_key(candidates - 1, by_deficit);
+        }
+        self.answer.clear();
+        let candidates = &self.order[..candidates];
+        if !spread {
+            self.answer.extend_from_slice(candidates);
+            return;
+        }
+        let mut left = candidates.to_vec();
+        while self.answer.len() < self.size {
+            let score = |i: usize| {
+                let account = accounts[i];
+                (account.deficit - self.pay_each * self.zones_named[account.zone as usize], account.tie)
+            };
+            let Some(at) = (0..left.len()).max_by_key(|&at| score(left[at])) else { break };
+            let best = left.swap_remove(at);
+            self.zones_named[accounts[best].zone as usize] += 1;
+            self.answer.push(best);
+        }
+        for &i in &self.answer {
+            self.zones_named[accounts[i].zone as usize] = 0;
+        }
+    }
+
+    fn stand_first(&mut self, draws: &mut Draws) {
+        let turn = ONE as i64 / self.size as i64;
+        for &i in &self.answer {
+            self.accounts[i].first += turn;
+        }
+        let first = (0..self.answer.len()).max_by_key(|&at| {
+            let account = self.account(self.answer[at]);
+            (account.first, account.tie)
+        });
+        self.answer.swap(0, first.unwrap_or(0));
+        self.accounts[self.answer[0]].first -= turn * self.size as i64;
+        for at in (2..self.answer.len()).rev() {
+            let other = 1 + draws.below(at);
+            self.answer.swap(at, other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
