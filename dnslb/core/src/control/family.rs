@@ -59,13 +59,17 @@ pub struct BuiltSchedule {
 impl ScheduleJob {
     /// Builds it: up to some hundred milliseconds for 10,000 members.
     pub fn run(mut self) -> BuiltSchedule {
-        let subsets = subsets_for(&self.wanted.members, self.wanted.k);
+        let subsets = self.wanted.subsets();
         let schedule = self.wanted.build(subsets, &mut self.draws);
         BuiltSchedule { pool: self.pool, family: self.family, epoch: self.epoch, wanted: self.wanted, schedule }
     }
 }
 
 impl Wanted {
+    fn subsets(&self) -> usize {
+        subsets_for(&self.members, self.k, self.sort_share)
+    }
+
     fn build(&self, subsets: usize, draws: &mut Draws) -> Schedule {
         build(&self.members, self.k, self.sort_share, subsets, draws)
     }
@@ -111,7 +115,7 @@ impl FamilyState {
             *self = Self { built_for: wanted, ..Self::default() };
             return (changed, None);
         }
-        let subsets = subsets_for(&wanted.members, wanted.k);
+        let subsets = wanted.subsets();
         if wanted.members.len() * subsets <= INLINE_COST_MAX {
             self.schedule = wanted.build(subsets, &mut builds.next().1);
             (self.built_for, self.rough, self.pending) = (wanted, false, None);

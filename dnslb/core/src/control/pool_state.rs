@@ -150,6 +150,11 @@ impl PoolState {
         if self.fail_open { view.counts() } else { view.up() }
     }
 
+    /// The share of clients that a member is to get, over IPv4 or else over IPv6.
+    pub(super) fn share(&self, view: &View) -> f64 {
+        if view.v4.is_some() { self.v4.schedule.share(view.slot) } else { self.v6.schedule.share(view.slot) }
+    }
+
     /// Members that are up, and those that count.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.views.iter().filter(|v| v.up()).count(), self.views.iter().filter(|v| v.counts()).count())

@@ -5,13 +5,11 @@
 use super::Control;
 use super::pool_state::PoolState;
 use super::view::{View, Who};
-use crate::pool::{ScheduleMember, shares};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Freshness, Standing};
 use farm_shared::time::Now;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -126,8 +124,6 @@ impl Control {
 
     fn pool_status(&self, pool: &PoolState, now: Now) -> PoolStatus {
         let (up, counted) = pool.counts();
-        let v4 = target_shares(pool, View::v4);
-        let v6 = target_shares(pool, View::v6);
         let member = |view: &View| MemberStatus {
             name: view.who.id().clone(),
             slot: view.slot,
@@ -140,7 +136,7 @@ impl Control {
             v6: view.v6,
             zone: view.zone.clone(),
             weight: view.weight,
-            target_share: if view.v4.is_some() { &v4 } else { &v6 }.get(&view.slot).copied().unwrap_or(0.0),
+            target_share: pool.share(view),
             eligible: pool.eligible(view),
         };
         PoolStatus {
@@ -193,13 +189,4 @@ pub(super) fn label(who: &Who, standing: Standing) -> &'static str {
         (Who::Static(_), Standing::Silent) => "down",
         _ => standing.label(),
     }
-}
-
-fn target_shares(pool: &PoolState, addr: fn(&View) -> Option<IpAddr>) -> BTreeMap<u32, f64> {
-    let eligible = pool.views.iter().filter(|view| pool.eligible(view));
-    let members: Vec<ScheduleMember> = eligible
-        .filter_map(|v| Some(ScheduleMember { slot: v.slot, addr: addr(v)?, weight: v.weight, zone: None }))
-        .collect();
-    let shares = shares(&members, pool.spec.k, pool.spec.sort_share);
-    members.iter().map(|m| m.slot).zip(shares).collect()
 }

@@ -112,7 +112,7 @@ mod tests {
         check("+--+---++", 2, 3, "uuuuuuddu");
         check("---", 2, 3, "??d");
         check("-+", 1, 1, "du");
-        check("--+-+-++", 2, 2, "?dddddddu".get(..8).unwrap_or_default());
+        check("--+-+-++", 2, 2, "?ddddddu");
     }
 
     #[test]

@@ -7,5 +7,4 @@ mod schedule;
 mod shares;
 
 pub use answers::{Facts, answers};
-pub use schedule::{Schedule, ScheduleMember, build, subsets_for};
-pub use shares::shares;
+pub use schedule::{SUBSETS_MAX, SUBSETS_MIN, Schedule, ScheduleMember, build, subsets_for};

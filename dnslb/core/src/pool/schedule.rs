@@ -4,7 +4,7 @@
 //! draw from the finished schedule, so nothing here runs while a question waits, and nothing here may name a member that it was
 //! not given.
 
-use super::shares;
+use super::shares::{bounds, shares};
 use farm_shared::draw::Draws;
 use farm_shared::id::Id;
 use std::cmp::Reverse;
@@ -34,14 +34,25 @@ pub struct ScheduleMember {
     pub zone: Option<Id>,
 }
 
+/// Rounds in which targets that turn out to be out of reach are lowered.
+const ROUNDS_MAX: usize = 4;
+/// A member that gets less than this part of its target could not get more.
+const REACHED: f64 = 0.985;
+
 /// Subsets of equal size; a query takes any of them with equal probability.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Schedule {
     size: usize,
     slots: Vec<u32>,
+    shares: Vec<(u32, f64)>,
 }
 
 impl Schedule {
+    /// The share of all clients that a member is to get, as it was when the schedule was built; 0 for one that it does not know.
+    pub fn share(&self, slot: u32) -> f64 {
+        self.shares.binary_search_by_key(&slot, |(slot, _)| *slot).ok().and_then(|at| self.shares.get(at)).map_or(0.0, |s| s.1)
+    }
+
     /// The subsets: slots in the order in which an answer lists them.
     pub fn subsets(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.slots.chunks_exact(self.size.max(1))
@@ -68,35 +79,60 @@ impl Schedule {
     }
 }
 
-/// How many subsets a schedule of these members should have: 64 appearances of the lightest member, at least 64 subsets and at
-/// most [`SUBSETS_MAX`] (fewer when answers are long: 262,144 addresses in all).
-pub fn subsets_for(members: &[ScheduleMember], k: usize) -> usize {
+/// How many subsets a full schedule of these members has, so that its loads err by about a hundredth: 64 times the largest
+/// payment over the smallest share, which is `64 * n / k` for equal members and no sorting; at least 512 and at most
+/// [`SUBSETS_MAX`] (fewer when answers are long: 262,144 addresses in all).
+pub fn subsets_for(members: &[ScheduleMember], k: usize, sort_share: f64) -> usize {
     let k = k.clamp(1, members.len().max(1));
     let total: f64 = members.iter().map(|m| m.weight).sum();
     let least = members.iter().map(|m| m.weight).fold(f64::INFINITY, f64::min);
-    let wanted = (64.0 * total / (least * k as f64)).min(SUBSETS_MAX as f64) as usize;
-    wanted.max(4 * SUBSETS_MIN).min(NAMED_MAX / k).clamp(SUBSETS_MIN, SUBSETS_MAX)
+    let payment = sort_share + (1.0 - sort_share) / k as f64;
+    let wanted = (64.0 * payment * total / least).min(SUBSETS_MAX as f64) as usize;
+    wanted.max(8 * SUBSETS_MIN).min(NAMED_MAX / k).clamp(SUBSETS_MIN, SUBSETS_MAX)
 }
 
-/// Builds `subsets` subsets of `k` members (all of them when there are no more than `k`).
+/// Builds `subsets` subsets of `k` members (all of them when there are no more than `k`: then weights have no say).
 ///
-/// Every member has a deficit: each answer adds its share ([`shares()`]) to it. An answer names the `k` of largest deficit, ties
-/// broken at random; the lowest address of the answer pays `sort_share`, and each of the `k` pays `(1 - sort_share) / k`. A
-/// second deficit decides who stands first, so that clients that take the first address are spread as well as those that take
-/// any; the others are shuffled. With failure domains, a member whose domain is in the answer already yields to one that is
-/// at most one appearance behind.
+/// Every member has a deficit: each answer adds its target share to it. An answer names the `k` of largest deficit, ties broken
+/// at random; the lowest address of the answer pays `sort_share`, and each of the `k` pays `(1 - sort_share) / k`. A second
+/// deficit decides who stands first, so that clients that take the first address are spread as well as those that take any; the
+/// others are shuffled. With failure domains, a member whose domain is in the answer already yields to one that is at most one
+/// appearance behind.
+///
+/// Targets follow the weights as far as k of n can. One that a full schedule ([`subsets_for`]) does not reach is lowered to what
+/// it reached, and the rest goes to the others in proportion.
 pub fn build(members: &[ScheduleMember], k: usize, sort_share: f64, subsets: usize, draws: &mut Draws) -> Schedule {
     let size = k.min(members.len());
     if size == 0 {
         return Schedule::default();
     }
-    let mut state = State::new(members, size, sort_share, draws);
+    let sort_share = sort_share.clamp(0.0, 1.0);
+    let full = subsets >= subsets_for(members, k, sort_share);
+    let mut bounds = bounds(members, size, sort_share);
+    let mut targets = shares(members, &bounds);
     let mut slots = Vec::with_capacity(size * subsets);
-    for _ in 0..subsets {
-        state.next(draws);
-        slots.extend(state.answer.iter().filter_map(|&i| members.get(i)).map(|m| m.slot));
+    for round in 1..=ROUNDS_MAX {
+        let mut state = State::new(members, &targets, size, sort_share, draws);
+        slots.clear();
+        for _ in 0..subsets {
+            state.next(draws);
+            slots.extend(state.answer.iter().filter_map(|&i| members.get(i)).map(|m| m.slot));
+        }
+        let reached: Vec<f64> = state.accounts.iter().map(|account| account.load as f64 / ONE / subsets as f64).collect();
+        let short = |(target, reached): (&f64, &f64)| *reached < REACHED * target;
+        if !full || round == ROUNDS_MAX || !targets.iter().zip(&reached).any(short) {
+            break;
+        }
+        for ((bound, target), reached) in bounds.iter_mut().zip(&targets).zip(&reached) {
+            if short((target, reached)) {
+                *bound = bound.min(*reached);
+            }
+        }
+        targets = shares(members, &bounds);
     }
-    Schedule { size, slots }
+    let mut shares: Vec<(u32, f64)> = members.iter().map(|m| m.slot).zip(targets).collect();
+    shares.sort_unstable_by_key(|(slot, _)| *slot);
+    Schedule { size, slots, shares }
 }
 
 #[derive(Clone, Copy)]
@@ -104,6 +140,8 @@ struct Account {
     /// What it gains per answer.
     share: i64,
     deficit: i64,
+    /// What it has paid.
+    load: i64,
     /// How often it should have stood first and did not.
     first: i64,
     /// Breaks ties; drawn anew whenever the member is named.
@@ -125,21 +163,20 @@ struct State {
 }
 
 impl State {
-    fn new(members: &[ScheduleMember], size: usize, sort_share: f64, draws: &mut Draws) -> Self {
-        let sort_share = sort_share.clamp(0.0, 1.0);
+    fn new(members: &[ScheduleMember], targets: &[f64], size: usize, sort_share: f64, draws: &mut Draws) -> Self {
         let mut by_address: Vec<usize> = (0..members.len()).collect();
         by_address.sort_by_key(|&i| members.get(i).map(|m| m.addr));
         let mut zones: Vec<&Id> = members.iter().filter_map(|m| m.zone.as_ref()).collect();
         zones.sort_unstable();
         zones.dedup();
-        let shares = shares(members, size, sort_share);
         let mut accounts: Vec<Account> = members
             .iter()
-            .zip(shares)
+            .zip(targets)
             .enumerate()
             .map(|(i, (member, share))| Account {
                 share: (share * ONE) as i64,
                 deficit: 0,
+                load: 0,
                 first: 0,
                 tie: draws.u64(),
                 rank: 0,
@@ -177,7 +214,9 @@ impl State {
         let lowest = self.answer.iter().copied().min_by_key(|&i| self.account(i).rank);
         for &i in &self.answer {
             let account = &mut self.accounts[i];
-            account.deficit -= self.pay_each + if Some(i) == lowest { self.pay_sort } else { 0 };
+            let pay = self.pay_each + if Some(i) == lowest { self.pay_sort } else { 0 };
+            account.deficit -= pay;
+            account.load += pay;
             account.tie = draws.u64();
         }
     }

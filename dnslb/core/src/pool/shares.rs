@@ -6,39 +6,35 @@
 
 use super::schedule::ScheduleMember;
 
-/// The share of all clients that each member is to get; they sum to 1 (an empty slice for no members).
+/// The most that each member can get.
 ///
 /// With `s = sort_share` of the clients taking the lowest address of an answer and the others any of its `k`, a member gets at
 /// most `(1-s)/k + s`, and the `k-1` members of highest address, which are never the lowest of an answer, at most `(1-s)/k`.
-/// With `k >= n` every answer names everybody and weights have no say.
-pub fn shares(members: &[ScheduleMember], k: usize, sort_share: f64) -> Vec<f64> {
+/// These bounds are necessary, and enough unless `k` is close to `n`: there [`super::build`] finds lower ones by trying.
+pub(super) fn bounds(members: &[ScheduleMember], k: usize, sort_share: f64) -> Vec<f64> {
     let n = members.len();
-    let k = k.clamp(1, n.max(1));
-    let sort_share = sort_share.clamp(0.0, 1.0);
     let each = (1.0 - sort_share) / k as f64;
-    let mut by_address: Vec<usize> = (0..n).collect();
-    by_address.sort_by_key(|&i| members.get(i).map(|m| m.addr));
-    let mut shares = vec![0.0; n];
-    if k == n {
-        for (rank, &i) in by_address.iter().enumerate() {
-            shares[i] = each + if rank == 0 { sort_share } else { 0.0 };
-        }
-        return shares;
+    let mut by_address: Vec<(&ScheduleMember, usize)> = members.iter().zip(0..).collect();
+    by_address.sort_by_key(|(member, _)| member.addr);
+    let mut bounds = vec![each; n];
+    for (_, i) in by_address.into_iter().take((n + 1).saturating_sub(k)) {
+        bounds[i] = each + sort_share;
     }
-    let mut bounded: Vec<(usize, f64, f64)> = by_address
-        .iter()
-        .enumerate()
-        .map(|(rank, &i)| {
-            let bound = if rank + k <= n { each + sort_share } else { each };
-            (i, members.get(i).map_or(0.0, |m| m.weight.max(f64::MIN_POSITIVE)), bound)
-        })
-        .collect();
+    bounds
+}
+
+/// The share of all clients that each member is to get: in proportion to the weights, none above its bound. They sum to 1 if
+/// the bounds allow it.
+pub(super) fn shares(members: &[ScheduleMember], bounds: &[f64]) -> Vec<f64> {
+    let weight = |member: &ScheduleMember| member.weight.max(f64::MIN_POSITIVE);
+    let mut bounded: Vec<(usize, f64, f64)> = members.iter().zip(bounds).enumerate().map(|(i, (m, b))| (i, weight(m), *b)).collect();
     // Those that exceed their bound the most are cut first: cutting one raises the others, never lowers them.
     bounded.sort_by(|a, b| (b.1 * a.2).total_cmp(&(a.1 * b.2)).then(a.0.cmp(&b.0)));
     let mut weight_left: f64 = bounded.iter().map(|b| b.1).sum();
-    let mut share_left = 1.0;
+    let mut share_left: f64 = 1.0;
+    let mut shares = vec![0.0; members.len()];
     for (i, weight, bound) in bounded {
-        let share = (weight / weight_left * share_left).min(bound);
+        let share = (weight / weight_left * share_left).clamp(0.0, bound);
         shares[i] = share;
         weight_left -= weight;
         share_left -= share;
@@ -63,7 +59,8 @@ mod tests {
     }
 
     fn check(weights: &[f64], k: usize, sort_share: f64, expect: &[f64]) {
-        let got = shares(&members(weights), k, sort_share);
+        let members = members(weights);
+        let got = shares(&members, &bounds(&members, k, sort_share));
         assert_eq!(got.len(), expect.len());
         for (got, expect) in got.iter().zip(expect) {
             assert!((got - expect).abs() < 1e-9, "{got} is not {expect} for {weights:?} k={k} s={sort_share}");
@@ -73,12 +70,12 @@ mod tests {
     #[test]
     fn weights_are_followed_as_far_as_k_of_n_can() {
         check(&[], 3, 0.0, &[]);
-        check(&[1.0], 3, 0.5, &[1.0]);
         check(&[1.0, 1.0], 1, 0.0, &[0.5, 0.5]);
         check(&[1.0, 3.0], 1, 0.0, &[0.25, 0.75]);
         check(&[1.0, 1.0, 1.0, 5.0], 2, 0.0, &[1.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0, 0.5]);
         check(&[5.0, 1.0, 1.0, 1.0], 2, 0.5, &[0.625, 0.125, 0.125, 0.125]);
         check(&[1.0, 1.0, 1.0, 5.0], 2, 0.5, &[0.25, 0.25, 0.25, 0.25]);
         check(&[1.0, 2.0], 2, 0.2, &[0.6, 0.4]);
+        check(&[1.0, 1.0], 2, 0.2, &[0.6, 0.4]);
     }
 }
