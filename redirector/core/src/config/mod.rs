@@ -2,6 +2,10 @@
 //!
 //! A [`Spec`] is plain data that passed its check; nothing here may read a file.
 
+mod read;
 mod spec;
 
-pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, Published, ProviderSpec, ScalePolicy, ScalerSpec, Spec};
+pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, ScalePolicy, ScalerSpec, Spec};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! From a configuration file's sections to a [`Spec`], noting every problem on the way.
+//!
+//! Each reader asks for all its options whatever is wrong with some, so that one run shows all problems. It must never touch a
+//! file that the configuration names; the shell does, and says what it finds.
+
+use super::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, ScalePolicy, ScalerSpec, Spec};
+use crate::route::RoutePolicy;
+use farm_shared::config::Section;
+use farm_shared::id::Id;
+use farm_shared::member::LeasePolicy;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+const ADDRESS: &str = "ADDRESS:PORT, like \"127.0.0.1:8080\"";
+const ID: &str = "1 to 63 lowercase letters, digits and inner hyphens";
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600 * SECOND;
+const DAY: u64 = 24 * HOUR;
+const HOSTS_MAX: usize = 64;
+
+impl Spec {
+    /// Reads the whole configuration. `None` if it cannot stand for one; what is wrong is noted in the section's document, which
+    /// the caller must ask before it uses the result.
+    pub fn read(root: &Section) -> Option<Self> {
+        let server = root.table("server", "This redirector.");
+        let farm = root.table("farm", "The farm of servers behind it.");
+        let heartbeat = root.table("heartbeat", "Where heartbeats come in.");
+        let admin = root.table("admin", "The admin interface.");
+        let id = server.parsed::<Id>("id", None, ID, "Its id, unique among all front ends of the farm.");
+        let name = farm.parsed::<Id>("name", None, ID, "The farm's name, as in the keys of its members.");
+        let listen = server.list("listen", &["127.0.0.1:8080"], ADDRESS, "Addresses of the front door.");
+        let workers = integer(&server, "workers", 0, 0, 256, "Front-door threads; 0 is one per core.");
+        let state_dir = server.string("state_dir", "state", "Directory of what survives a restart.");
+        let key_file = farm.required_string("key_file", "File of the farm's key: `openssl rand -hex 32`.");
+        let former = farm.list("key_files_former", &[], "a path", "Files of former keys, whose cookies are honoured still.");
+        let allowed = farm.list(
+            "allowed_prefixes",
+            &[],
+            "ADDRESS/BITS, like \"10.1.0.0/16\"",
+            "Addresses that members may announce beside the one they send from.",
+        );
+        let hosts: Vec<String> =
+            root.list("hosts", &[], "a host name without port, or \"*\"", "Host names that the front door answers to.");
+        check_hosts(root, &hosts);
+        let udp: Vec<SocketAddr> = heartbeat.list("listen_udp", &[], ADDRESS, "Addresses for heartbeats by datagram.");
+        let http: Vec<SocketAddr> = heartbeat.list("listen_http", &[], ADDRESS, "Addresses for heartbeats by HTTP POST.");
+        if udp.is_empty() && http.is_empty() {
+            heartbeat.problem("", "neither listen_udp nor listen_http", "one of them: without heartbeats there are no servers");
+        }
+        let admin_listen =
+            admin.optional_string("listen", "`unix:/path` or a loopback ADDRESS:PORT for status, metrics and commands.");
+        check_admin(&admin, admin_listen.as_deref());
+        let token = admin.optional_string("token_file", "File of the token that commands over TCP must show.");
+        let door = read_door(&root.table("door", "The front door."));
+        let lease = read_lease(&root.table("lease", "How long heartbeats are believed."));
+        let announce = read_announce(&root.table("announce", "How this door makes itself known to dnslb."));
+        let scaler = read_scaler(&root.table("scaler", "How many servers there are."));
+        let provider = read_provider(&root.table("provider", "Where servers come from."), &scaler);
+        Some(Self {
+            id: id?,
+            listen,
+            workers: workers as usize,
+            state_dir,
+            farm: name?,
+            key_file,
+            key_files_former: former,
+            allowed_prefixes: allowed,
+            hosts,
+            heartbeat_udp: udp,
+            heartbeat_http: http,
+            admin_listen,
+            admin_token_file: token,
+            door,
+            lease,
+            announce,
+            scaler,
+            provider,
+        })
+    }
+}
+
+fn integer(section: &Section, key: &str, default: u64, min: u64, max: u64, about: &'static str) -> u64 {
+    section.integer(key, default as i64, min as i64..=max as i64, about).max(0) as u64
+}
+
+fn check_hosts(root: &Section, hosts: &[String]) {
+    let good = |h: &String| {
+        h == "*" || (!h.is_empty() && h.len() <= 253 && h.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_[:]".contains(&b)))
+    };
+    if let Some(bad) = hosts.iter().find(|h| !good(h)) {
+        root.problem("hosts", format!("{bad:?}"), "a host name without port, or \"*\"");
+    }
+    if hosts.len() > HOSTS_MAX {
+        root.problem("hosts", format!("{} names", hosts.len()), format!("at most {HOSTS_MAX}; \"*\" serves any"));
+    }
+    if hosts.is_empty() {
+        root.problem("hosts", "none", "the names that people reach the front door by, or \"*\" for any");
+    }
+}
+
+fn check_admin(admin: &Section, listen: Option<&str>) {
+    let Some(listen) = listen.filter(|l| !l.starts_with("unix:/")) else { return };
+    if !listen.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback()) {
+        admin.problem("listen", format!("{listen:?}"), "`unix:/path` or a loopback address and port");
+    }
+}
+
+fn read_door(door: &Section) -> DoorSpec {
+    let d = DoorSpec::default();
+    let target = door.string(
+        "target",
+        &d.target,
+        "Scheme and authority of a server, with `{ip}` or `{id}`, and `{port}`. Nothing else ever stands in a Location.",
+    );
+    check_target(door, &target);
+    let policy = door.choice(
+        "policy",
+        "weighted",
+        &["weighted", "paper", "random"],
+        "Which server gets a new session: by reported queue, its age and own dispatches; by 1/queue as in the paper; or any.",
+    );
+    let published = door.choice(
+        "published",
+        "require",
+        &["require", "ignore"],
+        "With `{id}` in the target: whether every dnslb must serve a server's name before it gets sessions.",
+    );
+    DoorSpec {
+        policy: match policy {
+            "paper" => RoutePolicy::Paper,
+            "random" => RoutePolicy::Random,
+            _ => RoutePolicy::Weighted,
+        },
+        published: if published == "ignore" { Published::Ignore } else { Published::Require },
+        cookie_max_age_s: door
+            .duration_ms("cookie_max_age", HOUR, SECOND..=30 * DAY, "How long an affinity cookie brings a session back.")
+            / SECOND,
+        url_bytes_max: integer(door, "url_bytes_max", 8_192, 64, 60_000, "A longer request target gets 414, in octets.") as usize,
+        connections_max: integer(door, "connections_max", 10_000, 1, 1_000_000, "Connections of all threads together.") as usize,
+        header_timeout_ms: door.duration_ms("header_timeout", 10_000, 100..=HOUR, "A request's head must come within this."),
+        idle_timeout_ms: door.duration_ms("idle_timeout", 30_000, 100..=HOUR, "An idle connection is closed after this."),
+        total_timeout_ms: door.duration_ms("total_timeout", 300_000, 100..=DAY, "Any connection is closed after this."),
+        retry_after_s: integer(door, "retry_after_s", 5, 1, 3_600, "`Retry-After` when no server takes sessions, in seconds.")
+            as u32,
+        ramp_ms: door.duration_ms("ramp", 5_000, 0..=HOUR, "A new server's share rises to its full value over this time."),
+        target,
+    }
+}
+
+/// The target must be `http[s]://HOST[:PORT]` once its placeholders are filled in.
+fn check_target(door: &Section, target: &str) {
+    let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
+    let filled = rest.map(|r| r.replace("{ip}", "").replace("{id}", "x").replace("{port}", "1"));
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
+    if !filled.is_some_and(|f| f.bytes().all(inner)) {
+        door.problem("target", format!("{target:?}"), "scheme and authority without a path, like \"http://{ip}:{port}\"");
+    } else if target.matches("{ip}").count() + target.matches("{id}").count() != 1 {
+        door.problem("target", format!("{target:?}"), "one of {ip} and {id}, once: servers must differ in their authority");
+    }
+}
+
+fn read_lease(lease: &Section) -> LeasePolicy {
+    let d = LeasePolicy::default();
+    LeasePolicy {
+        lease_periods: lease.float("periods", d.lease_periods, 1.5..=100.0, "A lease is so many heartbeat periods."),
+        lease_ms_min: lease.duration_ms("min", d.lease_ms_min, 50..=HOUR, "And never shorter."),
+        forget_leases: integer(lease, "forget", d.forget_leases, 1, 10_000, "A silent member is forgotten after so many leases."),
+        grace_ms: lease.duration_ms("grace", d.grace_ms, 0..=HOUR, "Members known from before a restart are served so long."),
+        members_max: integer(lease, "members_max", 20_000, 1, 20_000, "Heartbeats of further members are refused.") as usize,
+        step_ms_max: d.step_ms_max,
+    }
+}
+
+fn read_announce(announce: &Section) -> AnnounceSpec {
+    AnnounceSpec {
+        fronts: announce.list(
+            "fronts",
+            &[],
+            "`udp:ADDRESS:PORT` or `http://ADDRESS:PORT`",
+            "The dnslb servers that are to name this door; none is off.",
+        ),
+        id: announce.optional_parsed("id", ID, "The id to announce; the redirector's own unless given."),
+        addresses: announce.list::<IpAddr>("addresses", &[], "an address", "Where clients reach this door."),
+        port: integer(announce, "port", 0, 0, 65_535, "Its port; 0 is that of the first front-door address.") as u16,
+        period_ms: announce.duration_ms("period", 1_000, 100..=60_000, "Heartbeat period."),
+    }
+}
+
+fn read_scaler(scaler: &Section) -> ScalerSpec {
+    let d = ScalerSpec::default();
+    let policy = scaler.choice(
+        "policy",
+        "sizing",
+        &["paper", "sizing"],
+        "`sizing` launches for the sessions expected when a launch is ready; `paper` one server at a time.",
+    );
+    let spec = ScalerSpec {
+        enabled: scaler.boolean("enabled", false, "Whether this redirector launches and stops servers. One per farm."),
+        dry_run: scaler.boolean("dry_run", false, "Plans are made and journalled, but nothing is done."),
+        policy: if policy == "paper" { ScalePolicy::Paper } else { ScalePolicy::Sizing },
+        min: integer(scaler, "min", u64::from(d.min), 0, 10_000, "Fewest servers.") as u32,
+        max: integer(scaler, "max", u64::from(d.max), 1, 10_000, "Most servers, draining and starting ones included.") as u32,
+        sessions_per_server: integer(
+            scaler,
+            "sessions_per_server",
+            u64::from(d.sessions_per_server),
+            1,
+            1_000_000,
+            "Sessions that a server holds, unless its heartbeats say.",
+        ) as u32,
+        q_short: scaler.float("q_short", d.q_short, 0.0..=1_000.0, "Rule `paper`: a run queue up to this is short."),
+        poll_ms: scaler.duration_ms("poll", d.poll_ms, 100..=HOUR, "Time between two plans."),
+        window_ms: scaler.duration_ms("window", d.window_ms, SECOND..=HOUR, "Arrivals are counted over this window."),
+        session_prior_ms: scaler.duration_ms(
+            "session_prior",
+            d.session_prior_ms,
+            100..=7 * DAY,
+            "Session length until enough sessions were seen to end.",
+        ),
+        stabilisation_ms: scaler.duration_ms(
+            "stabilisation",
+            d.stabilisation_ms,
+            0..=DAY,
+            "There must have been too many servers for this long before one is drained.",
+        ),
+        drain_deadline_ms: scaler.duration_ms(
+            "drain_deadline",
+            d.drain_deadline_ms,
+            SECOND..=30 * DAY,
+            "A draining server is stopped after this, even if sessions remain.",
+        ),
+        boot_prior_ms: scaler.duration_ms("boot_prior", d.boot_prior_ms, 100..=DAY, "Boot time until three were measured."),
+        boot_deadline_ms: scaler.duration_ms(
+            "boot_deadline",
+            d.boot_deadline_ms,
+            SECOND..=DAY,
+            "A launched server that was not heard after this is stopped and replaced.",
+        ),
+        dns_ttl_max_ms: scaler.duration_ms(
+            "dns_ttl_max",
+            d.dns_ttl_max_ms,
+            0..=DAY,
+            "The longest TTL that dnslb serves servers with: nothing is stopped while a cache may name it.",
+        ),
+    };
+    if spec.min > spec.max {
+        scaler.problem("min", spec.min.to_string(), format!("at most max, {}", spec.max));
+    }
+    if spec.boot_deadline_ms <= spec.boot_prior_ms {
+        scaler.problem("boot_deadline", format!("{} ms", spec.boot_deadline_ms), "more than boot_prior");
+    }
+    spec
+}
+
+fn read_provider(provider: &Section, scaler: &ScalerSpec) -> ProviderSpec {
+    let kind = provider.choice("kind", "none", &["none", "process"], "`process` runs servers on this machine.");
+    let process = provider.table("process", "Servers as local processes, each on a loopback address of its own.");
+    let commands = process.tables("command", "One process of an instance; all of them run while it does.");
+    let commands: Vec<Vec<String>> = commands.iter().map(read_command).collect();
+    let first = process.parsed::<Ipv4Addr>("first_address", Some("127.0.1.11"), "an IPv4 address", "The first address.");
+    let spec = ProcessSpec {
+        commands,
+        first_address: first.unwrap_or(Ipv4Addr::LOCALHOST),
+        count_max: integer(&process, "count_max", 200, 1, 10_000, "So many addresses from there on.") as u32,
+        port: integer(&process, "port", 8_000, 1, 65_535, "The port of each server.") as u16,
+        boot_delay_ms: process.duration_ms("boot_delay", 0, 0..=DAY, "Processes start this long after the launch."),
+        boot_delay_jitter: process.float("boot_delay_jitter", 0.0, 0.0..=1.0, "Uniform in this share around the delay."),
+    };
+    if kind == "none" {
+        if scaler.enabled && !scaler.dry_run {
+            provider.problem("kind", "\"none\"", "a provider that launches servers, since [scaler] is enabled without dry_run");
+        }
+        return ProviderSpec::None;
+    }
+    if spec.commands.is_empty() {
+        process.problem("", "no [[provider.process.command]]", "at least one");
+    }
+    if !spec.first_address.is_loopback() {
+        process.problem("first_address", spec.first_address.to_string(), "an address in 127.0.0.0/8");
+    }
+    if spec.count_max < scaler.max {
+        process.problem("count_max", spec.count_max.to_string(), format!("at least scaler.max, {}", scaler.max));
+    }
+    ProviderSpec::Process(spec)
+}
+
+fn read_command(command: &Section) -> Vec<String> {
+    let argv: Vec<String> = command.list(
+        "argv",
+        &[],
+        "one word of the command",
+        "Program and arguments; `{id}`, `{ip}`, `{port}`, `{n}` and `{key_file}` are filled in.",
+    );
+    if argv.is_empty() && command.is_present() {
+        command.problem("argv", "nothing", "a program and its arguments");
+    }
+    argv
+}
