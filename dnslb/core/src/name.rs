@@ -313,9 +313,14 @@ pub(crate) struct NameBuf {
 }
 
 impl NameBuf {
-    /// Reads an uncompressed name from the start of `octets`; `None` when it is broken or holds a pointer.
-    pub(crate) fn parse(octets: &[u8]) -> Option<Self> {
-        let mut name = Self { wire: [0; NAME_LEN_MAX], starts: [0; LABELS_MAX + 1], len: 0, labels: 0 };
+    /// The root. Names are read into it in place: it is too large to be moved about on the answer path.
+    pub(crate) const fn new() -> Self {
+        Self { wire: [0; NAME_LEN_MAX], starts: [0; LABELS_MAX + 1], len: 1, labels: 0 }
+    }
+
+    /// Reads an uncompressed name from the start of `octets`; `None`, and a name of no use, when it is broken or holds a
+    /// pointer.
+    pub(crate) fn read(&mut self, octets: &[u8]) -> Option<()> {
         let mut at = 0;
         let mut labels = 0;
         loop {
@@ -323,19 +328,28 @@ impl NameBuf {
             if len > LABEL_LEN_MAX || at + 1 + len > NAME_LEN_MAX {
                 return None;
             }
-            *name.starts.get_mut(labels)? = at as u8;
+            *self.starts.get_mut(labels)? = at as u8;
             at += 1 + len;
             if len == 0 {
                 break;
             }
             labels += 1;
         }
-        let wire = name.wire.get_mut(..at)?;
+        let wire = self.wire.get_mut(..at)?;
         wire.copy_from_slice(octets.get(..at)?);
         wire.make_ascii_lowercase();
-        name.len = at as u8;
-        name.labels = labels as u8;
-        Some(name)
+        self.len = at as u8;
+        self.labels = labels as u8;
+        Some(())
+    }
+
+    /// A copy of a whole name.
+    pub(crate) fn of(name: &Name) -> Self {
+        let mut buf = Self::new();
+        match buf.read(name.wire()) {
+            Some(()) => buf,
+            None => Self::new(),
+        }
     }
 
     /// The whole name, with the root label.
@@ -447,7 +461,7 @@ mod tests {
         check(".", true);
         check("b.ccc", false);
         check("x.a.bb.ccc", false);
-        let buf = NameBuf::parse(name.wire()).unwrap();
+        let buf = NameBuf::of(&name);
         assert_eq!(buf.suffix(2), b"\x02bb\x03ccc\0");
         assert_eq!(buf.label(2), b"\x02bb");
         assert_eq!(buf.suffix(0), b"\0");
@@ -458,11 +472,12 @@ mod tests {
         #[test]
         fn any_octets_are_read_without_a_panic(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(name) = Name::from_wire(&octets) {
-                let buf = NameBuf::parse(&octets).unwrap();
+                let mut buf = NameBuf::new();
+                prop_assert!(buf.read(&octets).is_some());
                 prop_assert_eq!(buf.wire(), name.wire());
                 prop_assert_eq!(Name::from_text(&name.to_string()).unwrap(), name);
             } else {
-                prop_assert!(NameBuf::parse(&octets).is_none());
+                prop_assert!(NameBuf::new().read(&octets).is_none());
             }
         }
 

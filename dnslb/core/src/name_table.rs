@@ -14,11 +14,12 @@ const MULTIPLIER: u64 = 0xd6e8_feb8_6659_fd93;
 pub(crate) fn hash_label(parent: u64, label: &[u8]) -> u64 {
     let mut hash = parent;
     for chunk in label.chunks(8) {
-        let mut word = [0_u8; 8];
-        for (to, from) in word.iter_mut().zip(chunk) {
-            *to = *from;
-        }
-        let product = u128::from(hash ^ u64::from_le_bytes(word)) * u128::from(MULTIPLIER);
+        // Shifting the octets in keeps the word in a register; a byte buffer read back as a word stalls.
+        let word = match chunk.first_chunk() {
+            Some(whole) => u64::from_le_bytes(*whole),
+            None => chunk.iter().rev().fold(0, |word, &octet| word << 8 | u64::from(octet)),
+        };
+        let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
         hash = (product as u64) ^ ((product >> 64) as u64) ^ hash.rotate_left(23);
     }
     hash

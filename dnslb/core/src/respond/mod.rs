@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use farm_shared::time::Now;
 
+use crate::name::NameBuf;
 use crate::snapshot::Snapshot;
 use crate::wire::{self, QueryFault, Writer, rcode};
 use crate::zone::Rtype;
@@ -66,16 +67,17 @@ pub fn respond<'s>(
     draw: u64,
     out: &mut [u8],
 ) -> Option<Reply<'s>> {
-    let read = wire::read(query)?;
+    let mut name = NameBuf::new();
+    let read = wire::read(query, &mut name)?;
     let udp_len_max = snapshot.limits.udp_len_max.max(UDP_LEN_PLAIN as u16);
     let limit = match transport {
         Transport::Udp => read.edns.map_or(UDP_LEN_PLAIN, |edns| usize::from(edns.udp_len_max.min(udp_len_max))),
         Transport::Tcp => MESSAGE_LEN_MAX,
     };
-    let question_len = read.question.as_ref().map_or(0, |question| question.len);
+    let question_len = read.question.map_or(0, |question| question.len);
     let writer = Writer::new(out, limit, query.get(wire::HEADER_LEN..)?.get(..question_len)?, read.edns.is_some())?;
     let mut resolver = Resolver::new(snapshot, writer, now, draw);
-    resolver.rcode = match (read.fault, &read.question, read.edns) {
+    resolver.rcode = match (read.fault, read.question, read.edns) {
         (Some(QueryFault::Opcode), _, _) => rcode::NOTIMP,
         (Some(QueryFault::Format), _, _) | (None, None, _) => rcode::FORMERR,
         (None, Some(_), Some(edns)) if edns.version > 0 => rcode::BADVERS,
@@ -88,7 +90,7 @@ pub fn respond<'s>(
     if resolver.rcode == rcode::NOERROR
         && let Some(question) = read.question
     {
-        resolver.resolve(question);
+        resolver.resolve(&mut name, question.rtype);
     }
 
     let mut flags = QR | (read.flags & COPIED);

@@ -8,7 +8,7 @@ use super::lookup::{Found, find};
 use crate::name::{NAME_LEN_MAX, Name, NameBuf};
 use crate::overlay::OverlayTarget;
 use crate::snapshot::{Limits, Snapshot};
-use crate::wire::{HEADER_LEN, Owner, Question, Section, Writer, rcode};
+use crate::wire::{HEADER_LEN, Owner, Section, Writer, rcode};
 use crate::zone::{Node, RrSet, Rtype, Zone};
 
 /// No bound on a TTL.
@@ -56,17 +56,14 @@ impl<'s, 'o> Resolver<'s, 'o> {
         }
     }
 
-    /// Writes the sections for a question of class IN.
-    pub(super) fn resolve(&mut self, question: Question) {
-        let Question { mut name, rtype, .. } = question;
+    /// Writes the sections for a question of class IN. `name` is lost: it follows the chain.
+    pub(super) fn resolve(&mut self, name: &mut NameBuf, rtype: Rtype) {
         let mut chain = Chain { at: [HEADER_LEN; Limits::CHAIN_CEILING as usize + 1], steps: 0 };
-        while let Some(next) = self.step(&name, rtype, &mut chain) {
-            name = next;
-        }
+        while self.step(name, rtype, &mut chain).is_some() {}
     }
 
-    /// Answers for one name; returns the name to go on with when it is an alias.
-    fn step(&mut self, name: &NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<NameBuf> {
+    /// Answers for one name; `Some` when it was an alias and `name` now is where it leads.
+    fn step(&mut self, name: &mut NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<()> {
         let snapshot = self.snapshot;
         let Some(at) = snapshot.zones.zone_of(name, rtype == Rtype::DS) else {
             if chain.steps == 0 {
@@ -106,10 +103,10 @@ impl<'s, 'o> Resolver<'s, 'o> {
         &mut self,
         node: Option<&'s Node>,
         zone: &'s Zone,
-        name: &NameBuf,
+        name: &mut NameBuf,
         rtype: Rtype,
         chain: &mut Chain,
-    ) -> Option<NameBuf> {
+    ) -> Option<()> {
         let name_at = chain.current();
         let owner = Owner { at: name_at, wire: name.wire() };
         let set = node.and_then(|node| match rtype {
@@ -124,7 +121,9 @@ impl<'s, 'o> Resolver<'s, 'o> {
             }
             return None;
         }
-        let Some(alias) = node.and_then(|node| node.set(Rtype::CNAME)) else {
+        // Signatures and denials belong to the alias itself, not to where it leads (RFC 4034 section 2.5).
+        let alias = node.filter(|_| !matches!(rtype, Rtype::NSEC | Rtype::RRSIG)).and_then(|node| node.set(Rtype::CNAME));
+        let Some(alias) = alias else {
             self.negative(zone, name, name_at, ANY_TTL);
             return None;
         };
@@ -135,15 +134,15 @@ impl<'s, 'o> Resolver<'s, 'o> {
             self.truncated = true;
             return None;
         };
-        self.follow(alias.target.as_ref().map(Name::wire)?, start + 12, chain)
+        self.follow(name, alias.target.as_ref().map(Name::wire)?, start + 12, chain)
     }
 
     fn chain_max(&self) -> usize {
         usize::from(self.snapshot.limits.chain_max.min(Limits::CHAIN_CEILING))
     }
 
-    /// The next name of a chain, which stands at `at` in the message; `None` when it was there before.
-    fn follow(&self, target: &[u8], at: usize, chain: &mut Chain) -> Option<NameBuf> {
+    /// Makes `name` the next one of a chain, which stands at `at` in the message; `None` when it was there before.
+    fn follow(&self, name: &mut NameBuf, target: &[u8], at: usize, chain: &mut Chain) -> Option<()> {
         let seen = chain.at.get(..=chain.steps)?;
         // Length octets are below every letter, so comparing whole names without case is right.
         if seen.iter().any(|&seen| self.writer.written(seen, target.len()).eq_ignore_ascii_case(target)) {
@@ -151,11 +150,11 @@ impl<'s, 'o> Resolver<'s, 'o> {
         }
         chain.steps += 1;
         *chain.at.get_mut(chain.steps)? = at;
-        NameBuf::parse(target)
+        name.read(target)
     }
 
     /// Replaces the end of the name as the DNAME record says (RFC 6672).
-    fn dname(&mut self, dname: &'s RrSet, depth: usize, name: &NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<NameBuf> {
+    fn dname(&mut self, dname: &'s RrSet, depth: usize, name: &mut NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<()> {
         if chain.steps >= self.chain_max() {
             return None;
         }
@@ -182,7 +181,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
         if matches!(rtype, Rtype::CNAME | Rtype::ANY) {
             return None;
         }
-        self.follow(changed, at, chain)
+        self.follow(name, changed, at, chain)
     }
 
     /// Answers A or AAAA from a pool or host.
@@ -200,7 +199,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
                     return;
                 };
                 let ttl_s = pool.ttl_s(section.change_at, self.now.mono);
-                match self.writer.prebuilt(Section::Answer, name_at, section.records, section.record_len, ttl_s) {
+                match self.writer.prebuilt(name_at, section.records, rtype, ttl_s) {
                     Some(()) => self.named = section.slots,
                     None => self.truncated = true,
                 }

@@ -5,7 +5,7 @@
 mod query;
 mod writer;
 
-pub(crate) use query::{Edns, QueryFault, Question, read};
+pub(crate) use query::{Edns, QueryFault, read};
 pub(crate) use writer::{Owner, Section, Writer};
 
 /// Length of a message header in octets.

@@ -28,10 +28,9 @@ pub(crate) enum QueryFault {
     Opcode,
 }
 
-/// The one question.
-#[derive(Debug)]
+/// The one question, but for its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Question {
-    pub(crate) name: NameBuf,
     pub(crate) rtype: Rtype,
     pub(crate) class: u16,
     /// Length of the question's octets, which start behind the header.
@@ -52,8 +51,9 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*message.get(at..)?.first_chunk()?))
 }
 
-/// Reads a message. `None` means that nobody may be answered: too short for a header, or itself an answer.
-pub(crate) fn read(message: &[u8]) -> Option<Query> {
+/// Reads a message, and the name of its question into `name`. `None` means that nobody may be answered: too short for a
+/// header, or itself an answer.
+pub(crate) fn read(message: &[u8], name: &mut NameBuf) -> Option<Query> {
     let id = *message.first_chunk::<2>()?;
     let flags = u16_at(message, 2)?;
     let counts = [u16_at(message, 4)?, u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
@@ -61,23 +61,23 @@ pub(crate) fn read(message: &[u8]) -> Option<Query> {
         return None;
     }
     let mut query = Query { id, flags, question: None, edns: None, fault: None };
-    let body = read_body(message, counts, &mut query);
+    let body = read_body(message, counts, &mut query, name);
     query.fault = if flags & OPCODE != 0 { Some(QueryFault::Opcode) } else { body.is_none().then_some(QueryFault::Format) };
     Some(query)
 }
 
 /// Fills in question and OPT; `None` when the message is malformed. What was read before the fault stays.
-fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query) -> Option<()> {
+fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query, name: &mut NameBuf) -> Option<()> {
     let [questions, records @ ..] = counts;
     if questions != 1 {
         return None;
     }
-    let name = NameBuf::parse(message.get(HEADER_LEN..)?)?;
+    name.read(message.get(HEADER_LEN..)?)?;
     let mut at = HEADER_LEN + name.wire().len();
     let rtype = Rtype(u16_at(message, at)?);
     let class = u16_at(message, at + 2)?;
     at += 4;
-    query.question = Some(Question { name, rtype, class, len: at - HEADER_LEN });
+    query.question = Some(Question { rtype, class, len: at - HEADER_LEN });
 
     // Every record takes at least eleven octets, so the counts cannot make this long.
     let [answers, authority, additional] = records;

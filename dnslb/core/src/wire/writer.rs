@@ -8,6 +8,11 @@ use crate::zone::{OWNER_POINTER, RrSet, Rtype};
 /// Highest offset a compression pointer can express.
 const POINTER_MAX: usize = 0x3fff;
 
+/// Length in octets of an A record whose owner is a pointer.
+pub(crate) const A_RECORD_LEN: usize = 16;
+/// Length in octets of an AAAA record whose owner is a pointer.
+pub(crate) const AAAA_RECORD_LEN: usize = 28;
+
 /// The sections that records go into, in the order in which they must be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
@@ -104,27 +109,20 @@ impl<'o> Writer<'o> {
         Some(())
     }
 
-    /// Writes prebuilt records of one length as one RRset with this TTL; `None`, and nothing written, when they do not fit.
-    pub(crate) fn prebuilt(
-        &mut self,
-        section: Section,
-        owner_at: usize,
-        records: &[u8],
-        record_len: usize,
-        ttl_s: u32,
-    ) -> Option<()> {
-        if owner_at > POINTER_MAX || record_len < 12 {
+    /// Writes prebuilt A or AAAA records as one RRset with this TTL; `None`, and nothing written, when they do not fit.
+    pub(crate) fn prebuilt(&mut self, owner_at: usize, records: &[u8], rtype: Rtype, ttl_s: u32) -> Option<()> {
+        if owner_at > POINTER_MAX {
             return None;
         }
         let start = self.len;
         self.append(records)?;
-        let ttl = ttl_s.to_be_bytes();
-        let pointer = (0xc000 | owner_at as u16).to_be_bytes();
-        for record in self.out.get_mut(start..self.len)?.chunks_exact_mut(record_len) {
-            record.get_mut(..2)?.copy_from_slice(&pointer);
-            record.get_mut(6..10)?.copy_from_slice(&ttl);
-        }
-        self.count(section, (records.len() / record_len) as u16);
+        let owner = (0xc000 | owner_at as u16).to_be_bytes();
+        let records = self.out.get_mut(start..self.len)?;
+        let count = match rtype {
+            Rtype::A => patch::<A_RECORD_LEN>(records, owner, ttl_s),
+            _ => patch::<AAAA_RECORD_LEN>(records, owner, ttl_s),
+        };
+        self.count(Section::Answer, count);
         Some(())
     }
 
@@ -190,6 +188,16 @@ impl<'o> Writer<'o> {
         }
         self.len
     }
+}
+
+/// Gives records of `N` octets their owner and TTL; returns how many they are.
+fn patch<const N: usize>(records: &mut [u8], owner: [u8; 2], ttl_s: u32) -> u16 {
+    let (records, _) = records.as_chunks_mut::<N>();
+    for record in &mut *records {
+        record[..2].copy_from_slice(&owner);
+        record[6..10].copy_from_slice(&ttl_s.to_be_bytes());
+    }
+    records.len() as u16
 }
 
 const _: () = assert!(OWNER_POINTER[1] as usize == HEADER_LEN);

@@ -216,7 +216,7 @@ impl Reader<'_> {
             ("$ORIGIN", [origin]) => match Name::from_presentation(origin, &context.origin) {
                 Ok(origin) => context.origin = origin,
                 Err(error) => {
-                    self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name")
+                    self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name");
                 }
             },
             ("$TTL", [ttl]) => {
@@ -230,11 +230,11 @@ impl Reader<'_> {
             ("$INCLUDE", [path, origin]) => match Name::from_presentation(origin, &context.origin) {
                 Ok(origin) => self.include(place, &lossy(path), Some(origin), context, depth),
                 Err(error) => {
-                    self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name")
+                    self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name");
                 }
             },
             ("$ORIGIN" | "$TTL", _) => {
-                self.problems.error(place, format!("{name} with {} arguments", arguments.len()), "one argument")
+                self.problems.error(place, format!("{name} with {} arguments", arguments.len()), "one argument");
             }
             ("$INCLUDE", _) => {
                 self.problems.error(

@@ -73,7 +73,7 @@ impl Zones {
 
     /// The zone with the longest apex that `name` is at or below.
     pub fn find(&self, name: &Name) -> Option<&Zone> {
-        self.zone_of(&NameBuf::parse(name.wire())?, false).map(|found| found.zone)
+        self.zone_of(&NameBuf::of(name), false).map(|found| found.zone)
     }
 
     /// The zone that answers for `name`. With `parent_side`, a name that is itself an apex is answered by the zone above, if

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
@@ -32,6 +33,13 @@ fn zone(records: &str) -> Zone {
     load_text(records).unwrap_or_else(|problems| panic!("{records}: {problems:#?}")).zone
 }
 
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
+}
+
 /// Every record as `name ttl type hex`, without those of [`HEAD`].
 fn records(zone: &Zone) -> Vec<String> {
     let mut lines = Vec::new();
@@ -40,7 +48,7 @@ fn records(zone: &Zone) -> Vec<String> {
             let mut rest: &[u8] = &set.records;
             while !rest.is_empty() {
                 let len = usize::from(u16::from_be_bytes([rest[10], rest[11]]));
-                let hex: String = rest[12..12 + len].iter().map(|octet| format!("{octet:02x}")).collect();
+                let hex = hex(&rest[12..12 + len]);
                 lines.push(format!("{name} {} {} {hex}", set.ttl_s, set.rtype));
                 rest = &rest[12 + len..];
             }
@@ -236,7 +244,6 @@ fn includes() {
 
 #[test]
 fn an_rrset_that_no_message_can_hold_is_refused() {
-    use std::fmt::Write as _;
     let text = (0..4_200).fold(String::new(), |mut text, i| {
         let _ = writeln!(text, "a 1 A 10.0.{}.{}", i >> 8, i & 255);
         text
@@ -279,7 +286,7 @@ proptest! {
 
     #[test]
     fn random_generic_data_of_every_type_is_read_without_a_panic(rtype in 1_u16..300, data in proptest::collection::vec(any::<u8>(), 0..80)) {
-        let hex: String = data.iter().map(|octet| format!("{octet:02x}")).collect();
+        let hex = hex(&data);
         let _ = load_text(&format!("a 1 TYPE{rtype} \\# {} {hex}", data.len()));
     }
 }

@@ -1,6 +1,6 @@
 //! What names and types get: the algorithm of RFC 1034 with wildcards, aliases, delegations and the overlay.
 
-use super::{answer, check, example, query};
+use super::{answer, check, example, query, snapshot};
 use crate::respond::Transport;
 
 const SOA: &str = "AU example. 60 SOA ns1.example. admin.example. 7 3600 600 86400 60";
@@ -72,6 +72,7 @@ fn aliases() {
         "NOERROR aa | AN alias2.example. 300 CNAME alias.example.; alias.example. 300 CNAME WWW.example.; WWW.example. 300 A 192.0.2.1, 192.0.2.2",
     );
     check("alias.example CNAME", "NOERROR aa | AN alias.example. 300 CNAME WWW.example.");
+    check("alias.example NSEC", "NOERROR aa | $SOA");
     check("alias.example MX", "NOERROR aa | AN alias.example. 300 CNAME WWW.example. | $SOA");
     check("alias.example ANY", "NOERROR aa | AN alias.example. 300 CNAME WWW.example.");
     check("out.example A", "NOERROR aa | AN out.example. 300 CNAME www.else.test.");
@@ -111,6 +112,23 @@ fn delegations() {
     check(&zone, "lame.example DS", &format!("NOERROR aa | {SOA}"));
     let (_, message) = answer(&zone, Transport::Udp, &query("sub.example DS", None));
     assert!(super::dump(&message).starts_with("NOERROR aa | AN sub.example. 300 DS "));
+}
+
+#[test]
+fn parent_and_child_in_one_server() {
+    let parent = "@ 60 SOA ns admin 1 1 1 1 1\n@ 60 NS ns.else.\nchild 60 NS ns.else.\nchild 60 DS 1 13 2 00\n";
+    let child = "@ 60 SOA ns admin 2 2 2 2 2\n@ 60 NS ns.else.\nwww 60 A 192.0.2.1\n";
+    let zone = snapshot(&[("example", parent), ("child.example", child)], &[], Vec::new());
+    let soa = "AU child.example. 2 SOA ns.child.example. admin.child.example. 2 2 2 2 2";
+    check(&zone, "www.child.example A", "NOERROR aa | AN www.child.example. 60 A 192.0.2.1");
+    check(&zone, "child.example NS", "NOERROR aa | AN child.example. 60 NS ns.else.");
+    check(&zone, "child.example A", &format!("NOERROR aa | {soa}"));
+    check(&zone, "www.child.example DS", &format!("NOERROR aa | {soa}"));
+    let (_, message) = answer(&zone, Transport::Udp, &query("child.example DS", None));
+    assert!(super::dump(&message).starts_with("NOERROR aa | AN child.example. 60 DS "));
+    // Without the parent, the child itself denies.
+    let zone = snapshot(&[("child.example", child)], &[], Vec::new());
+    check(&zone, "child.example DS", &format!("NOERROR aa | {soa}"));
 }
 
 #[test]
