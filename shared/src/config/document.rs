@@ -86,7 +86,13 @@ impl State {
     }
 
     /// Notes an option in a description; the first mention of a key counts.
-    pub(super) fn option(&self, key: String, kind: impl FnOnce() -> String, default: impl FnOnce() -> String, about: &'static str) {
+    pub(super) fn option(
+        &self,
+        key: String,
+        kind: impl FnOnce() -> String,
+        default: impl FnOnce() -> String,
+        about: &'static str,
+    ) {
         if self.describe && self.option_keys.borrow_mut().insert(key.clone()) {
             self.options.borrow_mut().push(OptionDoc { key, kind: kind(), default: default(), about });
         }

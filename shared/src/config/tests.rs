@@ -63,16 +63,19 @@ fn every_problem_has_its_line_its_key_and_what_was_expected() {
 fn all_problems_come_at_once_and_by_line() {
     let text = "colour = 1\n[[pool]]\nname = 'a'\nfarm = 'f'\n\n[[pool]]\nk = 99999999999999999999\nfarm = 'F'\n\n\
                 [server]\nttl_mx = '3s'\n[serve]\nx = 1\n[[pool]]\nname='z'\nfarm='z'\nk=64\nweight.a = 1";
-    check(text, &[
-        "f.toml:1: colour: found an unknown key, expected one of `pool`, `server`",
-        "f.toml:6: pool[1].name: found nothing, expected a string",
-        "f.toml:7: pool[1].k: found the integer 99999999999999999999, expected an integer from 1 to 64",
-        "f.toml:8: pool[1].farm: found \"F\", expected a farm's name",
-        "f.toml:11: server.ttl_mx: found an unknown key, expected `ttl_max` (did you mean that?)",
-        "f.toml:12: serve: found an unknown section, expected `server` (did you mean that?)",
-        "f.toml:17: pool[2].k: found 64, expected fewer",
-        "f.toml:18: pool[2].weight: found an unknown section, expected one of `farm`, `k`, `name`",
-    ]);
+    check(
+        text,
+        &[
+            "f.toml:1: colour: found an unknown key, expected one of `pool`, `server`",
+            "f.toml:6: pool[1].name: found nothing, expected a string",
+            "f.toml:7: pool[1].k: found the integer 99999999999999999999, expected an integer from 1 to 64",
+            "f.toml:8: pool[1].farm: found \"F\", expected a farm's name",
+            "f.toml:11: server.ttl_mx: found an unknown key, expected `ttl_max` (did you mean that?)",
+            "f.toml:12: serve: found an unknown section, expected `server` (did you mean that?)",
+            "f.toml:17: pool[2].k: found 64, expected fewer",
+            "f.toml:18: pool[2].weight: found an unknown section, expected one of `farm`, `k`, `name`",
+        ],
+    );
 }
 
 #[test]
@@ -124,10 +127,24 @@ fn the_description_names_every_option_once() {
     let document = Document::describe();
     let _ = read(&document.root());
     let keys: Vec<_> = document.options().iter().map(|o| o.key.clone()).collect();
-    assert_eq!(keys, [
-        "server", "server.motto", "server.note", "server.share", "server.on", "server.policy", "server.ttl_max",
-        "server.allowed", "server.listen", "pool[]", "pool[].name", "pool[].farm", "pool[].k",
-    ]);
+    assert_eq!(
+        keys,
+        [
+            "server",
+            "server.motto",
+            "server.note",
+            "server.share",
+            "server.on",
+            "server.policy",
+            "server.ttl_max",
+            "server.allowed",
+            "server.listen",
+            "pool[]",
+            "pool[].name",
+            "pool[].farm",
+            "pool[].k",
+        ]
+    );
     let table = table_markdown(&document.options());
     assert!(table.contains("| `pool[].k` | integer, 1 to 64 | `3` | Answers. |\n"), "{table}");
     assert!(table.contains("| `pool[].farm` | a farm's name | required | Its farm. |\n"), "{table}");

@@ -86,7 +86,11 @@ fn what_a_member_may_say() {
     check("early", |h| h.time_ms += SKEW_MS_MAX + 1, "stale");
     check("just in time", |h| h.time_ms -= SKEW_MS_MAX, "ok");
     check("far future", |h| h.time_ms = u64::MAX, "stale");
-    check("a foreign address is not challenged", |h| (h.time_ms, h.addrs) = (0, vec!["9.9.9.9".parse().unwrap()]), "foreign_address");
+    check(
+        "a foreign address is not challenged",
+        |h| (h.time_ms, h.addrs) = (0, vec!["9.9.9.9".parse().unwrap()]),
+        "foreign_address",
+    );
     check("short period", |h| h.period_ms = 99, "malformed");
     check("negative queue", |h| h.load.queue = -1.0, "malformed");
     check("no number", |h| h.load.queue = f64::NAN, "malformed");
