@@ -131,3 +131,52 @@ where
     }
     drop(place);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    fn start(limits: Limits) -> (SocketAddr, Arc<AtomicU64>, tokio::task::JoinHandle<()>) {
+        let listener = crate::listen::tcp("127.0.0.1:0".parse().expect("address")).expect("listener");
+        let addr = listener.local_addr().expect("address");
+        let refused = Arc::new(AtomicU64::new(0));
+        let service = async |_: Request<Incoming>, _: Peer| Response::new(Full::new(Bytes::from_static(b"hello")));
+        let service = move |request, peer| Box::pin(service(request, peer));
+        let listener = Listener::from_tcp(listener).expect("listener");
+        (addr, Arc::clone(&refused), tokio::spawn(serve(listener, limits, refused, service)))
+    }
+
+    async fn exchange(addr: SocketAddr, send: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(addr).await.expect("connected");
+        let mut answer = Vec::new();
+        // A server that refuses may close before it has read all.
+        let _ = stream.write_all(send).await;
+        let _ = stream.read_to_end(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn connections_are_bounded_in_number() {
+        let (addr, refused, _server) = start(Limits { connections_max: 1, head_ms_max: 600_000 });
+        let mut first = TcpStream::connect(addr).await.expect("connected");
+        first.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        first.read_exact(&mut [0; 12]).await.expect("the first is served");
+        assert_eq!(exchange(addr, b"").await, b"", "the second is closed unread");
+        assert_eq!(refused.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn connections_are_bounded_in_time_and_size() {
+        let (addr, _, _server) = start(Limits { connections_max: 9, head_ms_max: 50 });
+        let slow = exchange(addr, b"GET / HTTP/1.1\r\nhost").await;
+        assert!(!String::from_utf8_lossy(&slow).contains("hello"));
+        let (addr, _, _server) = start(Limits { connections_max: 9, head_ms_max: 600_000 });
+        let long = exchange(addr, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(HEAD_BYTES_MAX)).as_bytes()).await;
+        assert!(!String::from_utf8_lossy(&long).contains("hello"));
+        let good = exchange(addr, b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(String::from_utf8_lossy(&good).ends_with("hello"));
+    }
+}

@@ -213,8 +213,9 @@ impl Intake {
             }
             Err(Refusal::Stale(heartbeat)) => {
                 let reply = Reply::new(&self.options.id, self.options.kind, &heartbeat, now);
+                let outcome = refused(Refusal::Stale(heartbeat));
                 handle().send(&Reply { challenge: true, ..reply });
-                refused(Refusal::Stale(heartbeat))
+                outcome
             }
             Err(refusal) => refused(refusal),
         }
