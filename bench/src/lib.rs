@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod compare;
 pub mod crowd;
 pub mod draws;
 pub mod limits;
