@@ -4,6 +4,9 @@ use farm_shared::time::{Mono, Now, Wall};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
+/// A timer beyond this is set anew when it fires.
+const FAR: Duration = Duration::from_secs(1_000);
+
 /// Both clocks; the monotonic one counts from [`Clock::start`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -22,9 +25,9 @@ impl Clock {
         Now { mono, wall: Wall(millis(wall)) }
     }
 
-    /// When `mono` comes, for a timer; an hour from now at the latest.
+    /// When `mono` comes, for a timer; [`FAR`] from now at the latest.
     pub(crate) fn instant(&self, mono: Mono) -> Instant {
-        let far = Instant::now() + Duration::from_secs(3600);
+        let far = Instant::now() + FAR;
         self.start.checked_add(Duration::from_millis(mono.0)).map_or(far, |at| at.min(far))
     }
 }

@@ -49,7 +49,7 @@ pub async fn run<S: AsyncLoadSource>(settings: Settings, source: S, stop: impl F
     }
     let mut shell = Shell::open(&settings, source).await?;
     let clock = Clock::start();
-    let saved = shell.recall(settings.state_file.as_deref());
+    let saved = Shell::recall(settings.state_file.as_deref());
     let now = clock.now();
     // Draws decide nothing but jitter: they need not be secret, only different from agent to agent.
     let draws = Draws::from_u64(now.wall.0 ^ u64::from(std::process::id()) << 44).child(settings.profile.id.as_str(), 0);
@@ -126,7 +126,7 @@ impl Shell {
         Ok(Self { fronts: settings.fronts.clone(), addresses, key, sockets, posts, arrivals, told, questions, saves, posting, tasks })
     }
 
-    fn recall(&self, path: Option<&std::path::Path>) -> Saved {
+    fn recall(path: Option<&std::path::Path>) -> Saved {
         let Some(path) = path else { return Saved::default() };
         load_saved(path).unwrap_or_else(|error| {
             tracing::error!(path = %path.display(), %error, "the state file is not usable; begins afresh");
@@ -221,23 +221,23 @@ async fn read_loop<S: AsyncLoadSource>(
     mut asked: mpsc::Receiver<()>,
     tell: mpsc::Sender<Event>,
 ) {
-    let every = source.sample_every().unwrap_or(Duration::from_secs(3600));
+    let every = source.sample_every();
     loop {
         let is_asked = tokio::select! {
             asked = asked.recv() => match asked {
                 Some(()) => true,
                 None => return,
             },
-            () = tokio::time::sleep(every) => false,
+            () = tokio::time::sleep(every.unwrap_or_default()), if every.is_some() => false,
         };
         if !is_asked {
             source.sample();
             continue;
         }
-        if let Some(path) = &drain_file {
-            if tell.send(Event::OperatorDrain(path.exists())).await.is_err() {
-                return;
-            }
+        if let Some(path) = &drain_file
+            && tell.send(Event::OperatorDrain(path.exists())).await.is_err()
+        {
+            return;
         }
         let reading: Result<Reading, LoadError> = match tokio::time::timeout(timeout, source.read()).await {
             Ok(reading) => reading,

@@ -2,16 +2,28 @@
 //!
 //! A source must say that it failed rather than guess: the agent falls silent for a backend whose load cannot be read.
 
+mod cgroup;
+mod gauge;
+mod pid;
+mod proc;
+mod procfs;
+mod source;
+mod url;
+
+pub use source::{LoadSpec, Source};
+
 use farm_shared::heartbeat::Load;
+use serde::Serialize;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// What a source says once per heartbeat.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Reading {
     /// The load since the last reading.
+    #[serde(flatten)]
     pub load: Load,
     /// The application wants to be drained.
     pub draining: bool,
