@@ -1,1 +1,12 @@
-//! Under construction.
+//! The harness of the end-to-end tests: the real binaries on port 0 of loopback, real datagrams, real peers.
+//!
+//! It must never sleep for luck (every wait is for a condition, with a deadline), never end a process that it did not start, and never
+//! say that something was tested when its peer is missing: a test that cannot run says `SKIPPED` on standard error.
+#![forbid(unsafe_code)]
+
+pub mod daemon;
+pub mod dns;
+pub mod farm;
+pub mod http;
+pub mod peer;
+pub mod wait;

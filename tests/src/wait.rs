@@ -1,0 +1,32 @@
+//! Waiting for a condition with a deadline.
+
+use std::time::{Duration, Instant};
+
+/// Asks every 10 ms until `probe` gives something; panics with `what` after `deadline`.
+pub fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(began.elapsed() < deadline, "not within {deadline:?}: {what}");
+        pause(Duration::from_millis(10));
+    }
+}
+
+/// Holds the condition for a span: `probe` must stay true. Returns how often it was asked.
+pub fn while_holds(what: &str, span: Duration, mut probe: impl FnMut() -> bool) -> usize {
+    let began = Instant::now();
+    let mut asked = 0;
+    while began.elapsed() < span {
+        assert!(probe(), "{what} (after {:?})", began.elapsed());
+        asked += 1;
+        pause(Duration::from_millis(5));
+    }
+    asked
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one pause between two looks at a condition")]
+fn pause(span: Duration) {
+    std::thread::sleep(span);
+}
