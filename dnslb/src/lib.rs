@@ -3,4 +3,17 @@
 //! What is decided is decided in the core; this crate carries data in and out of it. `unsafe` is denied by the workspace's lints
 //! everywhere but in [`udp::mmsg`].
 
+pub mod answering;
+pub mod check_tls;
+pub mod checks;
+pub mod load;
+pub mod meters;
+pub mod named;
+pub mod persist;
+pub mod query_log;
+pub mod shell;
+pub mod tally;
+pub mod tcp;
+pub mod tcp_clients;
+pub mod transports;
 pub mod udp;

@@ -3,3 +3,4 @@
 //! Nothing here may allocate, lock or log per query.
 
 pub mod mmsg;
+pub mod worker;

@@ -1,0 +1,109 @@
+//! What every transport needs to answer: the snapshot, the clock, the draws and where to count.
+
+use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
+use dnslb_core::respond::{Reply, Transport, respond};
+use farm_daemon::clock::Clock;
+use farm_shared::draw::Draws;
+use farm_shared::time::Now;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::named::Live;
+use crate::query_log::QueryLog;
+use crate::tally::{Dropped, Tallies, Tally};
+
+/// Where the control loop publishes.
+pub type Published = Arc<ArcSwap<Live>>;
+
+/// What is common to all answering threads.
+#[derive(Clone)]
+pub struct Answering {
+    /// The current snapshot.
+    pub published: Published,
+    /// The daemon's clock.
+    pub clock: Clock,
+    /// One tally for each [`Answerer`].
+    pub tallies: Tallies,
+    /// The sampled query log.
+    pub log: QueryLog,
+    /// The parent of the answering threads' draws.
+    pub draws: Draws,
+}
+
+impl Answering {
+    /// The answerer of one thread (or of one connection's task); `thread` chooses its tally and its stream of draws.
+    pub fn answerer(&self, thread: usize, stream: u64) -> Answerer {
+        Answerer {
+            cache: Cache::new(Arc::clone(&self.published)),
+            clock: self.clock,
+            thread,
+            tally: self.tallies.get(thread),
+            log: self.log.clone(),
+            draws: self.draws.child("answers", stream),
+        }
+    }
+}
+
+/// Answers questions, one after the other.
+pub struct Answerer {
+    cache: Cache<Published, Arc<Live>>,
+    clock: Clock,
+    thread: usize,
+    tally: Arc<Tally>,
+    log: QueryLog,
+    draws: Draws,
+}
+
+/// An [`Answerer`] with one snapshot and one reading of the clock: for one batch.
+pub struct Round<'a> {
+    live: &'a Live,
+    now: Now,
+    thread: usize,
+    tally: &'a Tally,
+    log: &'a QueryLog,
+    draws: &'a mut Draws,
+}
+
+impl Answerer {
+    /// Takes the current snapshot and time for a batch. An idle thread calls it too now and then, so as not to keep an old
+    /// snapshot alive.
+    pub fn round(&mut self) -> Round<'_> {
+        Round {
+            live: self.cache.load(),
+            thread: self.thread,
+            now: self.clock.now(),
+            tally: &self.tally,
+            log: &self.log,
+            draws: &mut self.draws,
+        }
+    }
+
+    /// Where this answerer counts.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
+
+impl Round<'_> {
+    /// Answers one question into `out`; how many octets, or `None` if nothing may be sent.
+    pub fn answer(&mut self, transport: Transport, client: IpAddr, query: &[u8], out: &mut [u8]) -> Option<usize> {
+        let draw = self.draws.u64();
+        let reply: Option<Reply<'_>> = respond(&self.live.snapshot, transport, client, query, self.now, draw, out);
+        let Some(reply) = reply else {
+            self.tally.dropped(Dropped::NotAQuery);
+            return None;
+        };
+        self.tally.answered(transport, &reply);
+        if let Some(pool) = reply.pool {
+            self.live.count(self.thread, pool, reply.named, query);
+        }
+        self.log.offer(draw, client, transport, query, &reply);
+        Some(reply.len)
+    }
+
+    /// Counts a question that is not answered.
+    pub fn drop(&mut self, why: Dropped) {
+        self.tally.dropped(why);
+    }
+}

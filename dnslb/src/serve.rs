@@ -1,0 +1,209 @@
+//! `dnslb serve`: everything is read, bound and published before the first question is answered, and stopped in the reverse order.
+
+use arc_swap::ArcSwap;
+use dnslb_core::control::{Control, Effect, Saved};
+use farm_daemon::admin::{Admin, AdminListener, Ready};
+use farm_daemon::clock::{Clock, draws_from_os};
+use farm_daemon::listen::{self, Announcer};
+use farm_daemon::receiver::{Receiver, ReceiverOptions};
+use farm_daemon::signals::Signals;
+use farm_daemon::state_dir::StateDir;
+use farm_daemon::systemd::Notifier;
+use farm_shared::config::Problem;
+use farm_shared::heartbeat::Kind;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+use crate::admin;
+use crate::answering::Answering;
+use crate::checks::Checker;
+use crate::load::{Loaded, load};
+use crate::meters::Meters;
+use crate::metrics::Metrics;
+use crate::named::Registry;
+use crate::persist::{self, Persister};
+use crate::query_log::QueryLog;
+use crate::shell::{Parts, Shell, live};
+use crate::tally::Tallies;
+use crate::tcp::TcpLimits;
+use crate::tcp_clients::Clients;
+use crate::transports::Bound;
+
+/// Heartbeats that may wait for the control loop: two for each of 2,000 members.
+const HEARTBEATS_MAX: usize = 4_096;
+/// Connections with heartbeats over HTTP.
+const HEARTBEAT_CONNECTIONS_MAX: usize = 1_024;
+/// Check outcomes that may wait.
+const OUTCOMES_MAX: usize = 1_024;
+/// Requests of operators that may wait.
+const ASKS_MAX: usize = 64;
+
+/// Why the daemon does not serve.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The configuration is refused.
+    Config(Vec<Problem>),
+    /// Something that it needs cannot be had.
+    Unavailable(String),
+}
+
+impl ServeError {
+    fn of(what: &str, error: impl fmt::Display) -> Self {
+        Self::Unavailable(format!("{what}: {error}"))
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. Runs on a multi-threaded tokio runtime.
+pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), ServeError> {
+    let loaded = load(&config).map_err(ServeError::Config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let Loaded { spec, zones, keyring, tls, admin: admin_addr, token, state_dir, .. } = loaded;
+    let clock = Clock::start();
+    let draws = draws_from_os().map_err(|e| ServeError::of("random seed", e))?;
+    let signals = Signals::new().map_err(|e| ServeError::of("signals", e))?;
+    let state_dir = state_dir.map(|path| open_state(&path)).transpose()?;
+    let saved = state_dir.as_deref().map(saved).transpose()?.unwrap_or_default();
+
+    // All listeners first: a daemon that cannot have its second address must not answer on its first.
+    let mut announcer = Announcer::new(ports_file);
+    let bound = Bound::bind(&spec.server.listen, spec.server.workers).map_err(|e| ServeError::of("dns", e))?;
+    for (i, addr) in bound.local_addrs().into_iter().enumerate() {
+        announcer.add(&if i == 0 { "dns".to_owned() } else { format!("dns-{i}") }, addr);
+    }
+    let mut heartbeat_udp = Vec::new();
+    if let Some(addr) = spec.heartbeat.listen_udp {
+        let socket = listen::udp(addr).map_err(|e| ServeError::of("heartbeat", e))?;
+        announcer.add("heartbeat_udp", socket.local_addr().unwrap_or(addr));
+        heartbeat_udp.push(socket);
+    }
+    let mut heartbeat_http = Vec::new();
+    if let Some(addr) = spec.heartbeat.listen_http {
+        let listener = listen::tcp(addr).map_err(|e| ServeError::of("heartbeat", e))?;
+        announcer.add("heartbeat_http", listener.local_addr().unwrap_or(addr));
+        heartbeat_http.push(listener);
+    }
+    let admin_listener = admin_addr.map(|addr| AdminListener::bind(&addr)).transpose().map_err(|e| ServeError::of("admin", e))?;
+    if let Some(listener) = &admin_listener {
+        announcer.add("admin", listener.addr());
+    }
+
+    let keyring = Arc::new(ArcSwap::from_pointee(keyring));
+    let options = ReceiverOptions {
+        id: spec.server.id.clone(),
+        kind: Kind::Dnslb,
+        keyring: Arc::clone(&keyring),
+        clock,
+        queue_max: HEARTBEATS_MAX,
+        connections_max: HEARTBEAT_CONNECTIONS_MAX,
+    };
+    let receiver = Receiver::start(options, heartbeat_udp, heartbeat_http).map_err(|e| ServeError::of("heartbeat", e))?;
+    let (outcomes_sender, outcomes) = mpsc::channel(OUTCOMES_MAX);
+    let (ask, asks) = mpsc::channel(ASKS_MAX);
+    let checker = Checker::new(outcomes_sender);
+    let meters = Arc::new(Meters::default());
+    meters.configured(clock.now().wall);
+    let registry = Arc::new(Mutex::new(Registry::new(bound.tallies())));
+    let tallies = Tallies::new(bound.tallies());
+    let clients = Arc::new(Clients::default());
+    let log = QueryLog::start(u64::from(spec.server.query_log_sample)).map_err(|e| ServeError::of("query log", e))?;
+
+    let mut control = Control::new(Arc::clone(&spec), zones, saved, clock.now(), draws.child("control", 0));
+    let mut first = None;
+    let mut later = Vec::new();
+    for effect in control.flush(clock.now()) {
+        match effect {
+            Effect::Publish(snapshot) => first = Some(snapshot),
+            effect => later.push(effect),
+        }
+    }
+    let first = first.ok_or_else(|| ServeError::Unavailable("the control loop published nothing at its start".into()))?;
+    let published = Arc::new(ArcSwap::from_pointee(live(&registry, &control, first, None)));
+    meters.published();
+
+    let metrics = Metrics {
+        tallies: tallies.clone(),
+        registry: Arc::clone(&registry),
+        clients: Arc::clone(&clients),
+        checker: checker.clone(),
+        meters: Arc::clone(&meters),
+        refusals: Arc::clone(&receiver.refusals),
+        state_dir: state_dir.clone(),
+        log: log.clone(),
+        ask: ask.clone(),
+        accounts: Mutex::default(),
+    };
+    let notifier = Notifier::from_env();
+    let shell = Shell::new(
+        Parts {
+            control,
+            clock,
+            published: Arc::clone(&published),
+            registry,
+            checker,
+            outcomes,
+            tls,
+            receiver,
+            keyring,
+            persister: state_dir.map(Persister::start),
+            asks,
+            signals,
+            config,
+            meters,
+            notifier,
+        },
+        later,
+    );
+    let answering = Answering { published, clock, tallies, log, draws };
+    let transports = bound
+        .start(&answering, limits(&spec.server), spec.server.pin_workers, &clients)
+        .map_err(|e| ServeError::of("dns", e))?;
+    let ready = Ready::default();
+    let metrics = Arc::new(metrics);
+    let admin_task = admin_listener.map(|listener| {
+        let admin = Admin {
+            router: admin::router(ask),
+            token,
+            ready: ready.clone(),
+            metrics: Arc::new(move || metrics.text()),
+        };
+        tokio::spawn(listener.serve(admin))
+    });
+    announcer.publish().map_err(|e| ServeError::of("ports file", e))?;
+    ready.set(true);
+    shell.run().await;
+    ready.set(false);
+    transports.stop().await;
+    if let Some(task) = admin_task {
+        task.abort();
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn limits(server: &dnslb_core::config::ServerSpec) -> TcpLimits {
+    TcpLimits {
+        connections_max: server.tcp_connections_max,
+        connections_per_client_max: server.tcp_connections_per_client_max,
+        idle_timeout: Duration::from_millis(server.tcp_idle_timeout_ms),
+        total_timeout: Duration::from_millis(server.tcp_total_timeout_ms),
+    }
+}
+
+fn open_state(path: &Path) -> Result<Arc<StateDir>, ServeError> {
+    StateDir::open(path).map(Arc::new).map_err(|e| ServeError::of(&path.display().to_string(), e))
+}
+
+/// What was saved before. A state that cannot be read is an error: starting without it would undo what operators said.
+fn saved(dir: &StateDir) -> Result<Saved, ServeError> {
+    let text = dir.read(persist::FILE, persist::OCTETS_MAX).map_err(|e| e.to_string());
+    let saved = text.and_then(|text| text.map(|text| Saved::from_json(&text)).transpose());
+    let file = dir.path().join(persist::FILE);
+    saved.map(Option::unwrap_or_default).map_err(|e| {
+        ServeError::Unavailable(format!("{}: {e} (move the file away to start without what it remembers)", file.display()))
+    })
+}

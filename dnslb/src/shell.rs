@@ -1,0 +1,341 @@
+//! The control loop's shell: one task that owns [`Control`], brings it events and does what it says.
+//!
+//! It decides nothing, and it never waits for a disk, a check or a builder: those run elsewhere and come back as events. A burst of
+//! events leads to one flush, and so to one snapshot at most.
+
+use dnslb_core::control::{AdminCommand, BuiltSchedule, Control, Effect, Event, Notice, NoticeKind, Saved, Status};
+use dnslb_core::snapshot::Snapshot;
+use farm_daemon::clock::Clock;
+use farm_daemon::receiver::{Received, Receiver, ReplyHandle};
+use farm_daemon::signals::{Signal, Signals};
+use farm_daemon::systemd::Notifier;
+use farm_shared::config::Problem;
+use farm_shared::heartbeat::Keyring;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+
+use crate::answering::Published;
+use crate::check_tls::TlsConfigs;
+use crate::checks::{Checker, Outcome};
+use crate::load::{Loaded, load, restart_needed};
+use crate::meters::Meters;
+use crate::named::{Live, Registry};
+use crate::persist::Persister;
+
+/// Events that one flush may follow; more wait for the next, so that a flood cannot hold up publication.
+const BURST: usize = 256;
+
+/// How often time passes for the core.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Builders and loads that may have ended and wait to be heard.
+const RESULTS_MAX: usize = 64;
+
+/// What others ask of the control loop.
+pub enum Ask {
+    /// The state in words and numbers.
+    Status(oneshot::Sender<Status>),
+    /// An operator's word.
+    Command(AdminCommand, oneshot::Sender<Result<String, String>>),
+    /// Read the configuration anew; the generation then, or all problems.
+    Reload(oneshot::Sender<Result<u64, Vec<Problem>>>),
+}
+
+/// Who waits for a reload.
+type Waiting = oneshot::Sender<Result<u64, Vec<Problem>>>;
+
+/// What the shell is made of.
+pub struct Parts {
+    /// The state.
+    pub control: Control,
+    /// The daemon's clock.
+    pub clock: Clock,
+    /// Where snapshots go.
+    pub published: Published,
+    /// The counters of pools.
+    pub registry: Arc<Mutex<Registry>>,
+    /// Runs checks.
+    pub checker: Checker,
+    /// Their outcomes.
+    pub outcomes: mpsc::Receiver<Outcome>,
+    /// Whom HTTPS checks trust.
+    pub tls: Arc<TlsConfigs>,
+    /// Heartbeats.
+    pub receiver: Receiver,
+    /// The keys of the receiver.
+    pub keyring: Arc<ArcSwap<Keyring>>,
+    /// Writes the state down, if there is a directory for it.
+    pub persister: Option<Persister<Saved>>,
+    /// What others ask.
+    pub asks: mpsc::Receiver<Ask>,
+    /// The process's signals.
+    pub signals: Signals,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Counters.
+    pub meters: Arc<Meters>,
+    /// The service manager.
+    pub notifier: Notifier,
+}
+
+/// The running shell.
+pub struct Shell {
+    parts: Parts,
+    built: (mpsc::Sender<BuiltSchedule>, mpsc::Receiver<BuiltSchedule>),
+    loaded: (mpsc::Sender<Result<Box<Loaded>, Vec<Problem>>>, mpsc::Receiver<Result<Box<Loaded>, Vec<Problem>>>),
+    /// Those who wait for the reload under way; none if there is none under way.
+    reloading: Option<Vec<Waiting>>,
+    /// Those who asked since it began: they want what the file says now.
+    again: Vec<Waiting>,
+    again_wanted: bool,
+}
+
+enum Input {
+    Signal(Signal),
+    Heartbeat(Received),
+    Outcome(Outcome),
+    Ask(Ask),
+    Built(BuiltSchedule),
+    Loaded(Result<Box<Loaded>, Vec<Problem>>),
+    Tick,
+}
+
+impl Shell {
+    /// A shell around a control whose first flush was done: `later` is what that left to do beside publishing.
+    pub fn new(parts: Parts, later: Vec<Effect>) -> Self {
+        let mut shell = Self {
+            parts,
+            built: mpsc::channel(RESULTS_MAX),
+            loaded: mpsc::channel(1),
+            reloading: None,
+            again: Vec::new(),
+            again_wanted: false,
+        };
+        for effect in later {
+            shell.apply(effect, &mut To::default());
+        }
+        shell
+    }
+
+    /// Runs until SIGTERM or SIGINT, and then writes the state down.
+    pub async fn run(mut self) {
+        self.parts.notifier.ready();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watchdog_ticks = self.parts.notifier.watchdog_period().map(|period| (period.as_millis() / TICK.as_millis()).max(1));
+        let mut ticks = 0_u128;
+        loop {
+            let input = tokio::select! {
+                signal = self.parts.signals.next() => Input::Signal(signal),
+                Some(received) = self.parts.receiver.queue.recv() => Input::Heartbeat(received),
+                Some(outcome) = self.parts.outcomes.recv() => Input::Outcome(outcome),
+                Some(ask) = self.parts.asks.recv() => Input::Ask(ask),
+                Some(built) = self.built.1.recv() => Input::Built(built),
+                Some(loaded) = self.loaded.1.recv() => Input::Loaded(loaded),
+                _ = tick.tick() => Input::Tick,
+            };
+            if matches!(input, Input::Signal(Signal::Stop)) {
+                break;
+            }
+            if matches!(input, Input::Tick) {
+                ticks += 1;
+                if watchdog_ticks.is_some_and(|period| ticks.is_multiple_of(period)) {
+                    self.parts.notifier.watchdog();
+                }
+            }
+            self.take(input);
+            for _ in 1..BURST {
+                let Some(input) = self.waiting() else { break };
+                self.take(input);
+            }
+            self.flush();
+        }
+        self.parts.notifier.stopping();
+        self.parts.receiver.close();
+        if let Some(persister) = self.parts.persister.take() {
+            persister.write(self.parts.control.save());
+            persister.finish().await;
+        }
+    }
+
+    /// The next event of a burst, if one is there already.
+    fn waiting(&mut self) -> Option<Input> {
+        let parts = &mut self.parts;
+        let heartbeat = parts.receiver.queue.try_recv().ok().map(Input::Heartbeat);
+        heartbeat
+            .or_else(|| parts.outcomes.try_recv().ok().map(Input::Outcome))
+            .or_else(|| self.built.1.try_recv().ok().map(Input::Built))
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Signal(Signal::Stop) => {}
+            Input::Signal(Signal::Reload) => self.reload(None),
+            Input::Heartbeat(received) => {
+                let event = Event::Heartbeat(Box::new(received.heartbeat));
+                self.step(event, To { heartbeat: Some(received.reply), operator: None });
+            }
+            Input::Outcome(outcome) => self.step(Event::Checked { job: outcome.id, result: outcome.result }, To::default()),
+            Input::Ask(Ask::Status(to)) => {
+                let _ = to.send(self.parts.control.status(self.parts.clock.now()));
+            }
+            Input::Ask(Ask::Command(command, to)) => {
+                tracing::info!(target = command.target, force = ?command.force, why = command.why, "an operator's word");
+                self.step(Event::Admin(command), To { heartbeat: None, operator: Some(to) });
+            }
+            Input::Ask(Ask::Reload(to)) => self.reload(Some(to)),
+            Input::Built(built) => self.step(Event::Scheduled(Box::new(built)), To::default()),
+            Input::Loaded(loaded) => self.reloaded(loaded),
+            Input::Tick => self.step(Event::Tick, To::default()),
+        }
+    }
+
+    fn step(&mut self, event: Event, mut to: To) {
+        let now = self.parts.clock.now();
+        for effect in self.parts.control.step(now, event) {
+            self.apply(effect, &mut to);
+        }
+    }
+
+    fn flush(&mut self) {
+        let now = self.parts.clock.now();
+        for effect in self.parts.control.flush(now) {
+            self.apply(effect, &mut To::default());
+        }
+    }
+
+    fn apply(&mut self, effect: Effect, to: &mut To) {
+        match effect {
+            Effect::Reply(reply) => {
+                if let Some(handle) = to.heartbeat.take() {
+                    handle.send(&reply);
+                }
+            }
+            Effect::Refused(refusal) => {
+                if let Some(handle) = to.heartbeat.take() {
+                    handle.refuse(&refusal);
+                }
+            }
+            Effect::Publish(snapshot) => self.publish(snapshot),
+            Effect::Persist(saved) => {
+                if let Some(persister) = &self.parts.persister {
+                    persister.write(saved);
+                }
+            }
+            Effect::Build(job) => {
+                let built = self.built.0.clone();
+                tokio::task::spawn_blocking(move || {
+                    // The loop has ended when nobody listens.
+                    let _ = built.blocking_send(job.run());
+                });
+            }
+            Effect::Check(job) => self.parts.checker.start(job, &self.parts.tls),
+            Effect::Answer(answer) => {
+                if let Some(operator) = to.operator.take() {
+                    let _ = operator.send(answer);
+                }
+            }
+            Effect::Notice(notice) => log(&notice),
+        }
+    }
+
+    fn publish(&mut self, snapshot: Arc<Snapshot>) {
+        tracing::debug!(generation = snapshot.generation, "published");
+        let live = live(&self.parts.registry, &self.parts.control, snapshot, Some(&self.parts.published.load()));
+        self.parts.published.store(Arc::new(live));
+        self.parts.meters.published();
+    }
+
+    fn reload(&mut self, to: Option<Waiting>) {
+        if self.reloading.is_some() {
+            self.again.extend(to);
+            self.again_wanted = true;
+            return;
+        }
+        self.parts.notifier.reloading();
+        self.reloading = Some(to.into_iter().collect());
+        let (config, sender) = (self.parts.config.clone(), self.loaded.0.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = sender.blocking_send(load(&config).map(Box::new));
+        });
+    }
+
+    /// All or nothing: everything was read and checked when this is called.
+    fn reloaded(&mut self, loaded: Result<Box<Loaded>, Vec<Problem>>) {
+        let loaded = loaded.and_then(|loaded| {
+            let problems = restart_needed(self.parts.control.spec(), &loaded.spec, &self.parts.config);
+            if problems.is_empty() { Ok(loaded) } else { Err(problems) }
+        });
+        self.parts.meters.reloaded(loaded.is_ok());
+        let answer = match loaded {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                let Loaded { spec, zones, keyring, tls, .. } = *loaded;
+                self.parts.keyring.store(Arc::new(keyring));
+                self.parts.tls = tls;
+                self.step(Event::Reload { spec, zones }, To::default());
+                self.flush();
+                self.parts.meters.configured(self.parts.clock.now().wall);
+                let generation = self.parts.control.generation();
+                tracing::info!(generation, "reloaded");
+                Ok(generation)
+            }
+            Err(problems) => {
+                for problem in &problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!(problems = problems.len(), "the reload is refused; what was served before is served on");
+                Err(problems)
+            }
+        };
+        self.parts.notifier.ready();
+        for waiting in self.reloading.take().unwrap_or_default() {
+            let _ = waiting.send(answer.clone());
+        }
+        if std::mem::take(&mut self.again_wanted) {
+            let again = std::mem::take(&mut self.again);
+            self.reload(None);
+            self.reloading = Some(again);
+        }
+    }
+}
+
+/// Who waits for the first effect of an event.
+#[derive(Default)]
+struct To {
+    heartbeat: Option<ReplyHandle>,
+    operator: Option<oneshot::Sender<Result<String, String>>>,
+}
+
+/// A snapshot with its counters.
+pub fn live(registry: &Mutex<Registry>, control: &Control, snapshot: Arc<Snapshot>, before: Option<&Live>) -> Live {
+    let names: Vec<_> = control.spec().pools.iter().map(|pool| pool.name.clone()).collect();
+    registry.lock().unwrap_or_else(PoisonError::into_inner).live(snapshot, &names, before)
+}
+
+fn log(notice: &Notice) {
+    let (subject, what, detail) = (notice.subject.as_str(), notice.kind.label(), notice.detail.as_str());
+    match notice.kind {
+        NoticeKind::Silent
+        | NoticeKind::Down
+        | NoticeKind::FailOpen
+        | NoticeKind::Twins
+        | NoticeKind::NameTaken => tracing::warn!(subject, what, detail, "member"),
+        NoticeKind::Late => tracing::debug!(subject, what, detail, "member"),
+        NoticeKind::Joined
+        | NoticeKind::Returned
+        | NoticeKind::Moved
+        | NoticeKind::Drain
+        | NoticeKind::Forced
+        | NoticeKind::Forgotten
+        | NoticeKind::Up
+        | NoticeKind::FailClosed => tracing::info!(subject, what, detail, "member"),
+    }
+}

@@ -1,0 +1,248 @@
+//! Questions over TCP: two octets of length, then the message (RFC 1035 4.2.2), many in flight per connection (RFC 7766).
+//!
+//! A client must never hold more than its share: connections are capped in all and per client, a connection ends when it brings
+//! no whole question for a while, and a client that does not read is not waited for.
+
+use dnslb_core::respond::{MESSAGE_LEN_MAX, Transport};
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::answering::{Answerer, Answering};
+use crate::tally::Dropped;
+use crate::tcp_clients::{Admitted, Clients};
+use crate::udp::mmsg::client_ip;
+
+/// What a connection may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpLimits {
+    /// Connections in all; one more closes the one that was idle longest.
+    pub connections_max: usize,
+    /// Connections of one client; one more is refused.
+    pub connections_per_client_max: usize,
+    /// A connection that brings no whole question for so long is closed.
+    pub idle_timeout: Duration,
+    /// And any after so long.
+    pub total_timeout: Duration,
+}
+
+/// How long a client may take to read its answers. Milliseconds are enough for one that is there.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers wait for one another up to so many octets before they are written.
+const OUT_OCTETS: usize = 64 * 1024;
+
+/// A read buffer begins so long, and grows only for a question that is longer.
+const READ_OCTETS: usize = 4 * 1024;
+
+/// How long accepting rests after a failure such as "too many open files".
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// One message's room for each thread of the runtime: answering never waits, so connections can share it.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; MESSAGE_LEN_MAX].into());
+}
+
+/// Whence a listener's connections get what they answer with.
+pub struct Source {
+    /// What is common to all.
+    pub answering: Answering,
+    /// Number of the tally.
+    pub thread: usize,
+    /// Number of the listener: each has draws of its own.
+    pub address: u32,
+}
+
+/// Accepts and serves until `stop` is set, then ends all connections.
+pub async fn serve(
+    listener: TcpListener,
+    source: Source,
+    clients: Arc<Clients>,
+    limits: TcpLimits,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) {
+    let mut failing = false;
+    // The high bit keeps these streams of draws apart from those of the UDP workers.
+    let mut stream_number = 1 << 63 | u64::from(source.address) << 40;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !failing {
+                    tracing::error!(%error, "accepting over TCP fails");
+                }
+                failing = true;
+                tokio::time::sleep(ACCEPT_REST).await;
+                continue;
+            }
+        };
+        failing = false;
+        let client = client_ip(peer);
+        let Some(admitted) = clients.admit(client, limits.connections_max, limits.connections_per_client_max) else {
+            continue;
+        };
+        let answerer = source.answering.answerer(source.thread, stream_number);
+        stream_number += 1;
+        let mut stop = stop.clone();
+        tokio::spawn(async move {
+            let mut connection = Connection { stream, client, answerer, input: Vec::new(), out: Vec::new() };
+            tokio::select! {
+                () = connection.serve(&admitted, limits) => {}
+                () = admitted.evicted() => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    client: IpAddr,
+    answerer: Answerer,
+    /// Octets read and not yet answered: never more than one message and what came with it in one read.
+    input: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Connection {
+    /// Serves until the client ends, errs, or runs out of time.
+    async fn serve(&mut self, admitted: &Admitted, limits: TcpLimits) {
+        let _ = self.stream.set_nodelay(true);
+        let end = Instant::now() + limits.total_timeout;
+        let mut idle_end = (Instant::now() + limits.idle_timeout).min(end);
+        loop {
+            let wanted = wanted(&self.input).max(READ_OCTETS);
+            self.input.reserve(wanted.saturating_sub(self.input.len()));
+            match timeout_at(idle_end, self.stream.read_buf(&mut self.input)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) | Err(_) => return,
+            }
+            match self.answer_whole_frames().await {
+                Step::Close => return,
+                Step::Partial => {}
+                // Only a whole question counts: octets that trickle in do not keep a connection.
+                Step::Answered => {
+                    admitted.active();
+                    idle_end = (Instant::now() + limits.idle_timeout).min(end);
+                }
+            }
+        }
+    }
+
+    async fn answer_whole_frames(&mut self) -> Step {
+        let mut at = 0;
+        let mut step = Step::Partial;
+        loop {
+            match frame(self.input.get(at..).unwrap_or_default()) {
+                Frame::Partial => break,
+                Frame::Empty => {
+                    let _ = self.flush().await;
+                    return Step::Close;
+                }
+                Frame::Whole(query) => {
+                    at += 2 + query.len();
+                    if !answer(&mut self.answerer, self.client, query, &mut self.out) {
+                        let _ = self.flush().await;
+                        return Step::Close;
+                    }
+                    step = Step::Answered;
+                }
+            }
+            if self.out.len() >= OUT_OCTETS && self.flush().await.is_err() {
+                return Step::Close;
+            }
+        }
+        self.input.drain(..at);
+        if self.input.is_empty() {
+            self.input.shrink_to(READ_OCTETS);
+        }
+        if self.flush().await.is_err() { Step::Close } else { step }
+    }
+
+    async fn flush(&mut self) -> Result<(), ()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = timeout(WRITE_TIMEOUT, self.stream.write_all(&self.out)).await;
+        self.out.clear();
+        // A connection that once asked for something large shall not keep the memory.
+        self.out.shrink_to(READ_OCTETS);
+        if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(()) }
+    }
+}
+
+enum Step {
+    Answered,
+    Partial,
+    Close,
+}
+
+/// Appends the framed answer; false if the connection must be closed, since what came is no question.
+fn answer(answerer: &mut Answerer, client: IpAddr, query: &[u8], out: &mut Vec<u8>) -> bool {
+    let answered = catch_unwind(AssertUnwindSafe(|| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let len = answerer.round().answer(Transport::Tcp, client, query, scratch)?;
+            let prefix = u16::try_from(len).ok()?.to_be_bytes();
+            let message = scratch.get(..len)?;
+            out.extend_from_slice(&prefix);
+            out.extend_from_slice(message);
+            Some(())
+        })
+    }));
+    match answered {
+        Ok(answered) => answered.is_some(),
+        Err(_) => {
+            answerer.tally().dropped(Dropped::Defect);
+            false
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Frame<'a> {
+    Whole(&'a [u8]),
+    Partial,
+    /// A message of no octets: nothing can be answered, and nobody sends it by accident.
+    Empty,
+}
+
+fn frame(input: &[u8]) -> Frame<'_> {
+    let Some((prefix, rest)) = input.split_first_chunk::<2>() else { return Frame::Partial };
+    match usize::from(u16::from_be_bytes(*prefix)) {
+        0 => Frame::Empty,
+        len => rest.get(..len).map_or(Frame::Partial, Frame::Whole),
+    }
+}
+
+/// Octets that the buffer must hold for the first frame to become whole.
+fn wanted(input: &[u8]) -> usize {
+    input.first_chunk::<2>().map_or(2, |prefix| 2 + usize::from(u16::from_be_bytes(*prefix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames() {
+        let check = |input: &[u8], expect: Frame<'_>, expect_wanted: usize| {
+            assert_eq!((frame(input), wanted(input)), (expect, expect_wanted), "{input:?}");
+        };
+        check(b"", Frame::Partial, 2);
+        check(b"\x00", Frame::Partial, 2);
+        check(b"\x00\x00abc", Frame::Empty, 2);
+        check(b"\x00\x02a", Frame::Partial, 4);
+        check(b"\x00\x02ab", Frame::Whole(b"ab"), 4);
+        check(b"\x00\x02abc", Frame::Whole(b"ab"), 4);
+        check(b"\xff\xff", Frame::Partial, 65_537);
+    }
+}

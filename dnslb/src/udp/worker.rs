@@ -1,0 +1,111 @@
+//! The threads that answer over UDP: each has a socket of its own, shares its port by `SO_REUSEPORT`, and answers in batches.
+//!
+//! A question must never stop a worker, whatever it does to the code that answers it.
+
+use dnslb_core::respond::Transport;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use socket2::SockRef;
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::mmsg::{Batch, client_ip, tell_asked_address};
+use crate::answering::{Answerer, Round};
+use crate::tally::Dropped;
+
+/// How long a worker may take to see that it shall stop.
+const STOP_LATENCY: Duration = Duration::from_millis(250);
+
+/// Octets of the socket's receive buffer: some 10 ms of questions at full speed, so that a publish or a context switch drops none.
+const RECEIVE_BUFFER_OCTETS: usize = 4 << 20;
+
+/// Makes a bound socket fit for a worker: it waits for datagrams, but not for ever, and on a wildcard address it is told which
+/// address was asked.
+pub fn prepare(socket: &UdpSocket) -> io::Result<()> {
+    let address = socket.local_addr()?;
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(STOP_LATENCY))?;
+    socket.set_write_timeout(Some(STOP_LATENCY))?;
+    // The kernel may grant less (net.core.rmem_max); that is no reason not to serve.
+    let _ = SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER_OCTETS);
+    if address.ip().is_unspecified() {
+        tell_asked_address(socket.as_fd(), address.is_ipv6())?;
+    }
+    Ok(())
+}
+
+/// Starts a worker on its socket. It runs until `stop` is set, and is pinned to `cpu` if one is given and the kernel agrees.
+pub fn start(
+    name: String,
+    socket: UdpSocket,
+    mut answerer: Answerer,
+    cpu: Option<usize>,
+    stop: Arc<AtomicBool>,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(move || {
+        if let Some(cpu) = cpu {
+            pin(cpu);
+        }
+        let mut batch = Batch::new();
+        let mut failing = false;
+        while !stop.load(Relaxed) {
+            match batch.receive(socket.as_fd()) {
+                Ok(0) => {
+                    answerer.round();
+                }
+                Ok(_) => {
+                    failing = false;
+                    serve(&socket, &mut batch, &mut answerer);
+                }
+                Err(error) => {
+                    // Once per series of failures, and not in a busy loop.
+                    if !failing {
+                        tracing::error!(%error, "receiving over UDP fails");
+                    }
+                    failing = true;
+                    std::thread::park_timeout(STOP_LATENCY);
+                }
+            }
+        }
+    })
+}
+
+fn serve(socket: &UdpSocket, batch: &mut Batch, answerer: &mut Answerer) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| answer_all(batch, answerer.round())));
+    if outcome.is_err() {
+        answerer.tally().dropped(Dropped::Defect);
+    }
+    // What was answered before a panic still goes out; the question that caused it has no answer.
+    let sent = batch.send(socket.as_fd());
+    answerer.tally().send_failed(sent.failed);
+}
+
+fn answer_all(batch: &mut Batch, mut round: Round<'_>) {
+    for mut exchange in batch.exchanges() {
+        let from = exchange.from.filter(|from| from.port() != 0);
+        match from {
+            None => round.drop(Dropped::SourcePort),
+            Some(_) if exchange.cut => round.drop(Dropped::TooLong),
+            Some(from) => {
+                let octets = round.answer(Transport::Udp, client_ip(from), exchange.query, exchange.answer);
+                exchange.reply(octets.unwrap_or(0));
+            }
+        }
+    }
+}
+
+fn pin(cpu: usize) {
+    if cpu >= CpuSet::MAX_CPU {
+        return;
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        tracing::warn!(cpu, %error, "a worker could not be pinned");
+    }
+}
