@@ -1,1 +1,17 @@
-//! Under construction.
+//! The redirector: a front door that sends each new session to one server of a farm, and grows and shrinks the farm.
+//!
+//! This crate is the shell around redirector-core: sockets, clocks, files, processes. It decides nothing about redirects or scaling.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod announce;
+pub mod door;
+pub mod journal;
+pub mod load;
+pub mod metrics;
+pub mod page;
+pub mod provider;
+pub mod serve;
+pub mod shell;
+pub mod text;
+pub mod view;

@@ -1,0 +1,199 @@
+//! The admin interface's routes: status, journal, operators' words, and the status page with its event stream.
+//!
+//! Who may ask is farm-daemon's part (loopback or Unix socket, token, no foreign browser origin). Nothing here reaches into the
+//! control loop but by [`Ask`], and no listener can make it wait.
+
+use crate::journal;
+use crate::page;
+use crate::shell::Ask;
+use crate::view::View;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use farm_shared::id::Id;
+use farm_shared::member::Forced;
+use hyper::body::Frame;
+use redirector_core::farm::AdminCommand;
+use serde::Deserialize;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+const LISTENERS_MAX: usize = 32;
+const EVENT_MS: u64 = 1_000;
+const JOURNAL_LINES_MAX: usize = 10_000;
+const JOURNAL_LINES: usize = 100;
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct Admin {
+    /// The last picture.
+    pub views: watch::Receiver<Arc<View>>,
+    /// The way to the control loop.
+    pub asks: mpsc::Sender<Ask>,
+    /// Where the journal is.
+    pub state_dir: PathBuf,
+    listeners: Arc<Semaphore>,
+    policy: Arc<str>,
+}
+
+impl Admin {
+    /// Routes that show `views` and ask through `asks`.
+    pub fn new(views: watch::Receiver<Arc<View>>, asks: mpsc::Sender<Ask>, state_dir: PathBuf) -> Self {
+        let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
+        Self { views, asks, state_dir, listeners, policy: page::content_security_policy().into() }
+    }
+
+    /// The routes, for farm-daemon's admin listener.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/", get(show_page))
+            .route("/events", get(events))
+            .route("/v1/status", get(status))
+            .route("/v1/journal", get(show_journal))
+            .route("/v1/admin/{verb}/{id}", post(command))
+            .route("/v1/reload", post(reload))
+            .with_state(self)
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.views.borrow())
+    }
+}
+
+async fn show_page(State(admin): State<Admin>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, &*admin.policy),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, page::page(&admin.view())).into_response()
+}
+
+async fn status(State(admin): State<Admin>) -> Response {
+    json(StatusCode::OK, &admin.view().json())
+}
+
+#[derive(Deserialize)]
+struct Last {
+    last: Option<usize>,
+}
+
+async fn show_journal(State(admin): State<Admin>, Query(Last { last }): Query<Last>) -> Response {
+    let lines_max = last.unwrap_or(JOURNAL_LINES).min(JOURNAL_LINES_MAX);
+    let read = tokio::task::spawn_blocking(move || journal::read(&admin.state_dir, lines_max)).await;
+    match read {
+        Ok(Ok(lines)) => {
+            let text: String = lines.into_iter().map(|line| line + "\n").collect();
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response()
+        }
+        Ok(Err(error)) => say(StatusCode::INTERNAL_SERVER_ERROR, &format!("the journal cannot be read: {error}")),
+        Err(_) => say(StatusCode::INTERNAL_SERVER_ERROR, "the journal cannot be read"),
+    }
+}
+
+#[derive(Deserialize)]
+struct Why {
+    #[serde(default)]
+    why: String,
+}
+
+async fn command(
+    State(admin): State<Admin>,
+    Path((verb, id)): Path<(String, String)>,
+    Query(Why { why }): Query<Why>,
+) -> Response {
+    let Ok(id) = Id::new(&id) else { return say(StatusCode::BAD_REQUEST, "that is no id of a backend") };
+    let force = |forced| AdminCommand::Force { id: id.clone(), forced, why: why.clone() };
+    let command = match verb.as_str() {
+        "drain" => force(Forced::Drain),
+        "down" => force(Forced::Down),
+        "up" => force(Forced::Up),
+        "clear" => AdminCommand::Clear { id: id.clone() },
+        _ => return say(StatusCode::NOT_FOUND, "expected drain, down, up or clear"),
+    };
+    let (answer, answered) = oneshot::channel();
+    ask(&admin, Ask::Admin(command, answer), answered, StatusCode::NOT_FOUND).await
+}
+
+async fn reload(State(admin): State<Admin>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    ask(&admin, Ask::Reload(answer), answered, StatusCode::UNPROCESSABLE_ENTITY).await
+}
+
+async fn ask(
+    admin: &Admin,
+    ask: Ask,
+    answered: oneshot::Receiver<Result<String, String>>,
+    refused: StatusCode,
+) -> Response {
+    if admin.asks.send(ask).await.is_err() {
+        return say(StatusCode::SERVICE_UNAVAILABLE, "the redirector is stopping");
+    }
+    match answered.await {
+        Ok(Ok(done)) => say(StatusCode::OK, &done),
+        Ok(Err(why)) => say(refused, &why),
+        Err(_) => say(StatusCode::SERVICE_UNAVAILABLE, "the redirector is stopping"),
+    }
+}
+
+fn say(status: StatusCode, text: &str) -> Response {
+    let key = if status.is_success() { "done" } else { "error" };
+    json(status, &serde_json::json!({ key: text }))
+}
+
+fn json(status: StatusCode, document: &serde_json::Value) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, format!("{document}\n")).into_response()
+}
+
+/// Server-sent events (WHATWG HTML 9.2): `status` with the status document and `page` with the page's parts, once a second.
+async fn events(State(admin): State<Admin>) -> Response {
+    let Ok(place) = Arc::clone(&admin.listeners).try_acquire_owned() else {
+        return say(StatusCode::SERVICE_UNAVAILABLE, "too many listeners");
+    };
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(tell(admin.views.clone(), sender));
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    (headers, Body::new(EventBody { receiver, _place: place })).into_response()
+}
+
+/// Tells one listener until it has gone. A slow one skips pictures.
+async fn tell(mut views: watch::Receiver<Arc<View>>, listener: mpsc::Sender<Bytes>) {
+    loop {
+        let view = Arc::clone(&views.borrow_and_update());
+        let text = format!("event: status\ndata: {}\n\nevent: page\ndata: {}\n\n", view.json(), page::parts_json(&view));
+        if listener.send(Bytes::from(text)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(EVENT_MS)).await;
+        if views.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A response body that goes on until the sender ends.
+struct EventBody {
+    receiver: mpsc::Receiver<Bytes>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl hyper::body::Body for EventBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.receiver.poll_recv(cx).map(|event| event.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

@@ -1,0 +1,135 @@
+//! Counters of the front door: plain atomics, each worker its own set, so that counting costs no shared cache line.
+//!
+//! They only rise. Whoever wants a sum reads them all; nobody resets one.
+
+use redirector_core::door::{Dispatched, REJECT_REASONS};
+use redirector_core::farm::SLOTS_MAX;
+use std::ops::AddAssign;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// New sessions dispatched so far, by slot, of all workers: the core's routing needs them together.
+#[derive(Debug)]
+pub struct Dispatches(Box<[AtomicU32]>);
+
+impl Default for Dispatches {
+    fn default() -> Self {
+        Self((0..SLOTS_MAX).map(|_| AtomicU32::new(0)).collect())
+    }
+}
+
+impl Dispatches {
+    /// One new session went to this slot.
+    pub fn add(&self, slot: u32) {
+        if let Some(counter) = self.0.get(slot as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Dispatched for Dispatches {
+    fn total(&self, slot: u32) -> u32 {
+        self.0.get(slot as usize).map_or(0, |n| n.load(Ordering::Relaxed))
+    }
+}
+
+/// The counters of one worker.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Redirects: 302 new, 302 returning, 307 new, 307 returning.
+    pub redirects: [AtomicU64; 4],
+    /// Rejects by the index of [`REJECT_REASONS`].
+    pub rejects: [AtomicU64; REJECT_REASONS.len()],
+    /// 503 for want of a server.
+    pub waits: AtomicU64,
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections closed at once because too many were open.
+    pub refused: AtomicU64,
+    /// Connections closed because no request came in time.
+    pub late: AtomicU64,
+    /// Connections that broke HTTP, or broke off.
+    pub broken: AtomicU64,
+}
+
+/// The sum of several workers' counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TallySum {
+    /// See [`Tally::redirects`].
+    pub redirects: [u64; 4],
+    /// See [`Tally::rejects`].
+    pub rejects: [u64; REJECT_REASONS.len()],
+    /// See [`Tally::waits`].
+    pub waits: u64,
+    /// See [`Tally::accepted`].
+    pub accepted: u64,
+    /// See [`Tally::refused`].
+    pub refused: u64,
+    /// See [`Tally::late`].
+    pub late: u64,
+    /// See [`Tally::broken`].
+    pub broken: u64,
+}
+
+/// One more.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Tally {
+    pub(super) fn redirect(&self, status: u16, returning: bool) {
+        count(&self.redirects[usize::from(status == 307) * 2 + usize::from(returning)]);
+    }
+
+    pub(super) fn reject(&self, reason: &str) {
+        if let Some(counter) = REJECT_REASONS.iter().position(|r| *r == reason).and_then(|i| self.rejects.get(i)) {
+            count(counter);
+        }
+    }
+}
+
+impl AddAssign<&Tally> for TallySum {
+    fn add_assign(&mut self, tally: &Tally) {
+        let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        for (sum, n) in self.redirects.iter_mut().zip(&tally.redirects) {
+            *sum += read(n);
+        }
+        for (sum, n) in self.rejects.iter_mut().zip(&tally.rejects) {
+            *sum += read(n);
+        }
+        self.waits += read(&tally.waits);
+        self.accepted += read(&tally.accepted);
+        self.refused += read(&tally.refused);
+        self.late += read(&tally.late);
+        self.broken += read(&tally.broken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_counter() {
+        let tally = Tally::default();
+        for (status, returning) in [(302, false), (302, true), (307, false), (307, true), (307, true)] {
+            tally.redirect(status, returning);
+        }
+        for reason in REJECT_REASONS {
+            tally.reject(reason);
+        }
+        tally.reject("no such reason");
+        let mut sum = TallySum::default();
+        sum += &tally;
+        sum += &tally;
+        assert_eq!(sum.redirects, [2, 2, 2, 4]);
+        assert_eq!(sum.rejects, [2; REJECT_REASONS.len()]);
+    }
+
+    #[test]
+    fn slots_out_of_range_count_nowhere() {
+        let dispatches = Dispatches::default();
+        dispatches.add(3);
+        dispatches.add(u32::MAX);
+        assert_eq!((dispatches.total(3), dispatches.total(4), dispatches.total(u32::MAX)), (1, 0, 0));
+    }
+}

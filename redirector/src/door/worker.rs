@@ -1,0 +1,256 @@
+//! The threads of the front door: accept, serve, give up on those who take too long.
+//!
+//! Each thread has a runtime, listening sockets and counters of its own. A connection must never be able to hold a place for ever:
+//! the first request, the pause between two, and the whole connection have their limits.
+
+use super::answer::Desk;
+use super::tally::{Dispatches, Tally, TallySum, count};
+use arc_swap::ArcSwap;
+use farm_daemon::clock::Clock;
+use farm_shared::draw::Draws;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use redirector_core::config::DoorSpec;
+use redirector_core::door::Snapshot;
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio::time::{sleep, timeout};
+
+/// Room for a request's head, beyond which hyper answers 431 (or 414 while it is in the request line).
+const HEAD_BYTES_MARGIN: usize = 8 * 1024;
+const ACCEPT_PAUSE_MS: u64 = 50;
+const STOP_MS_MAX: u64 = 1_000;
+const CLOSE_MS_MAX: u64 = 1_000;
+
+/// What a connection may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of all workers together.
+    pub connections_max: usize,
+    /// Octets of a request's target.
+    pub url_bytes_max: usize,
+    /// Until the first request, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// From one request to the end of the next one's head, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// The whole connection, in milliseconds.
+    pub total_timeout_ms: u64,
+}
+
+impl From<&DoorSpec> for Limits {
+    fn from(spec: &DoorSpec) -> Self {
+        Self {
+            connections_max: spec.connections_max,
+            url_bytes_max: spec.url_bytes_max,
+            header_timeout_ms: spec.header_timeout_ms,
+            idle_timeout_ms: spec.idle_timeout_ms,
+            total_timeout_ms: spec.total_timeout_ms,
+        }
+    }
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Door {
+    /// The farm as last published.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// New sessions sent to each slot.
+    pub dispatches: Dispatches,
+    limits: ArcSwap<Limits>,
+    open: AtomicUsize,
+    tallies: Vec<Tally>,
+    clock: Clock,
+}
+
+impl Door {
+    /// A door of `workers` threads that are not started yet.
+    pub fn new(first: Arc<Snapshot>, limits: Limits, workers: usize, clock: Clock) -> Self {
+        Self {
+            snapshot: ArcSwap::new(first),
+            dispatches: Dispatches::default(),
+            limits: ArcSwap::from_pointee(limits),
+            open: AtomicUsize::new(0),
+            tallies: (0..workers).map(|_| Tally::default()).collect(),
+            clock,
+        }
+    }
+
+    /// New limits, for connections from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// The counters of all workers.
+    pub fn tally(&self) -> TallySum {
+        let mut sum = TallySum::default();
+        self.tallies.iter().for_each(|t| sum += t);
+        sum
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub struct Workers {
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// One thread for each set of listening sockets; at most as many as the door was made for.
+    pub fn start(door: &Arc<Door>, sockets: Vec<Vec<std::net::TcpListener>>, draws: &Draws) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let mut threads = Vec::with_capacity(sockets.len());
+        for (number, sockets) in sockets.into_iter().enumerate() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (door, stopped) = (Arc::clone(door), stopped.clone());
+            let draws = draws.child("door", number as u64);
+            let run = move || {
+                let worker = Rc::new(Worker { door, number, desk: RefCell::new(Desk::new(draws)), stopped });
+                LocalSet::new().block_on(&runtime, worker.run(sockets));
+            };
+            threads.push(std::thread::Builder::new().name(format!("door-{number}")).spawn(run)?);
+        }
+        Ok(Self { stop, threads })
+    }
+
+    /// Closes the sockets, lets running requests end, and returns when all threads have ended, within about a second.
+    pub fn stop(self) {
+        let _ = self.stop.send(true);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the front door panicked");
+            }
+        }
+    }
+}
+
+struct Worker {
+    door: Arc<Door>,
+    number: usize,
+    desk: RefCell<Desk>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// One place among the connections, given back when it is dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    async fn run(self: Rc<Self>, sockets: Vec<std::net::TcpListener>) {
+        let loops: Vec<_> =
+            sockets.into_iter().map(|socket| tokio::task::spawn_local(Rc::clone(&self).accept(socket))).collect();
+        for accept in loops {
+            let _ = accept.await;
+        }
+        // The connections that are left have been asked to close; whoever does not is cut off with the runtime.
+        let mine_end = async {
+            while Rc::strong_count(&self) > 1 {
+                sleep(Duration::from_millis(ACCEPT_PAUSE_MS / 5)).await;
+            }
+        };
+        let _ = timeout(Duration::from_millis(STOP_MS_MAX), mine_end).await;
+    }
+
+    async fn accept(self: Rc<Self>, socket: std::net::TcpListener) {
+        let listener = match socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "a socket of the front door cannot be used"),
+        };
+        let mut stopped = self.stopped.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stopped.wait_for(|stop| *stop) => return,
+            };
+            let Some(tally) = self.door.tallies.get(self.number) else { return };
+            let Ok((stream, _)) = accepted else {
+                // Out of descriptors, or a client that has gone: neither may become a busy loop.
+                sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                continue;
+            };
+            let limits = **self.door.limits.load();
+            if self.door.open.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
+                drop(Place(&self.door.open));
+                count(&tally.refused);
+                continue;
+            }
+            count(&tally.accepted);
+            tokio::task::spawn_local(Rc::clone(&self).serve(stream, limits));
+        }
+    }
+
+    async fn serve(self: Rc<Self>, stream: TcpStream, limits: Limits) {
+        let _place = Place(&self.door.open);
+        let Some(tally) = self.door.tallies.get(self.number) else { return };
+        // Small answers must not wait for the acknowledgement of the one before. An error means that the client has gone.
+        let _ = stream.set_nodelay(true);
+        let asked = Cell::new(false);
+        let service = service_fn(|request| {
+            asked.set(true);
+            let now = self.door.clock.now();
+            let snapshot = self.door.snapshot.load();
+            let response = self.desk.borrow_mut().answer(&request, &snapshot, &self.door.dispatches, tally, now);
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_millis(limits.idle_timeout_ms))
+            .max_buf_size(limits.url_bytes_max + HEAD_BYTES_MARGIN)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let mut stopped = self.stopped.clone();
+        let first = sleep(Duration::from_millis(limits.header_timeout_ms));
+        let end = sleep(Duration::from_millis(limits.total_timeout_ms));
+        tokio::pin!(first, end);
+        let (mut waits_for_first, mut closing) = (true, false);
+        loop {
+            tokio::select! {
+                outcome = &mut connection => {
+                    if outcome.is_err() {
+                        count(&tally.broken);
+                    }
+                    return;
+                }
+                () = &mut first, if waits_for_first => {
+                    waits_for_first = false;
+                    if !asked.get() {
+                        return count(&tally.late);
+                    }
+                }
+                () = &mut end => {
+                    if closing {
+                        return;
+                    }
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                    end.as_mut().reset(tokio::time::Instant::now() + Duration::from_millis(CLOSE_MS_MAX));
+                }
+                _ = stopped.wait_for(|stop| *stop), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                    end.as_mut().reset(tokio::time::Instant::now() + Duration::from_millis(CLOSE_MS_MAX));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The decision journal on disk: `state_dir/journal.jsonl`, one JSON record a line, written through before anything it announces.
+//!
+//! A launch that is not in here must never be called: [`JournalFile::append`] returns only after the record is on disk, and after a
+//! failure the file ends as it did before. The file is rotated by size; one older file is kept, and both are read at a start.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Octets after which a file is rotated.
+pub const BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The journal, open for appending.
+#[derive(Debug)]
+pub struct JournalFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl JournalFile {
+    /// Opens or creates it. A last line that a crash cut short is ended, so that it spoils no other.
+    pub fn open(state_dir: &Path, bytes_max: u64) -> io::Result<Self> {
+        let path = path_of(state_dir);
+        let mut file = File::options().read(true).append(true).create(true).open(&path)?;
+        let mut bytes = file.metadata()?.len();
+        if bytes > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+                bytes += 1;
+            }
+        }
+        Ok(Self { path, file, bytes, bytes_max })
+    }
+
+    /// Writes one record (without its line end) through to the disk.
+    pub fn append(&mut self, record: &str) -> io::Result<()> {
+        if self.bytes >= self.bytes_max {
+            self.rotate()?;
+        }
+        let line = format!("{record}\n");
+        let outcome = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        match outcome {
+            Ok(()) => self.bytes += line.len() as u64,
+            // What was half written must not run into the next record.
+            Err(_) => self.file.set_len(self.bytes)?,
+        }
+        outcome
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        std::fs::rename(&self.path, older(&self.path))?;
+        self.file = File::options().read(true).append(true).create(true).open(&self.path)?;
+        self.bytes = 0;
+        if let Some(dir) = self.path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// The lines of the older and the current file, oldest first, at most the last `lines_max`. A missing file is empty.
+pub fn read(state_dir: &Path, lines_max: usize) -> io::Result<Vec<String>> {
+    let path = path_of(state_dir);
+    let mut lines = VecDeque::new();
+    for path in [older(&path), path] {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let mut reader = BufReader::new(file);
+        loop {
+            let mut line = Vec::new();
+            if reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if text.is_empty() {
+                continue;
+            }
+            if lines.len() >= lines_max {
+                lines.pop_front();
+            }
+            lines.push_back(text);
+        }
+    }
+    Ok(lines.into())
+}
+
+fn path_of(state_dir: &Path) -> PathBuf {
+    state_dir.join("journal.jsonl")
+}
+
+fn older(path: &Path) -> PathBuf {
+    path.with_extension("1.jsonl")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("redirector-journal-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn what_was_appended_is_read_back() {
+        let dir = directory("plain");
+        let mut journal = JournalFile::open(&dir, BYTES_MAX).unwrap();
+        for n in 0..5 {
+            journal.append(&format!("{{\"n\":{n}}}")).unwrap();
+        }
+        assert_eq!(read(&dir, 2).unwrap(), ["{\"n\":3}", "{\"n\":4}"]);
+        assert_eq!(read(&dir, 100).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn a_torn_line_spoils_no_other() {
+        let dir = directory("torn");
+        std::fs::write(dir.join("journal.jsonl"), "{\"n\":0}\n{\"n\":").unwrap();
+        JournalFile::open(&dir, BYTES_MAX).unwrap().append("{\"n\":2}").unwrap();
+        assert_eq!(read(&dir, 9).unwrap(), ["{\"n\":0}", "{\"n\":", "{\"n\":2}"]);
+    }
+
+    #[test]
+    fn rotation_keeps_one_older_file() {
+        let dir = directory("rotate");
+        let mut journal = JournalFile::open(&dir, 16).unwrap();
+        for n in 0..9 {
+            journal.append(&format!("{{\"n\":{n}}}")).unwrap();
+        }
+        let lines = read(&dir, 100).unwrap();
+        assert_eq!(lines.last().unwrap(), "{\"n\":8}");
+        assert!((2..=4).contains(&lines.len()), "{lines:?}");
+    }
+
+    #[test]
+    fn nothing_is_an_empty_journal() {
+        assert!(read(&directory("none"), 9).unwrap().is_empty());
+    }
+}

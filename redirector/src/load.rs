@@ -1,0 +1,137 @@
+//! From a configuration file to everything that a start or a reload needs: settings and keys, checked whole.
+//!
+//! `redirector check`, a start and a reload all come through here, so that what passes the check also starts.
+
+use farm_daemon::settings::{read_config, resolve};
+use farm_daemon::state_dir::read_capped;
+use farm_shared::config::{Document, Problem, has_errors};
+use farm_shared::heartbeat::{FarmKey, Keyring};
+use redirector_core::config::Spec;
+use redirector_core::farm::Keys;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+const KEY_BYTES_MAX: u64 = 4096;
+const UNREADABLE: &str = "a file that can be read";
+
+/// A configuration that passed.
+pub struct Loaded {
+    /// The settings.
+    pub spec: Arc<Spec>,
+    /// The farm's secrets.
+    pub keys: Keys,
+    /// What the heartbeat receiver opens messages with.
+    pub keyring: Keyring,
+    /// What is allowed but looks wrong.
+    pub warnings: Vec<Problem>,
+}
+
+/// All reasons why a configuration is refused; displayed one a line.
+#[derive(Debug)]
+pub struct Refused(pub Vec<Problem>);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if n == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads and checks `file`. `dry_run` is the command line's, which wins over the file's.
+pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
+    let name = file.display().to_string();
+    let text = read_config(file).map_err(|problem| Refused(vec![problem]))?;
+    let document = Document::parse(&name, &text);
+    let root = document.root();
+    let spec = Spec::read(&root);
+    let loaded = spec.and_then(|mut spec| {
+        let farm = root.table("farm", "The farm of servers behind it.");
+        spec.state_dir = beside(file, &spec.state_dir);
+        spec.admin_token_file = spec.admin_token_file.map(|path| beside(file, &path));
+        spec.admin_listen = spec.admin_listen.map(|listen| match listen.strip_prefix("unix:") {
+            Some(path) => format!("unix:{}", beside(file, path)),
+            None => listen,
+        });
+        spec.scaler.dry_run |= dry_run;
+        let key = |option: &str, path: &String| {
+            read_key(Path::new(&beside(file, path)))
+                .map_err(|(found, expected)| farm.problem(option, format!("{path:?}: {found}"), expected))
+                .ok()
+        };
+        let current = key("key_file", &spec.key_file);
+        let former = spec.key_files_former.iter().map(|path| key("key_files_former", path)).collect::<Option<Vec<_>>>();
+        warn_about_key(&farm, Path::new(&beside(file, &spec.key_file)));
+        check_announce(&root, &spec);
+        let (current, former) = (current?, former?);
+        let mut keyring = Keyring::default();
+        keyring.insert(spec.farm.clone(), current.clone(), spec.allowed_prefixes.clone());
+        Some((spec, Keys { current, former }, keyring))
+    });
+    let problems = document.finish();
+    match loaded {
+        Some((spec, keys, keyring)) if !has_errors(&problems) => {
+            Ok(Loaded { spec: Arc::new(spec), keys, keyring, warnings: problems })
+        }
+        _ => Err(Refused(problems)),
+    }
+}
+
+/// The table of docs/configuration.md.
+pub fn options_markdown() -> String {
+    let document = Document::describe();
+    // What is missing in a description is no problem of anybody's.
+    let _ = Spec::read(&document.root());
+    farm_shared::config::table_markdown(&document.options())
+}
+
+/// Settings that a reload cannot change, of those that differ.
+pub fn needs_restart(old: &Spec, new: &Spec) -> Vec<&'static str> {
+    let changes = [
+        (old.id != new.id, "server.id"),
+        (old.listen != new.listen, "server.listen"),
+        (old.workers != new.workers, "server.workers"),
+        (old.state_dir != new.state_dir, "server.state_dir"),
+        (old.farm != new.farm, "farm.name"),
+        ((&old.heartbeat_udp, &old.heartbeat_http) != (&new.heartbeat_udp, &new.heartbeat_http), "heartbeat"),
+        ((&old.admin_listen, &old.admin_token_file) != (&new.admin_listen, &new.admin_token_file), "admin"),
+        (old.announce != new.announce, "announce"),
+        (old.provider != new.provider, "provider"),
+    ];
+    changes.into_iter().filter_map(|(differs, name)| differs.then_some(name)).collect()
+}
+
+/// The farm's key from a file of hexadecimal digits.
+fn read_key(path: &Path) -> Result<FarmKey, (String, &'static str)> {
+    let bytes = read_capped(path, KEY_BYTES_MAX).map_err(|e| (e.to_string(), UNREADABLE))?;
+    FarmKey::from_hex(&String::from_utf8_lossy(&bytes)).map_err(|expected| ("no key in it".to_owned(), expected))
+}
+
+fn warn_about_key(farm: &farm_shared::config::Section, path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Ok(found) = std::fs::metadata(path) else { return };
+    let mode = found.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        farm.warning("key_file", format!("mode {mode:o}"), "a file that only its owner may read (chmod 600)");
+    }
+}
+
+/// The core does not know how the agent writes front ends; the agent's own reader does.
+fn check_announce(root: &farm_shared::config::Section, spec: &Spec) {
+    let section = root.table("announce", "How this door makes itself known to dnslb.");
+    for front in &spec.announce.fronts {
+        if let Err(problem) = front.parse::<farm_agent::Front>() {
+            section.problem("fronts", problem, "`udp:HOST:PORT` or `http://HOST:PORT/v1/heartbeat`");
+        }
+    }
+    let unspecified = spec.listen.first().is_none_or(|a| a.ip().is_unspecified());
+    if !spec.announce.fronts.is_empty() && spec.announce.addresses.is_empty() && unspecified {
+        section.warning("addresses", "none", "the addresses that clients reach this door by; the heartbeat's source is announced");
+    }
+}
+
+fn beside(config: &Path, path: &str) -> String {
+    resolve(config, path).display().to_string()
+}

@@ -1,0 +1,242 @@
+//! The command line of the redirector.
+//!
+//! It must never do anything that `serve` does by other code than `serve`: commands ask the running redirector, `check` loads what
+//! a start would load.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+use farm_daemon::admin::AdminAddr;
+use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
+use farm_daemon::clock::{Clock, draws_from_os};
+use farm_daemon::logging::{self, LogFormat};
+use farm_daemon::refusals::Refusals;
+use farm_shared::id::Id;
+use redirector::load::{self, Loaded};
+use redirector::provider::AnyProvider;
+use redirector::serve::{self, Failure, Options};
+use redirector::view::View;
+use redirector::{metrics, text};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const LOG_DEFAULT: &str = "info";
+
+/// The front door of a farm: sends each new session to one server, and grows and shrinks the farm.
+#[derive(Parser)]
+#[command(name = "redirector", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the redirector.
+    Serve {
+        #[command(flatten)]
+        config: Config,
+        /// Writes the bound addresses to this file as JSON.
+        #[arg(long, value_name = "PATH")]
+        ports_file: Option<PathBuf>,
+        /// Plans are made and journalled, but nothing is launched or stopped.
+        #[arg(long)]
+        dry_run: bool,
+        /// How log lines look.
+        #[arg(long, value_enum, default_value = "text")]
+        log_format: LogFormat,
+    },
+    /// Checks a configuration and prints every problem.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Prints the heartbeat key of a member, for its agent's key file.
+    Key {
+        /// The member.
+        #[arg(long)]
+        id: String,
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Shows servers and the scaler's last decisions.
+    Status {
+        /// As the JSON document of `/v1/status`.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Sends a backend nothing new; its sessions go on.
+    Drain {
+        /// The backend.
+        id: String,
+        /// Why, for status and log.
+        #[arg(long, default_value = "")]
+        why: String,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Takes back what was forced on a backend.
+    Undrain {
+        /// The backend.
+        id: String,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Reads the configuration again, all or nothing.
+    Reload {
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Prints the last records of the decision journal, as JSON lines. The redirector need not run.
+    Journal {
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        last: usize,
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Terminates all instances of provider "process". The redirector must be stopped.
+    StopFarm {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Prints the table of all options.
+    #[command(hide = true)]
+    ConfigDoc,
+    /// Prints the table of all metrics.
+    #[command(hide = true)]
+    MetricsDoc,
+    #[command(flatten)]
+    Generate(Generate),
+}
+
+#[derive(clap::Args)]
+struct Config {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "redirector.toml")]
+    config: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct Client {
+    #[command(flatten)]
+    config: Config,
+    /// The admin interface, if not the one that the configuration names.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<AdminAddr>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(refused)) => {
+            // Nothing more can be done about an error stream that is closed.
+            let _ = report(&refused.0, &mut io::stderr());
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(Failure::Unavailable(why)) => {
+            let _ = writeln!(io::stderr(), "redirector: {why}");
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve { config, ports_file, dry_run, log_format } => {
+            logging::init(log_format, LOG_DEFAULT).map_err(unavailable)?;
+            serve::run(&Options { config: config.config, ports_file, dry_run })
+        }
+        Command::Check { file } => {
+            let loaded = load::load(&file, false).map_err(Failure::Config)?;
+            report(&loaded.warnings, &mut io::stderr()).map_err(unavailable)?;
+            print(&format!("{}: good\n", file.display()))
+        }
+        Command::Key { id, config } => {
+            let id = member(&id)?;
+            let Loaded { spec, keys, .. } = loaded(&config.config)?;
+            print(&format!("{}\n", keys.current.member(&spec.farm, &id).to_hex()))
+        }
+        Command::Status { json, client } => {
+            let document = client.ask("GET", "/v1/status")?;
+            if json { print(&document) } else { print(&text::status(&document)) }
+        }
+        Command::Drain { id, why, client } => {
+            client.tell(&format!("/v1/admin/drain/{}?why={}", member(&id)?, text::percent_encode(&why)))
+        }
+        Command::Undrain { id, client } => client.tell(&format!("/v1/admin/clear/{}", member(&id)?)),
+        Command::Reload { client } => client.tell("/v1/reload"),
+        Command::Journal { last, config } => {
+            let spec = loaded(&config.config)?.spec;
+            let lines = redirector::journal::read(Path::new(&spec.state_dir), last).map_err(unavailable)?;
+            print(&lines.into_iter().map(|line| line + "\n").collect::<String>())
+        }
+        Command::StopFarm { config } => stop_farm(&config.config),
+        Command::ConfigDoc => print(&load::options_markdown()),
+        Command::MetricsDoc => {
+            let exposition = metrics::exposition(&View::empty(), &Refusals::default());
+            print(&metrics::markdown(exposition.families()))
+        }
+        Command::Generate(generate) => generate.run::<Cli>(&mut io::stdout()).map_err(unavailable),
+    }
+}
+
+fn unavailable(why: impl std::fmt::Display) -> Failure {
+    Failure::Unavailable(why.to_string())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever read us has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(unavailable),
+    }
+}
+
+fn member(id: &str) -> Result<Id, Failure> {
+    Id::new(id).map_err(|e| Failure::Unavailable(format!("{id:?}: {e}")))
+}
+
+fn loaded(config: &Path) -> Result<Loaded, Failure> {
+    load::load(config, false).map_err(Failure::Config)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(unavailable)
+}
+
+fn stop_farm(config: &Path) -> Result<(), Failure> {
+    let Loaded { spec, keys, .. } = loaded(config)?;
+    let state_dir = serve::open_state_dir(Path::new(&spec.state_dir))?;
+    let draws = draws_from_os().map_err(unavailable)?;
+    let provider = serve::open_provider(&spec, &keys.current, state_dir.path(), &draws, Clock::start()).map_err(unavailable)?;
+    let AnyProvider::Process(provider) = provider else { return print("provider \"none\": nothing to stop\n") };
+    let stopped = runtime()?.block_on(provider.stop_all()).map_err(|e| unavailable(e.message))?;
+    print(&format!("{stopped} instances stopped\n"))
+}
+
+impl Client {
+    fn ask(&self, method: &str, path: &str) -> Result<String, Failure> {
+        let spec = loaded(&self.config.config)?.spec;
+        let addr = match (&self.admin, &spec.admin_listen) {
+            (Some(addr), _) => addr.clone(),
+            (None, Some(text)) => text.parse().map_err(unavailable)?,
+            (None, None) => return Err(unavailable("the configuration has no admin.listen")),
+        };
+        let token = match addr {
+            AdminAddr::Tcp(_) => Some(serve::read_token(&spec)?),
+            AdminAddr::Unix(_) => None,
+        };
+        let token = token.as_ref().map(farm_daemon::admin::Token::as_str);
+        let answer = runtime()?.block_on(farm_daemon::admin_client::request(&addr, token, method, path, ""));
+        let (status, body) = answer.map_err(unavailable)?;
+        if status == 200 { Ok(body) } else { Err(unavailable(format!("{status}: {}", text::outcome(&body)))) }
+    }
+
+    fn tell(&self, path: &str) -> Result<(), Failure> {
+        let body = self.ask("POST", path)?;
+        print(&format!("{}\n", text::outcome(&body)))
+    }
+}

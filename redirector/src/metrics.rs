@@ -1,0 +1,121 @@
+//! The redirector's metrics, rendered from one picture of the shell when somebody asks.
+//!
+//! The table of docs/metrics.md is made from the same code, so a metric without documentation cannot exist. Labels are ids and fixed
+//! words, never anything from a request.
+
+use crate::view::View;
+use farm_daemon::refusals::Refusals;
+use farm_shared::exposition::{Exposition, Family, Kind};
+use redirector_core::door::REJECT_REASONS;
+use redirector_core::farm::ServerStatus;
+use std::fmt::Write as _;
+
+const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
+const REDIRECTS: [(&str, &str); 4] = [("302", "new"), ("302", "returning"), ("307", "new"), ("307", "returning")];
+
+/// Everything at once; `heartbeats` are the receiver's counters.
+pub fn exposition(view: &View, heartbeats: &Refusals) -> Exposition {
+    let mut out = Exposition::new();
+    door(&mut out, view);
+    heartbeats.expose(&mut out);
+    servers(&mut out, &view.status.servers);
+    scaler(&mut out, view);
+    shell(&mut out, view);
+    out
+}
+
+fn door(out: &mut Exposition, view: &View) {
+    let door = &view.door;
+    out.family("redirector_redirects_total", Kind::Counter, "Redirects, by status and by whether the session was new.");
+    for ((status, kind), n) in REDIRECTS.iter().zip(door.redirects) {
+        out.sample(&[("status", status), ("session", kind)], n);
+    }
+    out.family("redirector_rejects_total", Kind::Counter, "Requests refused, by reason.");
+    for (reason, n) in REJECT_REASONS.iter().zip(door.rejects) {
+        out.sample(&[("reason", reason)], n);
+    }
+    out.single("redirector_waits_total", Kind::Counter, "Requests told to come back, for want of a server.", door.waits);
+    out.single("redirector_connections", Kind::Gauge, "Connections open at the front door.", view.connections);
+    out.family("redirector_connections_total", Kind::Counter, "Connections to the front door, by what became of them.");
+    for (outcome, n) in
+        [("accepted", door.accepted), ("over_cap", door.refused), ("no_request", door.late), ("broken", door.broken)]
+    {
+        out.sample(&[("outcome", outcome)], n);
+    }
+    out.single("redirector_generation", Kind::Gauge, "Generation of the snapshot that the front door uses.", view.status.generation);
+    out.single("redirector_doors", Kind::Gauge, "Live front doors, as heard from dnslb.", view.status.doors);
+}
+
+fn servers(out: &mut Exposition, servers: &[ServerStatus]) {
+    out.family("redirector_servers", Kind::Gauge, "Servers, by standing.");
+    for standing in STANDINGS {
+        out.sample(&[("standing", standing)], servers.iter().filter(|s| s.standing == standing).count());
+    }
+    type Column = (&'static str, &'static str, fn(&ServerStatus) -> f64);
+    let columns: [Column; 6] = [
+        ("redirector_backend_in_service", "1 while the backend gets new sessions.", |s| f64::from(u8::from(s.takes_new))),
+        ("redirector_backend_run_queue", "Run queue as reported.", |s| s.queue),
+        ("redirector_backend_sessions", "Live sessions as reported.", |s| f64::from(s.sessions)),
+        ("redirector_backend_busy_ratio", "Busy share of its cores as reported.", |s| s.busy),
+        ("redirector_backend_new_session_share", "Its share of new sessions.", |s| s.share),
+        ("redirector_backend_heard_seconds", "Age of its last heartbeat in seconds.", |s| s.heard_ms_ago as f64 / 1e3),
+    ];
+    for (name, help, value) in columns {
+        out.family(name, Kind::Gauge, help);
+        for server in servers {
+            out.sample(&[("backend", &server.id)], value(server));
+        }
+    }
+}
+
+fn scaler(out: &mut Exposition, view: &View) {
+    let scaler = &view.status.scaler;
+    out.family("redirector_scaler_servers", Kind::Gauge, "Servers as the scaler counts them.");
+    for (state, n) in [
+        ("desired", scaler.desired),
+        ("live", scaler.live),
+        ("pending", scaler.pending),
+        ("draining", scaler.draining),
+        ("min", scaler.min),
+        ("max", scaler.max),
+    ] {
+        out.sample(&[("state", state)], n);
+    }
+    out.single("redirector_scaler_frozen", Kind::Gauge, "1 while the scaler may change nothing.", scaler.frozen.is_some());
+    out.family("redirector_boot_seconds", Kind::Gauge, "Time from a launch to its first heartbeat in seconds: configured, and the 95th percentile observed.");
+    out.sample(&[("source", "configured")], scaler.boot_ms_prior as f64 / 1e3);
+    if scaler.boots > 0 {
+        out.sample(&[("source", "observed")], scaler.boot_ms_p95 as f64 / 1e3);
+    }
+    out.single("redirector_boots", Kind::Gauge, "Boots that were observed.", scaler.boots);
+    out.family("redirector_provider_calls_total", Kind::Counter, "Calls to the provider, by call and outcome.");
+    for ((call, outcome), n) in &view.counts.calls {
+        out.sample(&[("call", call), ("outcome", outcome)], *n);
+    }
+}
+
+fn shell(out: &mut Exposition, view: &View) {
+    let counts = &view.counts;
+    out.family("redirector_reloads_total", Kind::Counter, "Reloads of the configuration, by outcome.");
+    out.sample(&[("outcome", "ok")], counts.reloads_ok).sample(&[("outcome", "failed")], counts.reloads_failed);
+    out.single(
+        "redirector_reload_timestamp_seconds",
+        Kind::Gauge,
+        "When a reload was last taken over, in seconds since the epoch; 0 for never.",
+        counts.reload_wall_ms as f64 / 1e3,
+    );
+    out.single("redirector_journal_failures_total", Kind::Counter, "Journal records that could not be written.", counts.journal_failures);
+    out.single("redirector_persist_failures_total", Kind::Counter, "States that could not be written.", counts.persist_failures);
+    out.single("redirector_uptime_seconds", Kind::Gauge, "Seconds since the start.", view.status.up_ms as f64 / 1e3);
+    out.family("redirector_build_info", Kind::Gauge, "Always 1; the version is in the label.");
+    out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
+}
+
+/// The table of docs/metrics.md.
+pub fn markdown(families: &[Family]) -> String {
+    let mut table = String::from("| metric | type | meaning |\n|---|---|---|\n");
+    for family in families {
+        let _ = writeln!(table, "| `{}` | {} | {} |", family.name, family.kind.word(), family.help);
+    }
+    table
+}

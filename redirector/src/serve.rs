@@ -1,0 +1,345 @@
+//! `redirector serve`: puts the parts together, in an order in which nothing is promised before it holds.
+//!
+//! State directory and ports first (another redirector must stop us before we touch anything), then state, provider and front
+//! door, and only then heartbeats and readiness.
+
+use crate::admin::Admin as Routes;
+use crate::announce::{self, DoorLoad};
+use crate::door::{Door, Limits, Workers};
+use crate::journal::{self, JournalFile};
+use crate::load::{self, Loaded};
+use crate::metrics;
+use crate::provider::{AnyProvider, NoProvider, ProcessProvider, ProcessSettings};
+use crate::shell::{Parts, STATE_FILE, Shell};
+use arc_swap::ArcSwap;
+use farm_daemon::admin::{Admin, AdminAddr, AdminListener, Ready, Token};
+use farm_daemon::clock::{Clock, draws_from_os};
+use farm_daemon::listen::{self, Announcer};
+use farm_daemon::receiver::{Receiver, ReceiverOptions};
+use farm_daemon::signals::Signals;
+use farm_daemon::state_dir::{StateDir, read_capped, write_atomically};
+use farm_daemon::systemd::Notifier;
+use farm_shared::draw::Draws;
+use farm_shared::heartbeat::{FarmKey, Kind};
+use redirector_core::config::{ProviderSpec, Spec};
+use redirector_core::farm::{Control, Effect, Saved};
+use redirector_core::scale::Record;
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+const TOKEN_BYTES_MAX: u64 = 4096;
+const TOKEN_FILE: &str = "admin.token";
+const JOURNAL_LINES_MAX: usize = 200_000;
+const QUEUE_MAX: usize = 4096;
+const ASKS_MAX: usize = 64;
+const HEARTBEAT_CONNECTIONS_MAX: usize = 1024;
+const STOP_MS_MAX: u64 = 8_000;
+const RUNTIME_THREADS: usize = 2;
+const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The command line of `serve`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where to write which addresses were bound.
+    pub ports_file: Option<PathBuf>,
+    /// Plans are made, and nothing is done about them.
+    pub dry_run: bool,
+}
+
+/// Why the redirector does not run.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration is refused.
+    Config(load::Refused),
+    /// Something outside is not as it must be.
+    Unavailable(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(refused) => refused.fmt(f),
+            Self::Unavailable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+fn unavailable(what: &str) -> impl Fn(&dyn fmt::Display) -> Failure {
+    let what = what.to_owned();
+    move |why| Failure::Unavailable(format!("{what}: {why}"))
+}
+
+/// Runs the redirector until it is told to stop.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let loaded = load::load(&options.config, options.dry_run).map_err(Failure::Config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|e| unavailable("the runtime")(&e))?;
+    let outcome = runtime.block_on(serve(options, loaded));
+    // A blocked disk must not keep a stopped daemon alive.
+    runtime.shutdown_timeout(Duration::from_millis(STOP_MS_MAX / 8));
+    outcome
+}
+
+async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
+    let Loaded { spec, keys, keyring, .. } = loaded;
+    let signals = Signals::new().map_err(|e| unavailable("signals")(&e))?;
+    let clock = Clock::start();
+    let draws = draws_from_os().map_err(|e| unavailable("randomness")(&e))?;
+    let state_dir = open_state_dir(Path::new(&spec.state_dir))?;
+    let mut announcer = Announcer::new(options.ports_file.clone());
+    let sockets = Sockets::bind(&spec, &mut announcer)?;
+    let saved = read_state(&state_dir);
+    let records = read_journal(state_dir.path());
+    let journal = JournalFile::open(state_dir.path(), journal::BYTES_MAX).map_err(|e| unavailable("the journal")(&e))?;
+    let provider = open_provider(&spec, &keys.current, state_dir.path(), &draws, clock)
+        .map_err(|e| unavailable("the provider's records")(&e))?;
+    let door_key = keys.current.clone();
+    let mut control = Control::new(Arc::clone(&spec), keys, saved, &records, clock.now(), draws.child("control", 0));
+    drop(records);
+    let (first, first_effects) = first_snapshot(control.flush(clock.now()))?;
+    let workers = sockets.door.len();
+    let door = Arc::new(Door::new(first, Limits::from(&spec.door), workers, clock));
+    let threads = Workers::start(&door, sockets.door, &draws).map_err(|e| unavailable("threads of the front door")(&e))?;
+    let keyring = Arc::new(ArcSwap::from_pointee(keyring));
+    let receiver_options = ReceiverOptions {
+        id: spec.id.clone(),
+        kind: Kind::Redirector,
+        keyring: Arc::clone(&keyring),
+        clock,
+        queue_max: QUEUE_MAX,
+        connections_max: HEARTBEAT_CONNECTIONS_MAX,
+    };
+    let mut receiver = Receiver::start(receiver_options, sockets.udp, sockets.http)
+        .map_err(|e| unavailable("the heartbeat receiver")(&e))?;
+    let notifier = Arc::new(Notifier::from_env());
+    let parts = Parts {
+        control,
+        door,
+        provider: provider.clone(),
+        journal,
+        state_dir: Arc::clone(&state_dir),
+        keyring,
+        spec: Arc::clone(&spec),
+        config_file: options.config.clone(),
+        dry_run: options.dry_run,
+        clock,
+        notifier: Arc::clone(&notifier),
+        first_effects,
+    };
+    let (shell, views) = Shell::new(parts);
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let ready = Ready::default();
+    if let Some(listener) = sockets.admin {
+        let (shown, refusals) = (views.clone(), Arc::clone(&receiver.refusals));
+        let admin = Admin {
+            router: Routes::new(views.clone(), asks, state_dir.path().to_owned()).router(),
+            token: admin_token(&spec, listener.addr(), state_dir.path(), &draws)?,
+            ready: ready.clone(),
+            metrics: Arc::new(move || metrics::exposition(&shown.borrow(), &refusals).finish()),
+        };
+        tokio::spawn(listener.serve(admin));
+    }
+    let keeper = tokio::spawn(async move { provider.keep().await });
+    let announcing = announce::settings(&spec, &door_key, sockets.door_addr, state_dir.path())
+        .map_err(|e| unavailable("announce")(&e))?;
+    let (goodbye, stopped) = oneshot::channel::<()>();
+    let announcing = announcing.map(|settings| {
+        let stop = async {
+            let _ = stopped.await;
+        };
+        tokio::spawn(farm_agent::run(settings, DoorLoad::new(views.clone()), stop))
+    });
+    announcer.publish().map_err(|e| unavailable("the ports file")(&e))?;
+    ready.set(true);
+    notifier.ready();
+    tracing::info!(id = %spec.id, farm = %spec.farm, workers, "the front door is open");
+    let (_, empty) = mpsc::channel(1);
+    let queue = std::mem::replace(&mut receiver.queue, empty);
+    shell.run(queue, asked, signals).await;
+    ready.set(false);
+    // Whoever asks a name server should hear of our end before the door closes.
+    let _ = goodbye.send(());
+    if let Some(task) = announcing {
+        let _ = tokio::time::timeout(GOODBYE_TIME_MAX, task).await;
+    }
+    receiver.close();
+    keeper.abort();
+    let _ = tokio::task::spawn_blocking(move || threads.stop()).await;
+    tracing::info!("stopped; instances go on running");
+    Ok(())
+}
+
+/// Everything that is bound, before anything is served.
+struct Sockets {
+    /// One set for each worker.
+    door: Vec<Vec<std::net::TcpListener>>,
+    door_addr: SocketAddr,
+    udp: Vec<std::net::UdpSocket>,
+    http: Vec<std::net::TcpListener>,
+    admin: Option<AdminListener>,
+}
+
+impl Sockets {
+    fn bind(spec: &Spec, announcer: &mut Announcer) -> Result<Self, Failure> {
+        let failed = |e: listen::ListenError| Failure::Unavailable(e.to_string());
+        let local = |e: std::io::Error| Failure::Unavailable(e.to_string());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = if spec.workers == 0 { cores } else { spec.workers };
+        let mut door: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut door_addr = None;
+        for (n, addr) in spec.listen.iter().enumerate() {
+            for (worker, socket) in door.iter_mut().zip(listen::tcp_workers(*addr, workers).map_err(failed)?) {
+                worker.push(socket);
+            }
+            let bound = door.first().and_then(|w| w.last()).map(std::net::TcpListener::local_addr);
+            let bound = bound.transpose().map_err(local)?.unwrap_or(*addr);
+            announcer.add(&numbered("door", n), bound);
+            door_addr.get_or_insert(bound);
+        }
+        let door_addr = door_addr.ok_or_else(|| Failure::Unavailable("server.listen names no address".to_owned()))?;
+        let mut udp = Vec::new();
+        for (n, addr) in spec.heartbeat_udp.iter().enumerate() {
+            let socket = listen::udp(*addr).map_err(failed)?;
+            announcer.add(&numbered("heartbeat_udp", n), socket.local_addr().map_err(local)?);
+            udp.push(socket);
+        }
+        let mut http = Vec::new();
+        for (n, addr) in spec.heartbeat_http.iter().enumerate() {
+            let listener = listen::tcp(*addr).map_err(failed)?;
+            announcer.add(&numbered("heartbeat_http", n), listener.local_addr().map_err(local)?);
+            http.push(listener);
+        }
+        let mut admin = None;
+        if let Some(text) = &spec.admin_listen {
+            let addr: AdminAddr =
+                text.parse().map_err(|e| Failure::Unavailable(format!("admin.listen: found {text:?}, {e}")))?;
+            let listener = AdminListener::bind(&addr).map_err(failed)?;
+            announcer.add("admin", listener.addr());
+            admin = Some(listener);
+        }
+        Ok(Self { door, door_addr, udp, http, admin })
+    }
+}
+
+fn numbered(name: &str, n: usize) -> String {
+    if n == 0 { name.to_owned() } else { format!("{name}_{}", n + 1) }
+}
+
+/// Opens and locks the state directory.
+pub fn open_state_dir(path: &Path) -> Result<Arc<StateDir>, Failure> {
+    let state_dir = StateDir::open(path).map_err(|error| {
+        Failure::Unavailable(match error.kind() {
+            std::io::ErrorKind::WouldBlock => format!("{}: another redirector uses this state directory", path.display()),
+            _ => format!("{}: {error}", path.display()),
+        })
+    })?;
+    Ok(Arc::new(state_dir))
+}
+
+/// The provider that the configuration names.
+pub fn open_provider(
+    spec: &Spec,
+    key: &FarmKey,
+    state_dir: &Path,
+    draws: &Draws,
+    clock: Clock,
+) -> std::io::Result<AnyProvider> {
+    let ProviderSpec::Process(process) = &spec.provider else { return Ok(AnyProvider::None(NoProvider)) };
+    let settings = ProcessSettings::new(spec.farm.clone(), key.clone(), process);
+    let provider = ProcessProvider::open(settings, state_dir, draws.child("provider", 0), move || clock.now().wall)?;
+    Ok(AnyProvider::Process(provider))
+}
+
+/// The state of the last run. A damaged one is set aside: members come back by their heartbeats, intents by the journal.
+fn read_state(state_dir: &StateDir) -> Saved {
+    let read = state_dir.read(STATE_FILE, STATE_BYTES_MAX).map_err(|e| e.to_string());
+    let parsed = read.and_then(|bytes| match bytes {
+        None => Ok(Saved::default()),
+        Some(bytes) => serde_json::from_slice::<Saved>(&bytes).map_err(|e| e.to_string()),
+    });
+    parsed.unwrap_or_else(|error| {
+        tracing::error!(error, "{STATE_FILE} cannot be read: beginning without the state of the last run");
+        let path = state_dir.path().join(STATE_FILE);
+        if let Err(error) = std::fs::rename(&path, path.with_extension("damaged")) {
+            tracing::error!(%error, "and it cannot be set aside");
+        }
+        Saved::default()
+    })
+}
+
+fn read_journal(state_dir: &Path) -> Vec<Record> {
+    let lines = journal::read(state_dir, JOURNAL_LINES_MAX).unwrap_or_else(|error| {
+        tracing::error!(%error, "the journal cannot be read");
+        Vec::new()
+    });
+    let mut records = Vec::with_capacity(lines.len());
+    for line in lines {
+        match serde_json::from_str(&line) {
+            Ok(record) => records.push(record),
+            Err(error) => tracing::warn!(%error, "a line of the journal is skipped"),
+        }
+    }
+    records
+}
+
+fn first_snapshot(effects: Vec<Effect>) -> Result<(Arc<redirector_core::door::Snapshot>, Vec<Effect>), Failure> {
+    let mut first = None;
+    let mut rest = Vec::new();
+    for effect in effects {
+        match effect {
+            Effect::Publish(snapshot) => first = Some(snapshot),
+            effect => rest.push(effect),
+        }
+    }
+    let first = first.ok_or_else(|| Failure::Unavailable("the control loop published nothing at its start".to_owned()))?;
+    Ok((first, rest))
+}
+
+/// The token of a TCP admin listener: the configured file's, or one of our own making in the state directory, so that a
+/// loopback listener is never open to every local user.
+fn admin_token(spec: &Spec, addr: &AdminAddr, state_dir: &Path, draws: &Draws) -> Result<Option<Token>, Failure> {
+    if matches!(addr, AdminAddr::Unix(_)) {
+        return Ok(None);
+    }
+    let path = token_path(spec);
+    if spec.admin_token_file.is_none() && !path.exists() {
+        let mut draws = draws.child("admin token", 0);
+        let token = [(); 4].map(|()| format!("{:016x}", draws.u64())).concat();
+        write_atomically(&path, token.as_bytes()).map_err(|e| unavailable("the admin token")(&e))?;
+        let owner_only = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, owner_only).map_err(|e| unavailable("the admin token")(&e))?;
+        tracing::info!(dir = %state_dir.display(), "made an admin token: {TOKEN_FILE}");
+    }
+    read_token(spec).map(Some)
+}
+
+fn token_path(spec: &Spec) -> PathBuf {
+    match &spec.admin_token_file {
+        Some(path) => path.into(),
+        None => Path::new(&spec.state_dir).join(TOKEN_FILE),
+    }
+}
+
+/// The token that commands over TCP must show.
+pub fn read_token(spec: &Spec) -> Result<Token, Failure> {
+    let path = token_path(spec);
+    let failed = |why: &dyn fmt::Display| Failure::Unavailable(format!("{}: {why}", path.display()));
+    let bytes = read_capped(&path, TOKEN_BYTES_MAX).map_err(|e| failed(&e))?;
+    Token::new(&String::from_utf8_lossy(&bytes)).map_err(|e| failed(&e))
+}

@@ -1,0 +1,402 @@
+//! The control loop's shell: one task that owns `redirector_core::farm::Control`, feeds it events and carries out its effects.
+//!
+//! It must never wait for a provider, a client or a slow disk write other than the journal's: whatever takes time runs beside it and
+//! comes back as an event. The journal is the exception on purpose, since no call may be made before its record is on disk.
+
+use crate::door::{Door, Limits};
+use crate::journal::JournalFile;
+use crate::load::{self, Loaded};
+use crate::provider::AnyProvider;
+use crate::view::{History, ShellCounts, View};
+use arc_swap::ArcSwap;
+use farm_daemon::clock::Clock;
+use farm_daemon::receiver::{Received, ReplyHandle};
+use farm_daemon::signals::{Signal, Signals};
+use farm_daemon::state_dir::StateDir;
+use farm_daemon::systemd::Notifier;
+use farm_shared::heartbeat::Keyring;
+use farm_shared::time::Mono;
+use redirector_core::config::Spec;
+use redirector_core::door::Dispatched as _;
+use redirector_core::farm::{AdminCommand, Control, Effect, Event, Saved};
+use redirector_core::scale::{CallOutcome, Instance, ProviderCall};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// The name of the state file in `state_dir`.
+pub const STATE_FILE: &str = "redirector.json";
+
+const TICK_MS: u64 = 100;
+const VIEW_MS: u64 = 500;
+const BURST_MAX: usize = 256;
+const LISTING_MS_MAX: u64 = 60_000;
+
+/// What the admin interface asks of the loop.
+#[derive(Debug)]
+pub enum Ask {
+    /// An operator's command.
+    Admin(AdminCommand, oneshot::Sender<Result<String, String>>),
+    /// Read the configuration again.
+    Reload(oneshot::Sender<Result<String, String>>),
+}
+
+/// What comes back from tasks beside the loop.
+enum Back {
+    Outcome(CallOutcome),
+    Listing(Result<Vec<Instance>, String>),
+    Persisted(Result<(), String>),
+}
+
+/// What the loop is made of.
+pub struct Parts {
+    /// The state machine.
+    pub control: Control,
+    /// The front door.
+    pub door: Arc<Door>,
+    /// Where servers come from.
+    pub provider: AnyProvider,
+    /// The decision journal.
+    pub journal: JournalFile,
+    /// Where state is kept.
+    pub state_dir: Arc<StateDir>,
+    /// The heartbeat receiver's keys.
+    pub keyring: Arc<ArcSwap<Keyring>>,
+    /// The configuration as loaded.
+    pub spec: Arc<Spec>,
+    /// Its file.
+    pub config_file: PathBuf,
+    /// `--dry-run` was given: it wins over the configuration.
+    pub dry_run: bool,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The service manager.
+    pub notifier: Arc<Notifier>,
+    /// What the control loop wanted at its start, beside the first snapshot.
+    pub first_effects: Vec<Effect>,
+}
+
+/// The loop.
+pub struct Shell {
+    parts: Parts,
+    views: watch::Sender<Arc<View>>,
+    viewed: Mono,
+    history: History,
+    counts: ShellCounts,
+    back: mpsc::UnboundedSender<Back>,
+    backs: mpsc::UnboundedReceiver<Back>,
+    answers: BTreeMap<u64, oneshot::Sender<Result<String, String>>>,
+    next_ticket: u64,
+    listing: bool,
+    list_at: Mono,
+    persisting: bool,
+    to_persist: Option<Box<Saved>>,
+}
+
+impl Shell {
+    /// A loop that does not run yet, and the pictures it will show.
+    pub fn new(parts: Parts) -> (Self, watch::Receiver<Arc<View>>) {
+        let (back, backs) = mpsc::unbounded_channel();
+        let now = parts.clock.now();
+        let mut history = History::default();
+        let status = parts.control.status(now);
+        history.add(&status, parts.door.tally());
+        let view = View {
+            status,
+            door: parts.door.tally(),
+            connections: 0,
+            counts: ShellCounts::default(),
+            history: history.samples(),
+        };
+        let (views, viewers) = watch::channel(Arc::new(view));
+        let shell = Self {
+            parts,
+            views,
+            viewed: now.mono,
+            history,
+            counts: ShellCounts::default(),
+            back,
+            backs,
+            answers: BTreeMap::new(),
+            next_ticket: 0,
+            listing: false,
+            list_at: now.mono,
+            persisting: false,
+            to_persist: None,
+        };
+        (shell, viewers)
+    }
+
+    /// Runs until SIGTERM or SIGINT; state is on disk when it returns.
+    pub async fn run(mut self, mut heartbeats: mpsc::Receiver<Received>, mut asks: mpsc::Receiver<Ask>, mut signals: Signals) {
+        let mut ticks = interval(Duration::from_millis(TICK_MS));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watchdog_ms = self.parts.notifier.watchdog_period().map(|p| p.as_millis() as u64);
+        let mut watchdog_at = Mono(0);
+        let first = std::mem::take(&mut self.parts.first_effects);
+        self.carry_out(first, None);
+        loop {
+            tokio::select! {
+                Some(received) = heartbeats.recv() => {
+                    self.heartbeat(received);
+                    for _ in 1..BURST_MAX {
+                        let Ok(received) = heartbeats.try_recv() else { break };
+                        self.heartbeat(received);
+                    }
+                }
+                Some(back) = self.backs.recv() => self.came_back(back),
+                Some(ask) = asks.recv() => self.ask(ask),
+                signal = signals.next() => match signal {
+                    Signal::Stop => break,
+                    Signal::Reload => drop(self.reload()),
+                },
+                _ = ticks.tick() => {
+                    let waited = self.parts.door.tally().waits;
+                    self.step(Event::Tick { waited });
+                    self.list_if_due();
+                }
+            }
+            let effects = self.parts.control.flush(self.parts.clock.now());
+            self.carry_out(effects, None);
+            self.show(false);
+            let mono = self.parts.clock.now().mono;
+            if let Some(period_ms) = watchdog_ms.filter(|_| mono >= watchdog_at) {
+                self.parts.notifier.watchdog();
+                watchdog_at = mono.plus_ms(period_ms);
+            }
+        }
+        self.end().await;
+    }
+
+    fn step(&mut self, event: Event) {
+        let effects = self.parts.control.step(self.parts.clock.now(), event);
+        self.carry_out(effects, None);
+    }
+
+    fn heartbeat(&mut self, received: Received) {
+        let Received { heartbeat, reply, .. } = received;
+        let slot = self.parts.control.slot(&heartbeat.id);
+        let dispatched = slot.map_or(0, |slot| self.parts.door.dispatches.total(slot));
+        let effects = self.parts.control.step(self.parts.clock.now(), Event::Heartbeat { heartbeat: Box::new(heartbeat), dispatched });
+        self.carry_out(effects, Some(reply));
+    }
+
+    /// Does what the control loop says, in its order. A journal record is written and reported before what follows it.
+    fn carry_out(&mut self, effects: Vec<Effect>, mut reply: Option<ReplyHandle>) {
+        let mut left = VecDeque::from(effects);
+        while let Some(effect) = left.pop_front() {
+            match effect {
+                Effect::Reply(message) => {
+                    if let Some(handle) = reply.take() {
+                        handle.send(&message);
+                    }
+                }
+                Effect::Refused(refusal) => {
+                    if let Some(handle) = reply.take() {
+                        handle.refuse(&refusal);
+                    }
+                }
+                Effect::Publish(snapshot) => self.parts.door.snapshot.store(snapshot),
+                Effect::Persist(saved) => {
+                    self.to_persist = Some(saved);
+                    self.persist();
+                }
+                Effect::Journal(record) => {
+                    let ok = self.journal(&record);
+                    let event = Event::Journalled { seq: record.seq, ok };
+                    left.extend(self.parts.control.step(self.parts.clock.now(), event));
+                }
+                Effect::Call(call) => self.call(call),
+                Effect::Answer { ticket, result } => {
+                    if let Some(answer) = self.answers.remove(&ticket) {
+                        let _ = answer.send(result);
+                    }
+                }
+                Effect::Notice(text) => tracing::info!("{text}"),
+            }
+        }
+    }
+
+    fn journal(&mut self, record: &redirector_core::scale::Record) -> bool {
+        let line = match serde_json::to_string(record) {
+            Ok(line) => line,
+            Err(error) => {
+                tracing::error!(%error, "a journal record cannot be written as JSON");
+                self.counts.journal_failures += 1;
+                return false;
+            }
+        };
+        let outcome = self.parts.journal.append(&line);
+        if let Err(error) = &outcome {
+            if self.counts.journal_failures == 0 {
+                tracing::error!(%error, "the journal cannot be written: nothing is launched or terminated until it can");
+            }
+            self.counts.journal_failures += 1;
+        }
+        outcome.is_ok()
+    }
+
+    fn call(&mut self, call: ProviderCall) {
+        let (provider, back) = (self.parts.provider.clone(), self.back.clone());
+        tokio::spawn(async move {
+            let _ = back.send(Back::Outcome(provider.call(call).await));
+        });
+    }
+
+    fn list_if_due(&mut self) {
+        let now = self.parts.clock.now().mono;
+        if self.listing || now < self.list_at {
+            return;
+        }
+        self.listing = true;
+        self.list_at = now.plus_ms(self.parts.spec.scaler.poll_ms);
+        let (provider, back) = (self.parts.provider.clone(), self.back.clone());
+        tokio::spawn(async move {
+            let listing = timeout(Duration::from_millis(LISTING_MS_MAX), provider.list()).await;
+            let _ = back.send(Back::Listing(listing.unwrap_or_else(|_| Err("the listing took too long".to_owned()))));
+        });
+    }
+
+    fn came_back(&mut self, back: Back) {
+        match back {
+            Back::Outcome(outcome) => {
+                let what = match outcome.call {
+                    ProviderCall::Launch(_) => "launch",
+                    ProviderCall::Terminate(_) => "terminate",
+                };
+                let how = outcome.result.as_ref().map_or_else(|e| e.kind.label(), |_| "ok");
+                *self.counts.calls.entry((what, how)).or_default() += 1;
+                self.step(Event::Provider(outcome));
+            }
+            Back::Listing(listing) => {
+                self.listing = false;
+                self.step(Event::Listing(listing));
+            }
+            Back::Persisted(outcome) => {
+                self.persisting = false;
+                self.persisted(outcome);
+                self.persist();
+            }
+        }
+    }
+
+    /// Writes the newest state, one write at a time.
+    fn persist(&mut self) {
+        if self.persisting {
+            return;
+        }
+        let Some(saved) = self.to_persist.take() else { return };
+        self.persisting = true;
+        let (state_dir, back) = (Arc::clone(&self.parts.state_dir), self.back.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = back.send(Back::Persisted(write(&state_dir, &saved)));
+        });
+    }
+
+    fn persisted(&mut self, outcome: Result<(), String>) {
+        if let Err(error) = outcome {
+            if self.counts.persist_failures == 0 {
+                tracing::error!(error, "the state cannot be written: a restart now would know less");
+            }
+            self.counts.persist_failures += 1;
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Admin(command, answer) => {
+                let ticket = self.next_ticket;
+                self.next_ticket += 1;
+                self.answers.insert(ticket, answer);
+                self.step(Event::Admin { ticket, command });
+                let effects = self.parts.control.flush(self.parts.clock.now());
+                self.carry_out(effects, None);
+                self.show(true);
+            }
+            Ask::Reload(answer) => {
+                let _ = answer.send(self.reload());
+            }
+        }
+    }
+
+    /// All or nothing: the old configuration stays unless the new one passes every check.
+    fn reload(&mut self) -> Result<String, String> {
+        self.parts.notifier.reloading();
+        let loaded = load::load(&self.parts.config_file, self.parts.dry_run);
+        self.parts.notifier.ready();
+        match loaded {
+            Ok(loaded) => {
+                self.counts.reloads_ok += 1;
+                self.counts.reload_wall_ms = self.parts.clock.now().wall.0;
+                tracing::info!("the configuration was read again");
+                Ok(self.take_over(loaded))
+            }
+            Err(refused) => {
+                self.counts.reloads_failed += 1;
+                tracing::error!("the new configuration is refused, the old one stays:\n{refused}");
+                Err(refused.to_string())
+            }
+        }
+    }
+
+    fn take_over(&mut self, loaded: Loaded) -> String {
+        let needs_restart = load::needs_restart(&self.parts.spec, &loaded.spec);
+        self.parts.door.set_limits(Limits::from(&loaded.spec.door));
+        self.parts.keyring.store(Arc::new(loaded.keyring));
+        self.parts.spec = Arc::clone(&loaded.spec);
+        self.step(Event::Reload { spec: loaded.spec, keys: loaded.keys });
+        if needs_restart.is_empty() {
+            return "reloaded".to_owned();
+        }
+        let text = format!("reloaded; these take effect at the next start: {}", needs_restart.join(", "));
+        tracing::warn!("{text}");
+        text
+    }
+
+    /// Shows a new picture if the last one is old, or at once.
+    fn show(&mut self, at_once: bool) {
+        let now = self.parts.clock.now();
+        if !at_once && now.mono.since_ms(self.viewed) < VIEW_MS {
+            return;
+        }
+        self.viewed = now.mono;
+        let status = self.parts.control.status(now);
+        let door = self.parts.door.tally();
+        self.history.add(&status, door);
+        let view = View {
+            status,
+            door,
+            connections: self.parts.door.connections(),
+            counts: self.counts.clone(),
+            history: self.history.samples(),
+        };
+        self.views.send_replace(Arc::new(view));
+    }
+
+    /// The last state on disk. Instances are left running.
+    async fn end(mut self) {
+        self.parts.notifier.stopping();
+        let effects = self.parts.control.flush(self.parts.clock.now());
+        self.carry_out(effects, None);
+        while self.persisting {
+            match self.backs.recv().await {
+                Some(Back::Persisted(outcome)) => {
+                    self.persisting = false;
+                    self.persisted(outcome);
+                    self.persist();
+                }
+                // Too late to be acted upon: the journal has the intent, and the next start settles it.
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+fn write(state_dir: &StateDir, saved: &Saved) -> Result<(), String> {
+    let bytes = serde_json::to_vec(saved).map_err(|e| e.to_string())?;
+    state_dir.write(STATE_FILE, &bytes).map_err(|e| e.to_string())
+}

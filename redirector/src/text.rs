@@ -1,0 +1,128 @@
+//! What the command line prints: the status document as a table for a terminal.
+//!
+//! It reads the same JSON as anybody else; a field that is missing prints as a dash.
+
+use serde_json::Value;
+use std::fmt::Write as _;
+
+const DECISIONS_SHOWN: usize = 5;
+
+/// The document of `/v1/status` for people.
+pub fn status(document: &str) -> String {
+    let Ok(status) = serde_json::from_str::<Value>(document) else { return document.to_owned() };
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "farm {} at {}: generation {}, policy {}, {} door(s); redirects {} new, {} returning; waits {}",
+        word(&status["farm"]),
+        word(&status["id"]),
+        word(&status["generation"]),
+        word(&status["policy"]),
+        word(&status["doors"]),
+        word(&status["door"]["redirects_new"]),
+        word(&status["door"]["redirects_returning"]),
+        word(&status["door"]["waits"]),
+    );
+    for alarm in list(&status["alarms"]) {
+        let _ = writeln!(out, "ALARM {}", word(alarm));
+    }
+    let mut rows = vec![["server", "state", "queue", "sessions", "new", "busy", "heard", "location"].map(str::to_owned)];
+    for server in list(&status["servers"]) {
+        let number = |key: &str| server[key].as_f64();
+        let show = |value: Option<f64>, unit: &str, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}{unit}"));
+        rows.push([
+            word(&server["id"]),
+            word(&server["standing"]),
+            show(number("queue"), "", 1),
+            word(&server["sessions"]),
+            show(number("share").map(|s| s * 100.0), "%", 0),
+            show(number("busy").map(|s| s * 100.0), "%", 0),
+            show(number("heard_ms_ago").map(|s| s / 1_000.0), "s", 1),
+            word(&server["location"]),
+        ]);
+    }
+    table(&mut out, &rows);
+    let scaler = &status["scaler"];
+    if scaler["enabled"] == Value::Bool(true) {
+        let _ = writeln!(
+            out,
+            "scaler {}: wants {}, live {}, booting {}, draining {}, bounds {} to {}{}",
+            word(&scaler["policy"]),
+            word(&scaler["desired"]),
+            word(&scaler["live"]),
+            word(&scaler["pending"]),
+            word(&scaler["draining"]),
+            word(&scaler["min"]),
+            word(&scaler["max"]),
+            scaler["frozen"].as_str().map(|why| format!("; frozen: {why}")).unwrap_or_default(),
+        );
+        let decisions = list(&scaler["decisions"]);
+        for decision in decisions.iter().skip(decisions.len().saturating_sub(DECISIONS_SHOWN)) {
+            let report = &decision["report"];
+            let _ = writeln!(out, "  {}: {}", word(&report["action"]), word(&report["reason"]));
+        }
+    }
+    out
+}
+
+/// The sentence in an answer of the admin interface.
+pub fn outcome(body: &str) -> String {
+    let document: Value = serde_json::from_str(body).unwrap_or_default();
+    let text = document["done"].as_str().or_else(|| document["error"].as_str());
+    text.unwrap_or_else(|| body.trim()).to_owned()
+}
+
+/// A text as a query's value (RFC 3986 2.1).
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        other => other.to_string(),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn table<const N: usize>(out: &mut String, rows: &[[String; N]]) {
+    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    for row in rows {
+        let cells: Vec<String> = row.iter().enumerate().map(|(n, cell)| format!("{cell:<width$}", width = width(n))).collect();
+        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_document_prints() {
+        for document in ["", "{}", "[]", "null", "{\"servers\":[1,{}],\"scaler\":{\"enabled\":true,\"decisions\":3}}"] {
+            let _ = status(document);
+        }
+        let text = status(r#"{"servers":[{"id":"b1","standing":"in_service","queue":1.25,"sessions":3,"share":0.5}]}"#);
+        assert!(text.contains("b1      in_service  1.2    3         50%  -     -      -"), "{text}");
+    }
+
+    #[test]
+    fn sentences_and_queries() {
+        assert_eq!(outcome("{\"done\":\"b1 drains\"}"), "b1 drains");
+        assert_eq!(outcome("{\"error\":\"no\"}"), "no");
+        assert_eq!(outcome("plain\n"), "plain");
+        assert_eq!(percent_encode("a b&c/ü"), "a%20b%26c%2F%C3%BC");
+    }
+}
