@@ -1,8 +1,15 @@
-//! What a configuration says: [`Spec`], complete and checked.
+//! What a configuration says: [`Spec`], complete and checked, with its zones and keys.
 //!
-//! Files stay with the daemon: a spec holds paths, and gets keys and zones from whoever read them. `dnslb check`, start and
-//! reload must all run this same code.
+//! Files are read through [`crate::zone::Files`], so nothing here touches a disk. `dnslb check`, start and reload all call
+//! [`load`], and there must be no other way from a text to a [`Spec`].
 
+mod load;
+mod read;
+mod read_pool;
 mod spec;
 
+pub use load::{Loaded, load, options};
 pub use spec::{AdminSpec, FarmSpec, HeartbeatSpec, PoolSpec, ServerSpec, Spec, StaticMember, WeightRule, ZoneSpec};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! From the text of a configuration to everything that it stands for: specification, keys and zones, checked against each
+//! other.
+//!
+//! All or nothing, and every problem at once. A file's content must never show in a problem, since it may be a key.
+
+use super::read;
+use super::read_pool;
+use super::spec::{FarmSpec, PoolSpec, Spec};
+use crate::zone::{self, Files, Rtype, Zones, ZonesError};
+use farm_shared::config::{Document, OptionDoc, Problem, Section, Severity, has_errors};
+use farm_shared::heartbeat::FarmKey;
+use std::sync::Arc;
+
+const PROBLEMS_MAX: usize = 200;
+
+/// A configuration that can be put in force.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub spec: Arc<Spec>,
+    /// The zones that it names.
+    pub zones: Arc<Zones>,
+    /// What is worth a look.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the configuration `text` of the file `file`, and through `files` the keys and zones that it names; paths go to
+/// `files` as they stand in the text.
+///
+/// # Errors
+/// Every problem at once: those of the configuration by line, then those of the zones; warnings among them.
+pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Problem>> {
+    let document = Document::parse(file, text);
+    let root = document.root();
+    let (spec, mut parts) = read(&root);
+    let mut zone_problems = Vec::new();
+    let zones = load_zones(&parts, files, &mut zone_problems);
+    for (farm, section) in &mut parts.farms {
+        farm.key = key(farm, section, files);
+    }
+    if let Ok(zones) = &zones {
+        for (farm, section) in &parts.farms {
+            check_farm(farm, section, zones, spec.as_ref());
+        }
+        for (pool, section) in &parts.pools {
+            check_pool(pool, section, zones);
+        }
+    } else {
+        root.problem("zone", "a zone for the second time", "each once");
+    }
+    let mut problems = document.finish();
+    problems.append(&mut zone_problems);
+    problems.truncate(PROBLEMS_MAX);
+    match (spec, zones) {
+        (Some(spec), Ok(zones)) if !has_errors(&problems) => {
+            let farms = parts.farms.into_iter().map(|(farm, _)| farm).collect();
+            let pools = parts.pools.into_iter().map(|(pool, _)| pool).collect();
+            let zone_specs = parts.zones.into_iter().map(|(zone, _)| zone).collect();
+            let spec = Arc::new(Spec { farms, pools, zones: zone_specs, ..spec });
+            Ok(Loaded { spec, zones: Arc::new(zones), warnings: problems })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// Every option, for the documentation.
+pub fn options() -> Vec<OptionDoc> {
+    let document = Document::describe();
+    let _ = read(&document.root());
+    document.options()
+}
+
+struct Parts {
+    farms: Vec<(FarmSpec, Section)>,
+    zones: Vec<(super::ZoneSpec, Section)>,
+    pools: Vec<(PoolSpec, Section)>,
+}
+
+/// The lists come apart, with their sections; the specification gets them when they are complete.
+fn read(root: &Section) -> (Option<Spec>, Parts) {
+    let server = read::server(root);
+    let heartbeat = read::heartbeat(root);
+    let admin = read::admin(root);
+    let lease = read::lease(root);
+    let farms = read::farms(root);
+    let zones = read::zones(root);
+    let pools = read_pool::pools(root, &farms);
+    let empty = |server| Spec { server, heartbeat, admin, lease, farms: Vec::new(), zones: Vec::new(), pools: Vec::new() };
+    (server.map(empty), Parts { farms, zones, pools })
+}
+
+fn load_zones(parts: &Parts, files: &dyn Files, problems: &mut Vec<Problem>) -> Result<Zones, ZonesError> {
+    let mut loaded = Vec::new();
+    for (spec, _) in &parts.zones {
+        let (zone, found) = match zone::load(&spec.name, files, &spec.file) {
+            Ok(zone) => (Some(zone.zone), zone.warnings),
+            Err(found) => (None, found),
+        };
+        problems.extend(found.into_iter().map(|problem| Problem {
+            file: problem.file,
+            line: problem.line as usize,
+            key: String::new(),
+            found: problem.found,
+            expected: problem.expected,
+            severity: match problem.severity {
+                zone::Severity::Warning => Severity::Warning,
+                zone::Severity::Error => Severity::Error,
+            },
+        }));
+        // One that comes twice is a problem that the reader has noted.
+        let twice = |zone: &zone::Zone| loaded.iter().any(|other: &Arc<zone::Zone>| other.apex() == zone.apex());
+        loaded.extend(zone.filter(|zone| !twice(zone)).map(Arc::new));
+    }
+    Zones::new(loaded)
+}
+
+fn key(farm: &FarmSpec, section: &Section, files: &dyn Files) -> Option<FarmKey> {
+    if farm.key_file.is_empty() {
+        return None;
+    }
+    let found: (String, &str) = match files.read(&farm.key_file) {
+        Err(why) => (why, "a file that can be read"),
+        Ok(text) => match std::str::from_utf8(&text).map_err(|_| "hexadecimal digits").and_then(FarmKey::from_hex) {
+            Ok(key) => return Some(key),
+            Err(expected) => (format!("the content of {:?}", farm.key_file), expected),
+        },
+    };
+    section.problem("key_file", found.0, found.1);
+    None
+}
+
+fn check_farm(farm: &FarmSpec, section: &Section, zones: &Zones, spec: Option<&Spec>) {
+    if let Some(name) = &farm.member_zone {
+        check_in_zone(section, "member_zone", name, zones);
+    }
+    if spec.is_some_and(|spec| spec.heartbeat.listen_udp.is_none() && spec.heartbeat.listen_http.is_none()) {
+        section.warning("", "a farm, and no listener for its heartbeats", "[heartbeat] with `listen_udp` or `listen_http`");
+    }
+}
+
+fn check_pool(pool: &PoolSpec, section: &Section, zones: &Zones) {
+    for name in &pool.publish {
+        if !check_in_zone(section, "publish", name, zones) {
+            continue;
+        }
+        let types = zones.find(name).map(|zone| zone.types_at(name)).unwrap_or_default();
+        if let Some(rtype) = types.iter().find(|t| matches!(**t, Rtype::A | Rtype::AAAA | Rtype::CNAME)) {
+            section.problem("publish", format!("{name}, where the zone has {rtype} records"), "a name without A, AAAA and CNAME records");
+        }
+    }
+}
+
+fn check_in_zone(section: &Section, key: &str, name: &crate::name::Name, zones: &Zones) -> bool {
+    let Some(zone) = zones.find(name) else {
+        section.problem(key, name.to_string(), "a name in one of the zones");
+        return false;
+    };
+    if let Some(cut) = zone.cut_above(name) {
+        section.problem(key, format!("{name}, delegated by {cut}"), "a name that is not delegated to another server");
+        return false;
+    }
+    true
+}

@@ -1,0 +1,152 @@
+//! The reader of `[[pool]]`, its members and its checks.
+//!
+//! Reads all options before it judges any, and notes problems instead of stopping.
+
+use super::read::{ID, NAME, Unique, seconds};
+use super::spec::{FarmSpec, PoolSpec, StaticMember, WeightRule};
+use crate::health::{CheckKind, CheckSpec};
+use crate::name::Name;
+use farm_shared::config::Section;
+use farm_shared::heartbeat::Role;
+use farm_shared::id::Id;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// Pools with their sections.
+pub(super) fn pools(root: &Section, farms: &[(FarmSpec, Section)]) -> Vec<(PoolSpec, Section)> {
+    let mut pools = Vec::new();
+    let mut names = Unique::default();
+    let mut published = Unique::default();
+    for s in root.tables("pool", "Backends that are answered k at a time.") {
+        let Some(pool) = pool(&s) else { continue };
+        names.note(&s, "name", &pool.name);
+        for name in &pool.publish {
+            published.note(&s, "publish", name);
+        }
+        judge(&s, &pool, farms);
+        pools.push((pool, s));
+    }
+    pools
+}
+
+fn pool(s: &Section) -> Option<PoolSpec> {
+    let name: Option<Id> = s.parsed("name", None, ID, "Its name, for operators and metrics.");
+    let publish: Vec<Name> = s.list("publish", &[], NAME, "The names that give its answers. Each must lie in a zone that has no addresses there itself.");
+    let k = s.integer("k", 3, 1..=1_024, "Addresses in an answer.") as usize;
+    let sort_share = s.float("sort_share", 0.08, 0.0..=1.0, "Share of clients that take the lowest address of an answer, whatever its order.");
+    let ttl_s_min = seconds(s, "ttl_min", 1, "Lowest TTL of an answer.");
+    let ttl_s_max = seconds(s, "ttl_max", 10, "Highest TTL of an answer: while nothing about the named members is about to change.");
+    let negative_ttl_s = seconds(s, "negative_ttl", 2, "Highest TTL of an empty answer: nobody is up, or has such an address.");
+    let fail_open = s.float("fail_open", 0.5, 0.0..=1.0, "With fewer than this share of the members up, answers name all of them; 0 for never.");
+    let slow_start_ms = s.duration_ms("slow_start", 10_000, 0..=86_400_000, "How long a new or returning member takes from a tenth of its weight to all of it.");
+    let weight = s.choice("weight", "equal", &["equal", "cores"], "How heartbeat members are weighted.");
+    let farm = s.optional_parsed("farm", ID, "The farm whose members belong to it.");
+    let role = s.choice("role", "backend", &["backend", "door"], "Which of them: those that serve, or the front doors.");
+    let members = members(s);
+    let check = check(&s.table("check", "How static members are checked. Without this section they are believed to be up."));
+    Some(PoolSpec {
+        name: name?,
+        publish,
+        k,
+        sort_share,
+        ttl_s_min,
+        ttl_s_max,
+        negative_ttl_s,
+        fail_open,
+        slow_start_ms,
+        weight: if weight == "cores" { WeightRule::Cores } else { WeightRule::Equal },
+        farm,
+        role: if role == "door" { Role::Door } else { Role::Backend },
+        members,
+        check,
+    })
+}
+
+fn judge(s: &Section, pool: &PoolSpec, farms: &[(FarmSpec, Section)]) {
+    if pool.publish.is_empty() {
+        s.problem("publish", "no name", "one name at least");
+    }
+    if pool.ttl_s_min > pool.ttl_s_max {
+        s.problem("ttl_min", format!("{} s", pool.ttl_s_min), format!("no more than ttl_max, {} s", pool.ttl_s_max));
+    }
+    match &pool.farm {
+        Some(farm) if !farms.iter().any(|(spec, _)| spec.name == *farm) => {
+            s.problem("farm", format!("\"{farm}\""), "the name of a [[farm]]");
+        }
+        None if pool.members.is_empty() && !s.has("member") => s.problem("", "neither members nor a farm", "[[pool.member]] sections or `farm`"),
+        _ => {}
+    }
+    if pool.check.is_some() && pool.members.is_empty() {
+        s.warning("check", "checks without [[pool.member]]", "members to check; those of a farm are judged by their heartbeats");
+    }
+}
+
+fn members(pool: &Section) -> Vec<StaticMember> {
+    let mut members = Vec::new();
+    let mut seen = Unique::default();
+    for s in pool.tables("member", "A member that sends no heartbeats.") {
+        let name: Option<Id> = s.parsed("name", None, ID, "Its name in the pool.");
+        let addresses: Vec<IpAddr> = s.list("addresses", &[], "an IPv4 or IPv6 address", "Its addresses: one of each family at most. The first is checked.");
+        let weight = s.float("weight", 1.0, 0.01..=1_000.0, "Its weight relative to the others.");
+        let zone = s.optional_parsed("zone", ID, "Its failure domain: answers spread over these.");
+        let v4: Vec<Ipv4Addr> = addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }).collect();
+        let v6: Vec<Ipv6Addr> = addresses.iter().filter_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None }).collect();
+        if addresses.is_empty() || v4.len() > 1 || v6.len() > 1 {
+            s.problem("addresses", format!("{} IPv4 and {} IPv6 addresses", v4.len(), v6.len()), "one of either or of both");
+        }
+        if let Some(bad) = addresses.iter().find(|a| a.is_unspecified() || a.is_multicast()) {
+            s.problem("addresses", bad.to_string(), "an address that clients can connect to");
+        }
+        let Some(name) = name else { continue };
+        seen.note(&s, "name", &name);
+        members.push(StaticMember { name, v4: v4.first().copied(), v6: v6.first().copied(), weight, zone });
+    }
+    members
+}
+
+fn check(s: &Section) -> Option<Arc<CheckSpec>> {
+    let kind = s.choice("kind", "tcp", &["tcp", "http", "https"], "Opens a TCP connection, or asks by GET as well.");
+    let port = s.integer("port", 80, 1..=65_535, "The port it connects to.") as u16;
+    let path = s.string("path", "/", "The path that it asks for.");
+    let host = s.optional_string("host", "The `Host` header and the name in TLS; the member's address if absent.");
+    let status = s.integer("expect_status", 0, 0..=599, "The status that counts as success; 0 for any from 200 to 399.");
+    let interval_ms = s.duration_ms("interval", 2_000, 100..=3_600_000, "Time between two checks of a member, give or take a tenth.");
+    let timeout_ms = s.duration_ms("timeout", 1_000, 10..=3_600_000, "How long a check may take.");
+    let rise = s.integer("rise", 2, 1..=100, "Successes in a row that bring a member up.") as u32;
+    let fall = s.integer("fall", 3, 1..=100, "Failures in a row that take it down.") as u32;
+    let tls_verify = s.boolean("tls_verify", true, "Whether the certificate must be valid.");
+    let ca_file = s.optional_string("ca_file", "Certificates to trust instead of the system's: a PEM file.");
+    if !s.is_present() {
+        return None;
+    }
+    if timeout_ms > interval_ms {
+        s.problem("timeout", format!("{timeout_ms} ms"), format!("no more than the interval, {interval_ms} ms"));
+    }
+    let plain = |text: &str| !text.is_empty() && text.len() <= 1_024 && text.bytes().all(|b| b.is_ascii_graphic());
+    if !path.starts_with('/') || !plain(&path) {
+        s.problem("path", format!("{path:?}"), "a path that begins with a slash, percent-encoded");
+    }
+    if host.as_deref().is_some_and(|host| !plain(host)) {
+        s.problem("host", format!("{host:?}"), "a host name");
+    }
+    if (1..100).contains(&status) {
+        s.problem("expect_status", status.to_string(), "0, or a status from 100 to 599");
+    }
+    Some(Arc::new(CheckSpec {
+        kind: match kind {
+            "http" => CheckKind::Http,
+            "https" => CheckKind::Https,
+            _ => CheckKind::Tcp,
+        },
+        port,
+        path,
+        host,
+        expect_status: (status != 0).then_some(status as u16),
+        interval_ms,
+        timeout_ms,
+        rise,
+        fall,
+        tls_verify,
+        ca_file,
+    }))
+}
