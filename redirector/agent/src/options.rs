@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// An address to announce (repeatable) [default: the source address towards each front end]
     #[arg(long = "address", value_name = "IP")]
     addrs: Vec<IpAddr>,
-    /// Port of the service
+    /// Port of the service [default: 80]
     #[arg(long)]
     port: Option<u16>,
     /// Source address of everything that is sent
@@ -116,7 +116,7 @@ pub(crate) fn read_section(section: &Section) -> Options {
         period_ms: Some(section.duration_ms("period", PERIOD_MS, 100..=60_000, "Time between two heartbeats, jittered by 10 %.")).filter(|_| has("period")),
         load: section.optional_parsed("load", spec, "What to measure. Required, here or as a flag."),
         sessions_url: section.optional_parsed("sessions_url", web, "The application's report of its sessions, where they are not its connections."),
-        cores: Some(section.float("cores", 1.0, 0.01..=4_096.0, "Cores, in place of what the source finds.")).filter(|_| has("cores")),
+        cores: Some(section.float("cores", 1.0, 0.01..=4_096.0, "Cores; if not set, what the source finds.")).filter(|_| has("cores")),
         load_stale_ms: Some(section.duration_ms(
             "load_stale",
             3 * PERIOD_MS,
@@ -199,6 +199,10 @@ impl Options {
         if !(100..=60_000).contains(&period_ms) {
             wrong.push(format!("period: found {period_ms} ms, expected 100ms to 1m"));
         }
+        let port = self.port.unwrap_or(80);
+        if port == 0 {
+            wrong.push("port: found 0, expected 1 to 65535".to_owned());
+        }
         let load_stale_ms = self.load_stale_ms.unwrap_or(period_ms.saturating_mul(3));
         if load_stale_ms < period_ms.saturating_mul(2) {
             wrong.push(format!("load_stale: found {load_stale_ms} ms, expected two periods or more"));
@@ -217,13 +221,12 @@ impl Options {
         }
         let farm = required(self.farm.clone(), "farm", &mut wrong);
         let id = required(self.id.clone(), "id", &mut wrong);
-        let port = required(self.port.filter(|p| *p != 0), "port", &mut wrong);
         let load = required(self.load.clone(), "load", &mut wrong);
         let key = match (&farm, &id) {
             (Some(farm), Some(id)) => self.key(farm, id, &mut warnings).map_err(|error| wrong.push(error)).ok(),
             _ => None,
         };
-        let (Some(farm), Some(id), Some(port), Some(load), Some(key), true) = (farm, id, port, load, key, wrong.is_empty()) else {
+        let (Some(farm), Some(id), Some(load), Some(key), true) = (farm, id, load, key, wrong.is_empty()) else {
             return Err(wrong);
         };
         let on_load_failure = if self.on_load_failure.as_deref() == Some("goodbye") { OnLoadFailure::Goodbye } else { OnLoadFailure::Silent };
@@ -305,7 +308,7 @@ mod tests {
     #[test]
     fn everything_wrong_is_said() {
         for (text, expect) in [
-            ("", &["front", "farm", "id", "port", "load"][..]),
+            ("", &["front", "farm", "id", "load"][..]),
             ("farm = \"Mail\"\nport = 0\nload = \"x\"\nperiodd = 1\n", &["agent.toml:1: farm", "agent.toml:2: port", "agent.toml:3: load", "agent.toml:4: periodd"]),
             ("farm = \"mail\"\nid = \"b1\"\nport = 1\nload = \"proc\"\nfront = [\"udp:a:1\", \"udp:a:1\"]\naddress = [\"0.0.0.0\"]\nload_stale = \"1s\"\n",
              &["front: found udp:a:1 twice", "address", "load_stale", "key_file: found nothing"]),

@@ -65,7 +65,8 @@ pub async fn run<S: AsyncLoadSource>(settings: Settings, source: S, stop: impl F
                 Some(Event::Stop)
             }
             arrival = shell.arrivals.recv() => arrival.and_then(|arrival| shell.event_of(arrival)),
-            told = shell.told.recv() => told,
+            // Should the source panic, its task is gone: the agent must then fall silent, not spin.
+            told = shell.told.recv(), if !shell.told.is_closed() => told,
             () = tokio::time::sleep_until(deadline) => Some(Event::Tick),
         };
         let Some(event) = event else { continue };

@@ -291,7 +291,7 @@ fn the_other_commands() {
     assert_eq!(code, 78);
     assert!(err.contains("agent.toml:4: prot") && err.contains("agent.toml:5: zone"), "{err}");
     let (code, _, err) = agent(&["run", "--id", "b1"]);
-    assert_eq!((code, err.lines().count()), (78, 4), "{err}");
+    assert_eq!((code, err.lines().count()), (78, 3), "{err}");
 
     let load = application(Arc::new(AtomicBool::new(true)));
     let (code, out, _) = agent(&["load", "--load", &load]);

@@ -9,7 +9,7 @@ mod stones;
 
 pub use event::{Effect, Event, Notice};
 
-use crate::load::Reading;
+use crate::load::{LoadError, Reading};
 use crate::saved::Saved;
 use crate::settings::{OnLoadFailure, Profile};
 use farm_shared::draw::Draws;
@@ -25,11 +25,14 @@ const JITTER_SHARE: f64 = 0.1;
 const URGENT_GAP_MS: u64 = 100;
 /// A goodbye is said twice: a datagram may be lost.
 const GOODBYES: u8 = 2;
+const FAILURES_MIN: u32 = 2;
 const GOODBYE_GAP_MS: u64 = 100;
 /// Front ends whose words and wishes are kept, by id: what a heartbeat may hold.
 const WORDS_MAX: usize = 64;
 /// A word that is older is no longer repeated. Its wish to drain is.
 const WORD_MS_MAX: u64 = 600_000;
+/// A correction by less is not worth a line in the log.
+const CLOCK_NOTICE_MS: u128 = 1_000;
 const REFUSED_NOTICE_GAP_MS: u64 = 60_000;
 /// The envelope's first line: magic, key name of two labels, MAC.
 const HEAD_BYTES_MAX: usize = 256;
@@ -53,7 +56,8 @@ pub struct Agent {
     accepted: bool,
     is_saved: bool,
     reading: Option<(Reading, Mono)>,
-    load_fails: bool,
+    /// Failures of the load source since its last answer.
+    failures: u32,
     operator_drain: bool,
     drain_by: Vec<Id>,
     /// Front ends are being told that the member lives.
@@ -89,7 +93,7 @@ impl Agent {
             accepted: false,
             is_saved: false,
             reading: None,
-            load_fails: false,
+            failures: 0,
             operator_drain: false,
             drain_by: Vec::new(),
             speaking: false,
@@ -113,7 +117,7 @@ impl Agent {
         }
         let urgent = if self.urgent { self.urgent_at() } else { Mono::NEVER };
         let beat = self.read_until.unwrap_or(self.next_beat);
-        let stale = if self.speaking { self.stale_at() } else { Mono::NEVER };
+        let stale = if self.speaking && self.failures >= FAILURES_MIN { self.stale_at() } else { Mono::NEVER };
         beat.min(urgent).min(stale)
     }
 
@@ -137,9 +141,7 @@ impl Agent {
             Event::Tick => {}
             Event::Load(Ok(reading)) => self.load_read(now, reading, &mut effects),
             Event::Load(Err(error)) => {
-                if !std::mem::replace(&mut self.load_fails, true) {
-                    effects.push(Effect::Notice(Notice::LoadFailed(error)));
-                }
+                self.load_failed(error, &mut effects);
                 self.read_ends(now, &mut effects);
             }
             Event::OperatorDrain(wish) => self.operator_drain = wish,
@@ -170,9 +172,10 @@ impl Agent {
             return;
         }
         if self.read_until.is_some_and(|until| now.mono >= until) {
+            self.load_failed(LoadError("no answer within half a period".to_owned()), effects);
             self.read_ends(now, effects);
         }
-        if self.speaking && now.mono >= self.stale_at() {
+        if self.speaking && !self.may_speak(now) {
             self.speaking = false;
             effects.push(Effect::Notice(Notice::BackendDead));
             if self.profile.on_load_failure == OnLoadFailure::Goodbye {
@@ -210,7 +213,7 @@ impl Agent {
     fn load_read(&mut self, now: Now, reading: Reading, effects: &mut Vec<Effect>) {
         let was_dead = !self.may_speak(now);
         self.reading = Some((reading, now.mono));
-        if std::mem::replace(&mut self.load_fails, false) || was_dead {
+        if std::mem::take(&mut self.failures) > 0 || was_dead {
             effects.push(Effect::Notice(Notice::LoadRead));
         }
         self.note_drain(effects);
@@ -218,6 +221,13 @@ impl Agent {
             self.urgent = true;
         }
         self.read_ends(now, effects);
+    }
+
+    fn load_failed(&mut self, error: LoadError, effects: &mut Vec<Effect>) {
+        if self.failures == 0 {
+            effects.push(Effect::Notice(Notice::LoadFailed(error)));
+        }
+        self.failures = self.failures.saturating_add(1);
     }
 
     /// The load source has answered, or will not: the heartbeat goes out with the latest load there is.
@@ -284,8 +294,10 @@ impl Agent {
     fn challenge(&mut self, now: Now, front: usize, reply: &Reply, effects: &mut Vec<Effect>) {
         let Some(peer) = self.peers.get_mut(front) else { return };
         peer.heard();
-        peer.offset_ms = i128::from(reply.time_ms) - i128::from(now.wall.0);
-        effects.push(Effect::Notice(Notice::ClockCorrected { front, offset_ms: peer.offset_ms }));
+        let offset_ms = i128::from(reply.time_ms) - i128::from(now.wall.0);
+        if offset_ms.abs_diff(std::mem::replace(&mut peer.offset_ms, offset_ms)) >= CLOCK_NOTICE_MS {
+            effects.push(Effect::Notice(Notice::ClockCorrected { front, offset_ms }));
+        }
         let is_first = !std::mem::replace(&mut peer.challenged, true);
         // A machine that booted with its clock in the past and no memory may have taken an incarnation that its predecessor
         // has outdone. Nobody has accepted it yet, so it may still be raised.
@@ -347,8 +359,10 @@ impl Agent {
         self.reading.map_or(Mono(0), |(_, at)| at.plus_ms(self.profile.load_stale_ms))
     }
 
+    /// A backend counts as dead when its load is old and more than one attempt to read it has failed. Age alone is no proof: we
+    /// may have been stopped, or starved, ourselves.
     fn may_speak(&self, now: Now) -> bool {
-        self.reading.is_some() && now.mono < self.stale_at()
+        self.reading.is_some() && (self.failures < FAILURES_MIN || now.mono < self.stale_at())
     }
 
     fn urgent_at(&self) -> Mono {

@@ -1,7 +1,6 @@
 //! The logic in virtual time: a farm of front ends that are a few lines each, and the agent between them.
 
 use super::*;
-use crate::load::LoadError;
 use farm_shared::heartbeat::{FarmKey, Load, Role, Tombstone};
 use proptest::prelude::*;
 
@@ -324,6 +323,18 @@ fn a_source_that_never_answers_delays_no_heartbeat() {
     assert_eq!(until.since_ms(world.now.mono), 500);
     let effects = world.agent.step(world.now.plus_ms(500), Event::Tick);
     assert!(effects.iter().any(|e| matches!(e, Effect::Send { .. })));
+}
+
+#[test]
+fn an_agent_that_was_stopped_does_not_call_its_backend_dead() {
+    let start = Now { mono: Mono(0), wall: Wall(START) };
+    let mut world = World::new(Profile { on_load_failure: OnLoadFailure::Goodbye, ..profile() }, 1, Saved::default(), start);
+    world.run_ms(5_000);
+    world.now = world.now.plus_ms(60_000);
+    world.step(Event::Tick);
+    world.run_ms(2_000);
+    assert!(world.sent.iter().all(|(_, _, h)| h.state == State::Up));
+    assert!(!world.notices.contains(&Notice::BackendDead));
 }
 
 #[test]
