@@ -161,7 +161,9 @@ async fn find(front: &Front, bind: Option<IpAddr>, current: Option<SocketAddr>) 
         .take(64)
         .collect();
     let current = current.filter(|address| found.contains(address));
-    let address = current.or(found.first().copied()).ok_or_else(|| io::Error::other(format!("{} has no usable address", front.host)))?;
+    let address = current
+        .or(found.first().copied())
+        .ok_or_else(|| io::Error::other(format!("{} has no usable address", front.host)))?;
     // Connecting a datagram socket sends nothing: it asks the routing table.
     let local = bind.unwrap_or(if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() });
     let probe = StdUdpSocket::bind(SocketAddr::new(local, 0))?;

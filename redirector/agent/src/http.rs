@@ -18,7 +18,8 @@ pub(crate) async fn exchange(
     bytes_max: usize,
 ) -> io::Result<Response<Bytes>> {
     let stream = connect(address, bind).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     // Aborted when this exchange ends or is cancelled.
     let mut driver = JoinSet::new();
     driver.spawn(async move {

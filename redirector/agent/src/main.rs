@@ -165,7 +165,12 @@ fn check(file: &std::path::Path) -> ExitCode {
                 eprintln!("{}: warning: {warning}", file.display());
             }
             let fronts = plan.settings.fronts.len();
-            print(&format!("{}: {} of farm {}, {fronts} front ends\n", file.display(), plan.settings.profile.id, plan.settings.profile.farm))
+            print(&format!(
+                "{}: {} of farm {}, {fronts} front ends\n",
+                file.display(),
+                plan.settings.profile.id,
+                plan.settings.profile.farm
+            ))
         }
         Err(wrong) => refuse(&wrong),
     }

@@ -184,7 +184,10 @@ impl Options {
             }
         }
         if !(1..=FRONTS_MAX).contains(&fronts.len()) {
-            wrong.push(format!("front: found {}, expected 1 to {FRONTS_MAX} of udp:HOST:PORT or http://HOST:PORT/v1/heartbeat", fronts.len()));
+            wrong.push(format!(
+                "front: found {}, expected 1 to {FRONTS_MAX} of udp:HOST:PORT or http://HOST:PORT/v1/heartbeat",
+                fronts.len()
+            ));
         }
         if self.addrs.len() > ADDRS_MAX {
             wrong.push(format!("address: found {}, expected at most {ADDRS_MAX}", self.addrs.len()));
@@ -229,10 +232,21 @@ impl Options {
         let (Some(farm), Some(id), Some(load), Some(key), true) = (farm, id, load, key, wrong.is_empty()) else {
             return Err(wrong);
         };
-        let on_load_failure = if self.on_load_failure.as_deref() == Some("goodbye") { OnLoadFailure::Goodbye } else { OnLoadFailure::Silent };
-        let profile =
-            Profile { farm, id, role: Role::Backend, zone: self.zone, addrs: self.addrs, port, period_ms, load_stale_ms, on_load_failure };
-        let settings = Settings { profile, key, fronts, bind: self.bind, state_file: self.state_file, drain_file: self.drain_file };
+        let on_load_failure =
+            if self.on_load_failure.as_deref() == Some("goodbye") { OnLoadFailure::Goodbye } else { OnLoadFailure::Silent };
+        let profile = Profile {
+            farm,
+            id,
+            role: Role::Backend,
+            zone: self.zone,
+            addrs: self.addrs,
+            port,
+            period_ms,
+            load_stale_ms,
+            on_load_failure,
+        };
+        let settings =
+            Settings { profile, key, fronts, bind: self.bind, state_file: self.state_file, drain_file: self.drain_file };
         Ok(Plan { settings, load, sessions_url: self.sessions_url, cores: self.cores, warnings })
     }
 
@@ -246,7 +260,9 @@ impl Options {
         };
         let expected = "expected one of key_file, key_hex_env and farm_key_file";
         match (&self.key_file, &self.key_hex_env, &self.farm_key_file) {
-            (Some(path), None, None) => MemberKey::from_hex(&read(path)?).map_err(|expected| format!("{}: {expected}", path.display())),
+            (Some(path), None, None) => {
+                MemberKey::from_hex(&read(path)?).map_err(|expected| format!("{}: {expected}", path.display()))
+            }
             (None, None, Some(path)) => {
                 let key = FarmKey::from_hex(&read(path)?).map_err(|expected| format!("{}: {expected}", path.display()))?;
                 Ok(key.member(farm, id))
@@ -299,7 +315,10 @@ mod tests {
         );
         let plan = plan_of(&text).unwrap();
         let profile = plan.settings.profile;
-        assert_eq!((profile.period_ms, profile.load_stale_ms, profile.on_load_failure), (500, 2_000, OnLoadFailure::Goodbye));
+        assert_eq!(
+            (profile.period_ms, profile.load_stale_ms, profile.on_load_failure),
+            (500, 2_000, OnLoadFailure::Goodbye)
+        );
         assert_eq!(plan.settings.fronts.len(), 2);
         assert_eq!(plan.warnings.len(), 2, "{:?}", plan.warnings);
         std::fs::remove_file(key).unwrap();
@@ -309,11 +328,22 @@ mod tests {
     fn everything_wrong_is_said() {
         for (text, expect) in [
             ("", &["front", "farm", "id", "load"][..]),
-            ("farm = \"Mail\"\nport = 0\nload = \"x\"\nperiodd = 1\n", &["agent.toml:1: farm", "agent.toml:2: port", "agent.toml:3: load", "agent.toml:4: periodd"]),
-            ("farm = \"mail\"\nid = \"b1\"\nport = 1\nload = \"proc\"\nfront = [\"udp:a:1\", \"udp:a:1\"]\naddress = [\"0.0.0.0\"]\nload_stale = \"1s\"\n",
-             &["front: found udp:a:1 twice", "address", "load_stale", "key_file: found nothing"]),
-            ("farm = \"mail\"\nid = \"b1\"\nport = 1\nload = \"proc\"\nfront = [\"udp:a:1\"]\nkey_file = \"/x\"\nkey_hex_env = \"Y\"\n", &["key_file: found more"]),
-            ("farm = \"mail\"\nid = \"b1\"\nport = 1\nload = \"proc\"\nfront = [\"udp:a:1\"]\nkey_file = \"/does/not/exist\"\n", &["/does/not/exist"]),
+            (
+                "farm = \"Mail\"\nport = 0\nload = \"x\"\nperiodd = 1\n",
+                &["agent.toml:1: farm", "agent.toml:2: port", "agent.toml:3: load", "agent.toml:4: periodd"],
+            ),
+            (
+                "farm = \"mail\"\nid = \"b1\"\nport = 1\nload = \"proc\"\nfront = [\"udp:a:1\", \"udp:a:1\"]\naddress = [\"0.0.0.0\"]\nload_stale = \"1s\"\n",
+                &["front: found udp:a:1 twice", "address", "load_stale", "key_file: found nothing"],
+            ),
+            (
+                "farm = \"mail\"\nid = \"b1\"\nport = 1\nload = \"proc\"\nfront = [\"udp:a:1\"]\nkey_file = \"/x\"\nkey_hex_env = \"Y\"\n",
+                &["key_file: found more"],
+            ),
+            (
+                "farm = \"mail\"\nid = \"b1\"\nport = 1\nload = \"proc\"\nfront = [\"udp:a:1\"]\nkey_file = \"/does/not/exist\"\n",
+                &["/does/not/exist"],
+            ),
         ] {
             let wrong = plan_of(text).unwrap_err();
             assert_eq!(wrong.len(), expect.len(), "{wrong:?}");

@@ -43,7 +43,11 @@ impl std::error::Error for RunError {}
 
 /// Sends heartbeats until `stop` completes, then says goodbye and returns. Needs a tokio runtime with time and I/O; dropping the
 /// future ends everything at once, without a goodbye.
-pub async fn run<S: AsyncLoadSource>(settings: Settings, source: S, stop: impl Future<Output = ()> + Send) -> Result<(), RunError> {
+pub async fn run<S: AsyncLoadSource>(
+    settings: Settings,
+    source: S,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
     if settings.fronts.is_empty() {
         return Err(RunError::NoFronts);
     }
@@ -124,7 +128,19 @@ impl Shell {
             sender
         });
         let addresses = vec![None; settings.fronts.len()];
-        Ok(Self { fronts: settings.fronts.clone(), addresses, key, sockets, posts, arrivals, told, questions, saves, posting, tasks })
+        Ok(Self {
+            fronts: settings.fronts.clone(),
+            addresses,
+            key,
+            sockets,
+            posts,
+            arrivals,
+            told,
+            questions,
+            saves,
+            posting,
+            tasks,
+        })
     }
 
     fn recall(path: Option<&std::path::Path>) -> Saved {
@@ -138,7 +154,8 @@ impl Shell {
     fn event_of(&mut self, arrival: Arrival) -> Option<Event> {
         match arrival {
             Arrival::Datagram { source, mac, body } => {
-                let is_from = |front: &Front, address: &Option<SocketAddr>| url_of(front).is_none() && *address == Some(source);
+                let is_from =
+                    |front: &Front, address: &Option<SocketAddr>| url_of(front).is_none() && *address == Some(source);
                 let front = self.fronts.iter().zip(&self.addresses).position(|(front, address)| is_from(front, address))?;
                 Some(Event::Reply { front, mac, body })
             }
@@ -195,7 +212,9 @@ impl Shell {
     fn log(&self, notice: &Notice) {
         match notice {
             Notice::FrontHeard { front, .. } => tracing::info!(front = %self.name(*front), "{notice}"),
-            Notice::FrontSilent { front, .. } | Notice::RepliesRefused { front, .. } | Notice::ClockCorrected { front, .. } => {
+            Notice::FrontSilent { front, .. }
+            | Notice::RepliesRefused { front, .. }
+            | Notice::ClockCorrected { front, .. } => {
                 tracing::warn!(front = %self.name(*front), "{notice}");
             }
             Notice::Drain { .. } | Notice::LoadRead => tracing::info!("{notice}"),

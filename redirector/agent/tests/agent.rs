@@ -197,7 +197,18 @@ fn front_ends_that_are_away_hold_up_no_other() {
     let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (udp_gone, http_gone) = (format!("udp:{gone}"), format!("http://{gone}/v1/heartbeat"));
     let spec = door.spec();
-    let fronts = ["--front", &silent_spec, "--front", &udp_gone, "--front", &http_gone, "--front", "udp:nobody.invalid:53", "--front", &spec];
+    let fronts = [
+        "--front",
+        &silent_spec,
+        "--front",
+        &udp_gone,
+        "--front",
+        &http_gone,
+        "--front",
+        "udp:nobody.invalid:53",
+        "--front",
+        &spec,
+    ];
     let agent = Agent::start(&folder, &[&fronts[..], &["--load", &load]].concat());
     let first = door.until(false, |_| true);
     door.until(false, |h| h.seq > first.seq + 40);
@@ -236,7 +247,12 @@ fn heartbeats_by_http() {
         let status = if clock_off { "409 Conflict" } else { "200 OK" };
         clock_off = false;
         let (body, mac) = reply.seal(&farm_key().member(&id("mail"), &id("b1")));
-        write!(stream, "HTTP/1.1 {status}\r\nfarm-key: mail/b1\r\nfarm-mac: {mac}\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nfarm-key: mail/b1\r\nfarm-mac: {mac}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        )
+        .unwrap();
         stream.write_all(&body).unwrap();
     }
     let hears_goodbye = std::thread::spawn(move || {
@@ -261,7 +277,8 @@ fn a_dead_application_is_said_goodbye_to() {
     let load = application(Arc::clone(&alive));
     let door = Front::new("door1");
     let spec = door.spec();
-    let _agent = Agent::start(&folder, &["--front", &spec, "--load", &load, "--load-stale", "300ms", "--on-load-failure", "goodbye"]);
+    let _agent =
+        Agent::start(&folder, &["--front", &spec, "--load", &load, "--load-stale", "300ms", "--on-load-failure", "goodbye"]);
     door.until(false, |h| h.state == State::Up);
     alive.store(false, Ordering::Relaxed);
     let last = door.until(false, |h| h.state == State::Goodbye);
@@ -281,7 +298,9 @@ fn the_other_commands() {
     };
     let file = folder.join("agent.toml");
     let key = folder.join("b1.key");
-    let good = format!("farm = \"mail\"\nid = \"b1\"\nkey_file = {key:?}\nport = 80\nload = \"proc\"\nfront = [\"udp:127.0.0.1:5310\"]\n");
+    let good = format!(
+        "farm = \"mail\"\nid = \"b1\"\nkey_file = {key:?}\nport = 80\nload = \"proc\"\nfront = [\"udp:127.0.0.1:5310\"]\n"
+    );
     std::fs::write(&file, &good).unwrap();
     let (code, out, _) = agent(&["check", file.to_str().unwrap()]);
     assert_eq!(code, 0);

@@ -32,7 +32,11 @@ impl Cgroup {
     /// `group` is a path below `/sys/fs/cgroup`, with or without that.
     pub(super) fn new(group: &Path, proc: impl Into<PathBuf>) -> Self {
         let root = Path::new("/sys/fs/cgroup");
-        let group = if group.is_absolute() && group.exists() { group.to_owned() } else { root.join(group.strip_prefix("/").unwrap_or(group)) };
+        let group = if group.is_absolute() && group.exists() {
+            group.to_owned()
+        } else {
+            root.join(group.strip_prefix("/").unwrap_or(group))
+        };
         Self { group, proc: proc.into(), queue: Mean::default(), last: None }
     }
 
@@ -65,7 +69,8 @@ pub(super) fn cores_of(group: &Path) -> f64 {
     let machine = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
     let set = read_text(&group.join("cpuset.cpus.effective"), FILE_BYTES_MAX).ok().and_then(|list| cpu_list_len(&list));
     let bound = set.filter(|len| *len > 0).map_or(machine, f64::from);
-    let quotas = group.ancestors().take(32).filter_map(|above| quota_cores(&read_text(&above.join("cpu.max"), FILE_BYTES_MAX).ok()?));
+    let quotas =
+        group.ancestors().take(32).filter_map(|above| quota_cores(&read_text(&above.join("cpu.max"), FILE_BYTES_MAX).ok()?));
     quotas.fold(bound, f64::min)
 }
 
@@ -78,8 +83,12 @@ impl Gauge for Cgroup {
 
     fn take(&mut self, now: Mono) -> Result<Option<Usage>, LoadError> {
         let text = read_text(&self.group.join("cpu.stat"), FILE_BYTES_MAX).map_err(|e| LoadError(e.to_string()))?;
-        let used_us = flat_value(&text, "usage_usec").ok_or_else(|| LoadError("cpu.stat has no usage_usec: not a version 2 group".to_owned()))?;
-        let waited_us = read_text(&self.group.join("cpu.pressure"), FILE_BYTES_MAX).ok().and_then(|text| pressure_us(&text)).unwrap_or(0);
+        let used_us = flat_value(&text, "usage_usec")
+            .ok_or_else(|| LoadError("cpu.stat has no usage_usec: not a version 2 group".to_owned()))?;
+        let waited_us = read_text(&self.group.join("cpu.pressure"), FILE_BYTES_MAX)
+            .ok()
+            .and_then(|text| pressure_us(&text))
+            .unwrap_or(0);
         let last = self.last.replace(Counters { at: now, used_us, waited_us });
         let Some(last) = last.filter(|last| now > last.at) else { return Ok(None) };
         let span_us = now.since_ms(last.at).saturating_mul(1_000);

@@ -59,7 +59,9 @@ mod tests {
         mean.add(1.0);
         mean.add(2.0);
         assert_eq!((mean.take(), mean.take()), (Some(1.5), None));
-        for (used_us, span_us, cores, expect) in [(500, 1_000, 1.0, 0.5), (500, 1_000, 0.5, 1.0), (9_000, 1_000, 1.0, 1.0), (0, 0, 0.0, 0.0)] {
+        for (used_us, span_us, cores, expect) in
+            [(500, 1_000, 1.0, 0.5), (500, 1_000, 0.5, 1.0), (9_000, 1_000, 1.0, 1.0), (0, 0, 0.0, 0.0)]
+        {
             assert_eq!(busy_share(used_us, span_us, cores), expect);
         }
     }

@@ -52,7 +52,10 @@ impl Tree {
     }
 
     fn cores(&self) -> f64 {
-        let set = i32::try_from(self.root).ok().and_then(Pid::from_raw).and_then(|pid| rustix::thread::sched_getaffinity(Some(pid)).ok());
+        let set = i32::try_from(self.root)
+            .ok()
+            .and_then(Pid::from_raw)
+            .and_then(|pid| rustix::thread::sched_getaffinity(Some(pid)).ok());
         let allowed = set.map_or(f64::MAX, |set| f64::from(set.count().max(1)));
         let text = read_text(&self.proc.join(self.root.to_string()).join("cgroup"), FILE_BYTES_MAX).unwrap_or_default();
         let group = Path::new("/sys/fs/cgroup").join(unified_path(&text).unwrap_or(""));
@@ -71,7 +74,8 @@ impl Gauge for Tree {
         if !self.proc.join(self.root.to_string()).exists() {
             return Err(LoadError(format!("there is no process {}", self.root)));
         }
-        let stat_of = |process: u32| task_stat(&read_text(&self.proc.join(process.to_string()).join("stat"), FILE_BYTES_MAX).ok()?);
+        let stat_of =
+            |process: u32| task_stat(&read_text(&self.proc.join(process.to_string()).join("stat"), FILE_BYTES_MAX).ok()?);
         let stats = self.processes().into_iter().filter_map(|process| Some((process, stat_of(process)?)));
         let ticks: Ticks = stats.map(|(process, stat)| ((process, stat.started), stat.ticks)).collect();
         let Some((at, before)) = self.last.replace((now, ticks)).filter(|(at, _)| now > *at) else { return Ok(None) };

@@ -123,7 +123,9 @@ fn is_established(line: &[u8], port: u16) -> bool {
     const ESTABLISHED: &str = "01";
     let Ok(line) = std::str::from_utf8(line) else { return false };
     let mut words = line.split_ascii_whitespace();
-    let (Some(_), Some(local), Some(_), Some(state)) = (words.next(), words.next(), words.next(), words.next()) else { return false };
+    let (Some(_), Some(local), Some(_), Some(state)) = (words.next(), words.next(), words.next(), words.next()) else {
+        return false;
+    };
     let local_port = local.rsplit_once(':').and_then(|(_, hex)| u16::from_str_radix(hex, 16).ok());
     state == ESTABLISHED && local_port == Some(port)
 }
@@ -135,7 +137,13 @@ mod tests {
 
     #[test]
     fn loadavg() {
-        for (text, expect) in [("0.33 0.49 0.33 1/92 27512\n", Some(1)), ("0.0 0.0 0.0 12/3", Some(12)), ("0.3 0.4", None), ("", None), ("a b c d/e", None)] {
+        for (text, expect) in [
+            ("0.33 0.49 0.33 1/92 27512\n", Some(1)),
+            ("0.0 0.0 0.0 12/3", Some(12)),
+            ("0.3 0.4", None),
+            ("", None),
+            ("a b c d/e", None),
+        ] {
             assert_eq!(running_tasks(text), expect, "{text:?}");
         }
     }
@@ -143,7 +151,8 @@ mod tests {
     #[test]
     fn stat_of_the_machine() {
         let text = "cpu  34358 0 11894 253037 870 0 167 16 0 0\ncpu0 16154 0 5590 128039 226 0 52 6 0 0\ncpu1 18203 0 6304 124998 644 0 114 9 0 0\nintr 487464 0\n";
-        let expect = MachineTime { busy: 34_358 + 11_894 + 167 + 16, total: 34_358 + 11_894 + 253_037 + 870 + 167 + 16, cpus: 2 };
+        let expect =
+            MachineTime { busy: 34_358 + 11_894 + 167 + 16, total: 34_358 + 11_894 + 253_037 + 870 + 167 + 16, cpus: 2 };
         assert_eq!(machine_time(text), Some(expect));
         for text in ["", "cpu ", "cpu 1 2 3", "cpux 1 2 3 4 5", "intr 1"] {
             assert_eq!(machine_time(text), None, "{text:?}");
@@ -164,13 +173,17 @@ mod tests {
     fn files_of_a_cgroup() {
         assert_eq!(flat_value("usage_usec 123\nuser_usec 100\n", "usage_usec"), Some(123));
         assert_eq!(flat_value("usage_usec_x 123\n", "usage_usec"), None);
-        for (text, expect) in [("150000 100000\n", Some(1.5)), ("max 100000\n", None), ("1 0", None), ("0 1", None), ("", None)] {
+        for (text, expect) in
+            [("150000 100000\n", Some(1.5)), ("max 100000\n", None), ("1 0", None), ("0 1", None), ("", None)]
+        {
             assert_eq!(quota_cores(text), expect, "{text:?}");
         }
         let text = "some avg10=0.00 avg60=0.00 avg300=0.00 total=4711\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n";
         assert_eq!(pressure_us(text), Some(4_711));
         assert_eq!(unified_path("9:name=systemd:/\n0::/system.slice/app.service\n"), Some("system.slice/app.service"));
-        for (text, expect) in [("0-3,8\n", Some(5)), ("0", Some(1)), ("", None), ("3-1", None), ("0-4294967295", Some(u32::MAX))] {
+        for (text, expect) in
+            [("0-3,8\n", Some(5)), ("0", Some(1)), ("", None), ("3-1", None), ("0-4294967295", Some(u32::MAX))]
+        {
             assert_eq!(cpu_list_len(text), expect, "{text:?}");
         }
         assert_eq!(ids("1\n2 x 3", 3), [1, 2]);

@@ -95,7 +95,9 @@ impl Source {
     /// `port` is the service's, whose connections count as sessions unless `sessions_url` tells them; `cores` overrides what
     /// the source finds.
     pub fn new(spec: &LoadSpec, port: u16, sessions_url: Option<HttpUrl>, cores: Option<f64>) -> Self {
-        let connections = |net: String| sessions_url.clone().map_or(Sessions::Connections { net: net.into(), port }, Sessions::Application);
+        let connections = |net: String| {
+            sessions_url.clone().map_or(Sessions::Connections { net: net.into(), port }, Sessions::Application)
+        };
         let (kind, sessions) = match spec {
             LoadSpec::Proc => {
                 let gauge = Box::new(Machine::new("/proc"));
@@ -109,7 +111,9 @@ impl Source {
                 let gauge = Box::new(Tree::new(*pid, "/proc"));
                 (Kind::Kernel { gauge, every: THREADS_EVERY }, connections(format!("/proc/{pid}/net")))
             }
-            LoadSpec::Url(url) => (Kind::Application(url.clone()), sessions_url.map_or(Sessions::Included, Sessions::Application)),
+            LoadSpec::Url(url) => {
+                (Kind::Application(url.clone()), sessions_url.map_or(Sessions::Included, Sessions::Application))
+            }
         };
         Self { kind, sessions, cores, clock: Clock::start() }
     }
@@ -137,7 +141,8 @@ impl AsyncLoadSource for Source {
             Sessions::Connections { net, port } => {
                 let (net, port) = (net.clone(), *port);
                 let counted = tokio::task::spawn_blocking(move || connections(&net, port)).await;
-                reading.load.sessions = counted.map_err(|e| LoadError(e.to_string()))?.map_err(|e| LoadError(e.to_string()))?;
+                reading.load.sessions =
+                    counted.map_err(|e| LoadError(e.to_string()))?.map_err(|e| LoadError(e.to_string()))?;
             }
         }
         reading.load.cores = self.cores.unwrap_or(reading.load.cores);
@@ -161,7 +166,9 @@ impl AsyncLoadSource for Source {
 /// What front ends would refuse is refused here, where the log can say why.
 fn bounded(mut reading: Reading) -> Result<Reading, LoadError> {
     let load = &mut reading.load;
-    let check = |ok: bool, what: &str, found: f64| if ok { Ok(()) } else { Err(LoadError(format!("found {what} {found}, which cannot be"))) };
+    let check = |ok: bool, what: &str, found: f64| {
+        if ok { Ok(()) } else { Err(LoadError(format!("found {what} {found}, which cannot be"))) }
+    };
     check((0.0..=QUEUE_MAX).contains(&load.queue), "queue", load.queue)?;
     check(load.cores > 0.0 && load.cores <= CORES_MAX, "cores", load.cores)?;
     check((0.0..=1.01).contains(&load.busy), "busy", load.busy)?;

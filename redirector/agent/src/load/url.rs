@@ -79,10 +79,21 @@ mod tests {
     #[test]
     fn reports() {
         let full = r#"{"queue":2.5,"cores":4,"busy":0.5,"sessions":7,"arrivals":20,"completions":13,"youngest_ms":12,"limit":null,"draining":true,"more":[1]}"#;
-        let load = Load { queue: 2.5, cores: 4.0, busy: 0.5, sessions: 7, limit: None, arrivals: 20, completions: 13, youngest_ms: Some(12) };
+        let load = Load {
+            queue: 2.5,
+            cores: 4.0,
+            busy: 0.5,
+            sessions: 7,
+            limit: None,
+            arrivals: 20,
+            completions: 13,
+            youngest_ms: Some(12),
+        };
         assert_eq!(Report::parse(full.as_bytes()).unwrap().reading(), Ok(Reading { load, draining: true }));
         assert_eq!(Report::parse(br#"{"queue":1}"#).unwrap().reading().unwrap().load.sessions, 0);
-        for bad in ["", "[]x", "{}", r#"{"queue":"1"}"#, r#"{"sessions":1}"#, r#"{"queue":1,"sessions":-1}"#, r#"{"queue":1e999}"#] {
+        for bad in
+            ["", "[]x", "{}", r#"{"queue":"1"}"#, r#"{"sessions":1}"#, r#"{"queue":1,"sessions":-1}"#, r#"{"queue":1e999}"#]
+        {
             assert!(Report::parse(bad.as_bytes()).and_then(Report::reading).is_err(), "{bad}");
         }
     }

@@ -49,7 +49,16 @@ impl World {
     fn with_load(profile: Profile, fronts: usize, saved: Saved, now: Now, load: Option<Reading>) -> Self {
         let key = farm_key().member(&profile.farm, &profile.id);
         let agent = Agent::new(profile, key, fronts, saved, now, Draws::from_u64(1));
-        let mut world = Self { agent, now, load, fronts, saved: Saved::default(), sent: Vec::new(), notices: Vec::new(), has_ended: false };
+        let mut world = Self {
+            agent,
+            now,
+            load,
+            fronts,
+            saved: Saved::default(),
+            sent: Vec::new(),
+            notices: Vec::new(),
+            has_ended: false,
+        };
         for front in 0..fronts {
             world.step(Event::Route { front, source: Some("192.0.2.7".parse().unwrap()) });
         }
@@ -215,7 +224,8 @@ fn only_answers_that_are_waited_for_count() {
     let first = world.sent[0].2.clone();
     let newest = world.last(0);
     let body = Reply { drain: true, ..Reply::new(&id("door1"), Kind::Redirector, &newest, world.now.wall) }
-        .seal(&farm_key().member(&id("mail"), &id("b1"))).0;
+        .seal(&farm_key().member(&id("mail"), &id("b1")))
+        .0;
     world.step(Event::Reply { front: 0, mac: [7; 32], body: body.clone() });
     let of_another = mac_of(&body);
     world.step(Event::Reply { front: 1, mac: of_another, body });
@@ -348,7 +358,10 @@ fn words_are_repeated_to_all_with_their_age() {
     let heard = world.last(1).heard;
     let age = world.sent.last().unwrap().0 - heard_at.0;
     assert_eq!(heard.iter().map(|h| h.id.as_str()).collect::<Vec<_>>(), ["door1", "ns1"]);
-    assert_eq!((heard[1].serves, heard[1].ttl_left_ms, heard[1].doors, heard[1].age_ms), (Some(true), Some(1_234), Some(2), age));
+    assert_eq!(
+        (heard[1].serves, heard[1].ttl_left_ms, heard[1].doors, heard[1].age_ms),
+        (Some(true), Some(1_234), Some(2), age)
+    );
     assert_eq!((heard[0].kind, heard[0].scaler.clone()), (Kind::Redirector, Some(id("s1"))));
     world.run_ms(WORD_MS_MAX + 2_000);
     assert!(world.last(0).heard.is_empty(), "old words are dropped");
@@ -358,7 +371,8 @@ fn words_are_repeated_to_all_with_their_age() {
 fn tombstones_travel_from_redirectors_to_name_servers() {
     let mut world = World::usual(3);
     world.run_ms(100);
-    let stones: Vec<Tombstone> = (0..12).map(|i| farm_key().bury(&id("mail"), &id(&format!("dead{i}")), 5, world.now.wall)).collect();
+    let stones: Vec<Tombstone> =
+        (0..12).map(|i| farm_key().bury(&id("mail"), &id(&format!("dead{i}")), 5, world.now.wall)).collect();
     world.answer(0, "ns1", Kind::Dnslb, |r| r.tombstones = stones[..1].to_vec());
     world.answer(2, "ns2", Kind::Dnslb, |_| ());
     world.run_ms(1_500);
@@ -397,7 +411,8 @@ fn the_longest_heartbeat_fits_a_datagram() {
     world.run_ms(100);
     for front in 0..64 {
         let name = format!("{front:02}{}", "x".repeat(61));
-        let stones = (0..32).map(|i| farm_key().bury(&id("mail"), &id(&format!("{i:02}{}", "y".repeat(61))), 5, Wall(START)));
+        let stones =
+            (0..32).map(|i| farm_key().bury(&id("mail"), &id(&format!("{i:02}{}", "y".repeat(61))), 5, Wall(START)));
         world.answer(front, &name, if front < 32 { Kind::Redirector } else { Kind::Dnslb }, |r| {
             r.drain = true;
             (r.serves, r.ttl_left_ms, r.doors, r.scaler) = (Some(true), Some(u64::MAX), Some(u32::MAX), Some(id(&name)));
