@@ -3,6 +3,7 @@
 //! A heartbeat that only renews a lease costs a lookup and a reply; it must never lead to a snapshot.
 
 use super::event::{Effect, Event, Notice, NoticeKind};
+use super::pool_state::PoolState;
 use super::view::Who;
 use super::{Control, FarmState};
 use crate::health::{CheckId, Measured};
@@ -86,8 +87,10 @@ impl Control {
     /// start are covered: whoever was named last by the process before us left the caches `ttl_s_max` after that.
     fn ttl_left_ms(&self, farm_id: &Id, id: &Id, now: Now) -> Option<u64> {
         let who = Who::Farm(id.clone());
+        let role = self.farms.get(farm_id).and_then(|farm| farm.roster.get(id)).map(|member| member.heartbeat.role);
         let mut until = Mono(0);
-        for pool in self.pools.iter().filter(|pool| pool.spec.farm.as_ref() == Some(farm_id)) {
+        let theirs = |role: Role| move |pool: &&PoolState| pool.spec.farm.as_ref() == Some(farm_id) && pool.spec.role == role;
+        for pool in role.into_iter().flat_map(|role| self.pools.iter().filter(theirs(role))) {
             if pool.named.contains(&who) {
                 return None;
             }

@@ -271,6 +271,7 @@ fn static_view(member: &StaticState, spec: &PoolSpec, checks: &CheckPlan) -> Vie
         standing,
         measured,
         forced: member.forced.clone(),
+        draining: false,
         change_at,
     }
 }
@@ -291,6 +292,7 @@ fn farm_view(id: &Id, member: &Member, rule: WeightRule, roster: &Roster) -> Vie
         standing: member.standing(),
         measured: member.measured(),
         forced: member.forced.clone(),
+        draining: member.drain_wish || member.heartbeat.draining(),
         change_at: if change_at == Mono::NEVER { change_at } else { roster.to_mono(change_at) },
     }
 }

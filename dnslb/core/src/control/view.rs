@@ -37,6 +37,8 @@ pub(super) struct View {
     pub(super) standing: Standing,
     pub(super) measured: Standing,
     pub(super) forced: Option<(Forced, String)>,
+    /// It was last heard draining: silence does not make it one to fall back on.
+    pub(super) draining: bool,
     /// When its standing can change first.
     pub(super) change_at: Mono,
 }
@@ -57,7 +59,11 @@ impl View {
 
     /// Whether the fail-open rule counts it, and names it when it holds.
     pub(super) fn counts(&self) -> bool {
-        !matches!(self.standing, Standing::Draining | Standing::AdminDown)
+        match self.standing {
+            Standing::Draining | Standing::AdminDown => false,
+            Standing::Silent => !self.draining,
+            Standing::InService | Standing::Unknown => true,
+        }
     }
 }
 
