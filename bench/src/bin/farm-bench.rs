@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use farm_bench::compare::{dns, dns_servers::Programs, echo, http};
+use farm_bench::compare::{dns, dns_servers::Programs, echo, http, question::Case, respond};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,18 @@ enum What {
     Dns(DnsArguments),
     /// redirector beside nginx, asked by wrk.
     Http(HttpArguments),
+    /// dnslb's answering alone, without sockets: instructions (by valgrind) and nanoseconds per answer.
+    Instructions,
+    /// What valgrind counts.
+    #[command(hide = true)]
+    RespondLoop {
+        /// Which questions.
+        #[arg(long, value_parser = case)]
+        case: Case,
+        /// How many.
+        #[arg(long)]
+        calls: u64,
+    },
     /// The floor: a server that echoes until it is ended.
     #[command(hide = true)]
     Echo {
@@ -75,6 +87,10 @@ struct HttpArguments {
     redirector: Option<PathBuf>,
 }
 
+fn case(key: &str) -> Result<Case, String> {
+    Case::from_key(key).ok_or_else(|| "expected static, pool, mixed, no-name or spread".into())
+}
+
 /// A program that was built beside this one.
 fn beside(own: &Path, name: &str) -> PathBuf {
     own.with_file_name(name)
@@ -100,6 +116,11 @@ fn run(options: Options) -> io::Result<()> {
     let own = std::env::current_exe()?;
     match options.what {
         What::Echo { address } => echo::serve(address),
+        What::Instructions => io::Write::write_all(&mut io::stdout(), respond::report(&own)?.as_bytes()),
+        What::RespondLoop { case, calls } => {
+            let size = respond::LOOP_SIZE;
+            respond::answer(&*respond::snapshot(size)?, case, size.names, calls).map(drop)
+        }
         What::Dns(arguments) => {
             let dnslb = absolute(arguments.dnslb.unwrap_or_else(|| beside(&own, "dnslb")))?;
             let report = dns::compare(&dns::DnsOptions {

@@ -72,7 +72,7 @@ pub struct NameServer {
     pub server: Server,
 }
 
-fn zone_text(size: Size, pool: &str) -> String {
+pub(super) fn zone_text(size: Size, pool: &str) -> String {
     let mut text = format!(
         "$ORIGIN {ZONE}.\n$TTL 300\n@ SOA ns1 hostmaster 1 3600 900 604800 60\n@ NS ns1\nns1 A 127.0.0.1\nwww A 192.0.2.80\n{pool}"
     );
@@ -113,15 +113,15 @@ fn gdnsd_config(folder: &Path, address: SocketAddr) -> String {
     )
 }
 
-fn dnslb_config(folder: &Path, address: SocketAddr, size: Size) -> String {
+pub(super) fn dnslb_config(folder: &Path, address: SocketAddr, size: Size) -> String {
     let folder = folder.display();
     let mut text = format!(
         "[server]\nid = \"bench\"\nlisten = [\"{address}\"]\nworkers = 1\n\n[[zone]]\nname = \"{ZONE}\"\nfile = \"{folder}/zone\"\n\n\
-         [[pool]]\nname = \"pool\"\npublish = [\"pool.{ZONE}\"]\nk = 3\n"
+         [[pool]]\nname = \"pool\"\npublish = [\"pool.{ZONE}\"]\nk = 3\nslow_start = \"0s\"\n"
     );
     for n in 0..size.members {
         let [_, a, b, c] = (n as u32 + 1).to_be_bytes();
-        let _ = writeln!(text, "\n[[pool.member]]\nname = \"m{n}\"\naddress = \"10.{a}.{b}.{c}\"");
+        let _ = writeln!(text, "\n[[pool.member]]\nname = \"m{n}\"\naddresses = [\"10.{a}.{b}.{c}\"]");
     }
     text
 }
@@ -222,7 +222,7 @@ mod tests {
     fn our_configuration_is_toml_with_all_members() {
         let text = dnslb_config(Path::new("/x"), "127.0.0.1:53".parse().unwrap(), Size { names: 1, members: 300 });
         assert_eq!(text.matches("[[pool.member]]").count(), 300);
-        assert!(text.contains("address = \"10.0.1.44\""));
+        assert!(text.contains("addresses = [\"10.0.1.44\"]"));
     }
 
     #[test]

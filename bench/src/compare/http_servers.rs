@@ -67,9 +67,9 @@ fn nginx_config(folder: &Path, address: SocketAddr) -> String {
 fn redirector_config(folder: &Path, door: SocketAddr, heartbeats: SocketAddr) -> String {
     let folder = folder.display();
     format!(
-        "id = \"bench\"\nlisten = [\"{door}\"]\nworkers = 1\nstate_dir = \"{folder}/state\"\nhosts = [\"*\"]\n\n\
+        "hosts = [\"*\"]\n\n[server]\nid = \"bench\"\nlisten = [\"{door}\"]\nworkers = 1\nstate_dir = \"{folder}/state\"\n\n\
          [farm]\nname = \"{FARM}\"\nkey_file = \"{folder}/key\"\nallowed_prefixes = [\"127.0.0.0/8\"]\n\n\
-         [heartbeat]\nlisten_http = \"{heartbeats}\"\n\n[door]\ntarget = \"http://{{ip}}:{{port}}\"\nramp = \"0s\"\n\
+         [heartbeat]\nlisten_http = [\"{heartbeats}\"]\n\n[door]\ntarget = \"http://{{ip}}:{{port}}\"\nramp = \"0s\"\n\
          total_timeout = \"1h\"\n"
     )
 }
@@ -173,6 +173,18 @@ impl Beats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_redirector_understands_its_configuration() {
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let text = redirector_config(Path::new("/x"), at(1), at(2));
+        let document = farm_shared::config::Document::parse("bench.toml", &text);
+        let spec = redirector_core::config::Spec::read(&document.root());
+        let problems = document.finish();
+        assert!(problems.is_empty(), "{problems:?}");
+        let spec = spec.unwrap();
+        assert_eq!((spec.workers, spec.door.ramp_ms, spec.heartbeat_http), (1, 0, vec![at(2)]));
+    }
 
     #[test]
     fn heartbeats_keep_the_schema() {

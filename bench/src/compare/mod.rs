@@ -11,6 +11,7 @@ pub mod load;
 pub mod machine;
 pub mod procfs;
 pub mod question;
+pub mod respond;
 pub mod server;
 pub mod table;
 pub mod wait;

@@ -57,6 +57,22 @@ impl Case {
         }
     }
 
+    /// Its name on the command line.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Pool => "pool",
+            Self::Mixed => "mixed",
+            Self::NoName => "no-name",
+            Self::Spread => "spread",
+        }
+    }
+
+    /// The case of a name on the command line.
+    pub fn from_key(key: &str) -> Option<Self> {
+        [Self::Static, Self::Pool, Self::Mixed, Self::NoName, Self::Spread].into_iter().find(|case| case.key() == key)
+    }
+
     /// Its questions for a zone with `names` names of the form `hN`, at most 4,096 of them.
     pub fn questions(self, names: usize) -> Vec<Question> {
         let one = Expect::Records(1);
@@ -123,6 +139,7 @@ mod tests {
     fn another_reader_understands_the_questions() {
         for case in [Case::Static, Case::Pool, Case::Mixed, Case::NoName, Case::Spread] {
             let questions = case.questions(10);
+            assert_eq!(Case::from_key(case.key()), Some(case));
             assert!(!questions.is_empty() && questions.len() <= 4_096, "{case:?}");
             for question in questions {
                 let message = Message::from_vec(&question.bytes).unwrap();
