@@ -54,14 +54,14 @@ impl Sockets {
     /// Binds them; with `bind`, only the one of its family. No family at all is an error.
     pub(crate) async fn open(bind: Option<IpAddr>) -> io::Result<Self> {
         if let Some(bind) = bind {
-            let socket = Some(Arc::new(UdpSocket::bind(SocketAddr::new(bind, 0)).await?));
+            let socket = Some(udp_socket(bind).await?);
             return Ok(if bind.is_ipv4() { Self { v4: socket, v6: None } } else { Self { v4: None, v6: socket } });
         }
-        let v4 = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await;
-        let v6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await;
+        let v4 = udp_socket(Ipv4Addr::UNSPECIFIED.into()).await;
+        let v6 = udp_socket(Ipv6Addr::UNSPECIFIED.into()).await;
         match (v4, v6) {
             (Err(error), Err(_)) => Err(error),
-            (v4, v6) => Ok(Self { v4: v4.ok().map(Arc::new), v6: v6.ok().map(Arc::new) }),
+            (v4, v6) => Ok(Self { v4: v4.ok(), v6: v6.ok() }),
         }
     }
 
@@ -75,6 +75,13 @@ impl Sockets {
         let socket = socket.as_ref().ok_or_else(|| io::Error::other("no socket of that address family"))?;
         socket.try_send_to(datagram, to).map(|_| ())
     }
+}
+
+/// A socket that the runtime already knows to be writable: until then, [`Sockets::send`] would refuse the first heartbeat.
+async fn udp_socket(bind: IpAddr) -> io::Result<Arc<UdpSocket>> {
+    let socket = UdpSocket::bind(SocketAddr::new(bind, 0)).await?;
+    socket.writable().await?;
+    Ok(Arc::new(socket))
 }
 
 /// Hands on what a socket receives. Datagrams that are no envelope, or whose key is another member's, end here.

@@ -167,6 +167,7 @@ fn drain_level_restart_and_goodbye() {
     let args = ["--front", &door_spec, "--front", &ns_spec, "--load", &load, "--state-file", state.to_str().unwrap()];
     let agent = Agent::start(&folder, &args);
     let (first, _) = door.hear();
+    assert!(first.seq <= 2, "the very first one must not get lost in the program: {}", first.seq);
     assert_eq!((first.load.queue, first.load.sessions, first.load.completions, first.port), (2.5, 7, 13, 8080));
     assert_eq!(first.addrs, ["127.0.0.1".parse::<std::net::IpAddr>().unwrap()], "the source address towards the front end");
     door.until(true, |h| h.drain_by == [id("door1")]);
