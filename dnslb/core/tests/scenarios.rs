@@ -14,7 +14,8 @@
 //! EXPLAIN NAME -> TEXT              the explanation, as JSON, contains the text
 //! RESTART [without state]           RELOAD
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+// The scripts are files, and a test may read files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod harness;
 

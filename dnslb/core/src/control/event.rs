@@ -64,7 +64,7 @@ pub enum Effect {
     /// Write this to the state directory.
     Persist(Saved),
     /// Run this off the loop and bring [`Event::Scheduled`].
-    Build(ScheduleJob),
+    Build(Box<ScheduleJob>),
     /// Run this check and bring [`Event::Checked`].
     Check(CheckJob),
     /// Answer the operator.

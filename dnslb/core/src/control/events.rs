@@ -108,7 +108,7 @@ impl Control {
         let Some(pool) = self.pools.get_mut(index) else { return Vec::new() };
         let (Some(spec), Some(member)) = (&pool.spec.check, pool.statics.get_mut(position)) else { return Vec::new() };
         let pending = member.check.may_fall_next(spec.fall);
-        let outcome = result.as_ref().map(|()| ()).map_err(String::as_str);
+        let outcome = result.as_ref().copied().map_err(String::as_str);
         let verdict = member.check.observe(now, outcome, spec.rise, spec.fall);
         pool.dirty |= verdict.is_some() || pending != member.check.may_fall_next(spec.fall) || pending;
         let Some(verdict) = verdict else { return Vec::new() };
@@ -129,7 +129,7 @@ impl Control {
                 self.marks.persist |= change != Change::Late;
             }
         }
-        for pool in self.pools.iter_mut().filter(|pool| pool.ramp_at <= now.mono) {
+        for pool in self.pools.iter_mut().filter(|pool| pool.due(now.mono)) {
             pool.dirty = true;
         }
         effects.extend(self.checks.due(now.mono).into_iter().map(Effect::Check));

@@ -83,6 +83,8 @@ pub(super) struct FamilyState {
     /// Subsets were dropped, or it was built in a hurry.
     rough: bool,
     pending: Option<(u64, Mono)>,
+    /// A builder brought it, and no answers were made of it yet.
+    fresh: bool,
 }
 
 /// Numbers builds and seeds them.
@@ -106,9 +108,10 @@ impl FamilyState {
         wanted: Wanted,
         now: Mono,
         builds: &mut Builds<'_>,
-    ) -> (bool, Option<ScheduleJob>) {
+    ) -> (bool, Option<Box<ScheduleJob>>) {
+        let fresh = std::mem::take(&mut self.fresh);
         if wanted == self.built_for && !self.rough {
-            return (false, None);
+            return (fresh, None);
         }
         if wanted.members.is_empty() {
             let changed = !self.schedule.is_empty();
@@ -121,20 +124,25 @@ impl FamilyState {
             (self.built_for, self.rough, self.pending) = (wanted, false, None);
             return (true, None);
         }
-        let changed = self.drop_unwanted(&wanted, builds);
-        if self.pending.is_some_and(|(_, since)| now.since_ms(since) < BUILD_MS_MAX) {
+        let changed = self.drop_unwanted(&wanted, builds) || fresh;
+        if self.pending.is_some() && !self.overdue(now) {
             return (changed, None);
         }
         let (epoch, draws) = builds.next();
         self.pending = Some((epoch, now));
-        (changed, Some(ScheduleJob { pool: pool.clone(), family, epoch, wanted, draws }))
+        (changed, Some(Box::new(ScheduleJob { pool: pool.clone(), family, epoch, wanted, draws })))
     }
 
     /// Takes a schedule that was built off the loop, unless a newer one is on its way. [`FamilyState::update`] comes next.
     pub(super) fn take(&mut self, built: BuiltSchedule) {
         if self.pending.is_some_and(|(epoch, _)| epoch == built.epoch) {
-            *self = Self { schedule: built.schedule, built_for: built.wanted, rough: false, pending: None };
+            *self = Self { schedule: built.schedule, built_for: built.wanted, fresh: true, ..Self::default() };
         }
+    }
+
+    /// Whether a builder is lost.
+    pub(super) fn overdue(&self, now: Mono) -> bool {
+        self.pending.is_some_and(|(_, since)| now.since_ms(since) >= BUILD_MS_MAX)
     }
 
     fn drop_unwanted(&mut self, wanted: &Wanted, builds: &mut Builds<'_>) -> bool {

@@ -48,7 +48,7 @@ pub(super) struct PoolState {
     pub(super) named: BTreeSet<Who>,
     pub(super) dirty: bool,
     /// When the next ramp step begins.
-    pub(super) ramp_at: Mono,
+    ramp_at: Mono,
 }
 
 /// Stable numbers of members. A number is given again once its member is gone, so they stay as few as members.
@@ -137,6 +137,11 @@ impl PoolState {
             return true;
         }
         false
+    }
+
+    /// Whether time alone calls for a new look.
+    pub(super) fn due(&self, now: Mono) -> bool {
+        self.ramp_at <= now || self.v4.overdue(now) || self.v6.overdue(now)
     }
 
     /// Who is named in the answers of now.

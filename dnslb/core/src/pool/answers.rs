@@ -51,7 +51,7 @@ pub fn answers(schedule: &Schedule, facts: impl Fn(u32) -> Option<Facts>) -> Fam
     }
 }
 
-fn cut<'a, T>(named: &'a [T], ends: impl Iterator<Item = (usize, Mono)>) -> impl Iterator<Item = (&'a [T], Mono)> {
+fn cut<T>(named: &[T], ends: impl Iterator<Item = (usize, Mono)>) -> impl Iterator<Item = (&[T], Mono)> {
     let mut start = 0;
     ends.map(move |(end, change_at)| {
         let subset = named.get(start..end).unwrap_or_default();

@@ -58,7 +58,7 @@ pub struct World {
     pub publications: usize,
     pub persists: usize,
     pub notices: Vec<Notice>,
-    pub held: Vec<ScheduleJob>,
+    pub held: Vec<Box<ScheduleJob>>,
     /// Builds wait until they are released.
     pub hold_builds: bool,
     /// Addresses whose checks fail.

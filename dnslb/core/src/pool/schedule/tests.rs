@@ -99,7 +99,7 @@ fn nobody_to_name() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn equal_members_are_level_for_any_feasible_share(n in 2_usize..=40, k in 1_usize..=8, part in 0.0..=1.0_f64, seed: u64) {
