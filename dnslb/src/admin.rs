@@ -30,7 +30,7 @@ pub fn router(ask: mpsc::Sender<Ask>) -> Router {
 
 async fn status(State(ask): State<mpsc::Sender<Ask>>) -> Response {
     match asked(&ask, Ask::Status).await {
-        Some(status) => Json(status).into_response(),
+        Some((status, _)) => Json(status).into_response(),
         None => gone(),
     }
 }
@@ -39,8 +39,8 @@ async fn reload(State(ask): State<mpsc::Sender<Ask>>) -> Response {
     match asked(&ask, Ask::Reload).await {
         Some(Ok(generation)) => format!("reloaded; generation {generation}\n").into_response(),
         Some(Err(problems)) => {
-            let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
-            (StatusCode::UNPROCESSABLE_ENTITY, lines).into_response()
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            (StatusCode::UNPROCESSABLE_ENTITY, lines.join("\n") + "\n").into_response()
         }
         None => gone(),
     }

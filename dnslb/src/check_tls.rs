@@ -61,7 +61,12 @@ impl TlsConfigs {
     }
 
     /// Shakes hands as the check says.
-    pub async fn connect(&self, stream: TcpStream, to: SocketAddr, spec: &CheckSpec) -> Result<TlsStream<TcpStream>, String> {
+    pub async fn connect(
+        &self,
+        stream: TcpStream,
+        to: SocketAddr,
+        spec: &CheckSpec,
+    ) -> Result<TlsStream<TcpStream>, String> {
         let config = self.0.get(&Trust::of(spec)).ok_or("tls: no configuration for this check")?;
         let name = match &spec.host {
             Some(host) => ServerName::try_from(host.clone()).map_err(|_| format!("tls: {host} is no server name"))?,

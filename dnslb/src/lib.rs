@@ -3,14 +3,19 @@
 //! What is decided is decided in the core; this crate carries data in and out of it. `unsafe` is denied by the workspace's lints
 //! everywhere but in [`udp::mmsg`].
 
+pub mod admin;
 pub mod answering;
+pub mod ask;
 pub mod check_tls;
 pub mod checks;
+pub mod cli;
 pub mod load;
 pub mod meters;
+pub mod metrics;
 pub mod named;
 pub mod persist;
 pub mod query_log;
+pub mod serve;
 pub mod shell;
 pub mod tally;
 pub mod tcp;

@@ -33,6 +33,8 @@ pub struct Loaded {
     pub admin: Option<AdminAddr>,
     /// What the admin interface asks for on a loopback address.
     pub token: Option<Token>,
+    /// The token's file, if it is not there yet: `dnslb serve` makes it.
+    pub token_missing: Option<PathBuf>,
     /// Where the state is kept, if it is.
     pub state_dir: Option<PathBuf>,
     /// What is worth a look.
@@ -67,7 +69,8 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     let admin = spec.admin.listen.as_ref().and_then(|listen| listen.parse::<AdminAddr>().ok());
     let token_file = spec.admin.token_file.as_ref().map(|token| resolve(path, token));
     let listen = AdminListen { listen: admin.clone(), token_file, token_place: place("admin.token_file") };
-    let token = listen.token(&mut problems);
+    let token_missing = listen.token_file.clone().filter(|file| matches!(admin, Some(AdminAddr::Tcp(_))) && !file.exists());
+    let token = if token_missing.is_none() { listen.token(&mut problems) } else { None };
     let mut keyring = Keyring::default();
     for farm in &spec.farms {
         warn_if_open(&resolve(path, &farm.key_file), &place("farm.key_file"), &mut problems);
@@ -84,7 +87,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
         return Err(problems);
     }
     let state_dir = spec.server.state_dir.as_ref().map(|dir| resolve(path, dir));
-    Ok(Loaded { spec, zones, keyring, tls: Arc::new(tls), admin, token, state_dir, warnings: problems })
+    Ok(Loaded { spec, zones, keyring, tls: Arc::new(tls), admin, token, token_missing, state_dir, warnings: problems })
 }
 
 /// The first line on which an option of that name is set, by its last part; 1 if there is none.
@@ -125,7 +128,10 @@ pub fn restart_needed(old: &Spec, new: &Spec, config: &Path) -> Vec<Problem> {
     changed
         .map(|(key, _)| {
             let place = Place { file: config.display().to_string(), line: 1, key: key.into() };
-            place.problem("another value than the daemon was started with", "the same value, or a restart instead of a reload")
+            place.problem(
+                "another value than the daemon was started with",
+                "the same value, or a restart instead of a reload",
+            )
         })
         .collect()
 }

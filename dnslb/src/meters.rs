@@ -33,8 +33,8 @@ impl Meters {
     /// Reloads that succeeded and that failed; snapshots published; when the configuration in force was read, in seconds since the
     /// epoch.
     pub fn read(&self) -> (u64, u64, u64, f64) {
-        let [ok, failed, published, at_ms] =
-            [&self.reloads_ok, &self.reloads_failed, &self.publications, &self.reloaded_ms].map(|counter| counter.load(Relaxed));
+        let [ok, failed, published, at_ms] = [&self.reloads_ok, &self.reloads_failed, &self.publications, &self.reloaded_ms]
+            .map(|counter| counter.load(Relaxed));
         (ok, failed, published, at_ms as f64 / 1e3)
     }
 }

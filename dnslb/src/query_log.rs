@@ -36,9 +36,8 @@ pub struct QueryLog {
 impl QueryLog {
     /// A log of one question in `one_in`; none at all for 0. The writer ends when the last clone is dropped.
     pub fn start(one_in: u64) -> std::io::Result<Self> {
-        let lost = Arc::default();
         if one_in == 0 {
-            return Ok(Self { one_in, sender: None, lost });
+            return Ok(Self::off());
         }
         let (sender, receiver) = sync_channel::<Sample>(WAITING_MAX);
         std::thread::Builder::new().name("query-log".into()).spawn(move || {
@@ -46,14 +45,19 @@ impl QueryLog {
                 sample.write();
             }
         })?;
-        Ok(Self { one_in, sender: Some(sender), lost })
+        Ok(Self { one_in, sender: Some(sender), lost: Arc::default() })
+    }
+
+    /// A log of nothing.
+    pub fn off() -> Self {
+        Self { one_in: 0, sender: None, lost: Arc::default() }
     }
 
     /// Takes a question into the sample if the draw says so.
     pub fn offer(&self, draw: u64, client: IpAddr, transport: Transport, query: &[u8], reply: &Reply<'_>) {
         let Some(sender) = &self.sender else { return };
         // The high bits of the draw choose among answers; the low ones choose the sample.
-        if draw % self.one_in != 0 {
+        if !draw.is_multiple_of(self.one_in) {
             return;
         }
         let len = query.len().min(OCTETS_MAX);

@@ -2,14 +2,15 @@
 
 use arc_swap::ArcSwap;
 use dnslb_core::control::{Control, Effect, Saved};
-use farm_daemon::admin::{Admin, AdminListener, Ready};
+use farm_daemon::admin::{Admin, AdminListener, Ready, Token};
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::listen::{self, Announcer};
 use farm_daemon::receiver::{Receiver, ReceiverOptions};
 use farm_daemon::signals::Signals;
-use farm_daemon::state_dir::StateDir;
+use farm_daemon::state_dir::{StateDir, write_atomically};
 use farm_daemon::systemd::Notifier;
 use farm_shared::config::Problem;
+use farm_shared::draw::Draws;
 use farm_shared::heartbeat::Kind;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -62,12 +63,16 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let Loaded { spec, zones, keyring, tls, admin: admin_addr, token, state_dir, .. } = loaded;
+    let Loaded { spec, zones, keyring, tls, admin: admin_addr, token, token_missing, state_dir, .. } = loaded;
     let clock = Clock::start();
     let draws = draws_from_os().map_err(|e| ServeError::of("random seed", e))?;
     let signals = Signals::new().map_err(|e| ServeError::of("signals", e))?;
     let state_dir = state_dir.map(|path| open_state(&path)).transpose()?;
     let saved = state_dir.as_deref().map(saved).transpose()?.unwrap_or_default();
+    let token = match token_missing {
+        Some(path) => Some(make_token(&path, draws.child("admin token", 0))?),
+        None => token,
+    };
 
     // All listeners first: a daemon that cannot have its second address must not answer on its first.
     let mut announcer = Announcer::new(ports_file);
@@ -87,7 +92,8 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         announcer.add("heartbeat_http", listener.local_addr().unwrap_or(addr));
         heartbeat_http.push(listener);
     }
-    let admin_listener = admin_addr.map(|addr| AdminListener::bind(&addr)).transpose().map_err(|e| ServeError::of("admin", e))?;
+    let admin_listener =
+        admin_addr.map(|addr| AdminListener::bind(&addr)).transpose().map_err(|e| ServeError::of("admin", e))?;
     if let Some(listener) = &admin_listener {
         announcer.add("admin", listener.addr());
     }
@@ -165,12 +171,8 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let ready = Ready::default();
     let metrics = Arc::new(metrics);
     let admin_task = admin_listener.map(|listener| {
-        let admin = Admin {
-            router: admin::router(ask),
-            token,
-            ready: ready.clone(),
-            metrics: Arc::new(move || metrics.text()),
-        };
+        let admin =
+            Admin { router: admin::router(ask), token, ready: ready.clone(), metrics: Arc::new(move || metrics.text()) };
         tokio::spawn(listener.serve(admin))
     });
     announcer.publish().map_err(|e| ServeError::of("ports file", e))?;
@@ -183,6 +185,16 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Makes the admin token at the first start, in a file that only this user reads.
+fn make_token(path: &Path, mut draws: Draws) -> Result<Token, ServeError> {
+    let what = path.display().to_string();
+    let words: Vec<String> = (0..4).map(|_| format!("{:016x}", draws.u64())).collect();
+    let text = words.concat();
+    write_atomically(path, text.as_bytes()).map_err(|e| ServeError::of(&what, e))?;
+    tracing::info!(file = what, "made an admin token");
+    Token::new(&text).map_err(|e| ServeError::of(&what, e))
 }
 
 fn limits(server: &dnslb_core::config::ServerSpec) -> TcpLimits {

@@ -3,6 +3,7 @@
 //! It decides nothing, and it never waits for a disk, a check or a builder: those run elsewhere and come back as events. A burst of
 //! events leads to one flush, and so to one snapshot at most.
 
+use dnslb_core::config::Spec;
 use dnslb_core::control::{AdminCommand, BuiltSchedule, Control, Effect, Event, Notice, NoticeKind, Saved, Status};
 use dnslb_core::snapshot::Snapshot;
 use farm_daemon::clock::Clock;
@@ -38,8 +39,8 @@ const RESULTS_MAX: usize = 64;
 
 /// What others ask of the control loop.
 pub enum Ask {
-    /// The state in words and numbers.
-    Status(oneshot::Sender<Status>),
+    /// The state in words and numbers, and the specification in force.
+    Status(oneshot::Sender<(Status, Arc<Spec>)>),
     /// An operator's word.
     Command(AdminCommand, oneshot::Sender<Result<String, String>>),
     /// Read the configuration anew; the generation then, or all problems.
@@ -48,6 +49,9 @@ pub enum Ask {
 
 /// Who waits for a reload.
 type Waiting = oneshot::Sender<Result<u64, Vec<Problem>>>;
+
+/// What came of reading the configuration.
+type LoadResult = Result<Box<Loaded>, Vec<Problem>>;
 
 /// What the shell is made of.
 pub struct Parts {
@@ -87,7 +91,7 @@ pub struct Parts {
 pub struct Shell {
     parts: Parts,
     built: (mpsc::Sender<BuiltSchedule>, mpsc::Receiver<BuiltSchedule>),
-    loaded: (mpsc::Sender<Result<Box<Loaded>, Vec<Problem>>>, mpsc::Receiver<Result<Box<Loaded>, Vec<Problem>>>),
+    loaded: (mpsc::Sender<LoadResult>, mpsc::Receiver<LoadResult>),
     /// Those who wait for the reload under way; none if there is none under way.
     reloading: Option<Vec<Waiting>>,
     /// Those who asked since it began: they want what the file says now.
@@ -95,13 +99,14 @@ pub struct Shell {
     again_wanted: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "moved once from its queue to the core, which boxes it")]
 enum Input {
     Signal(Signal),
     Heartbeat(Received),
     Outcome(Outcome),
     Ask(Ask),
     Built(BuiltSchedule),
-    Loaded(Result<Box<Loaded>, Vec<Problem>>),
+    Loaded(LoadResult),
     Tick,
 }
 
@@ -127,7 +132,8 @@ impl Shell {
         self.parts.notifier.ready();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watchdog_ticks = self.parts.notifier.watchdog_period().map(|period| (period.as_millis() / TICK.as_millis()).max(1));
+        let watchdog_ticks =
+            self.parts.notifier.watchdog_period().map(|period| (period.as_millis() / TICK.as_millis()).max(1));
         let mut ticks = 0_u128;
         loop {
             let input = tokio::select! {
@@ -182,7 +188,8 @@ impl Shell {
             }
             Input::Outcome(outcome) => self.step(Event::Checked { job: outcome.id, result: outcome.result }, To::default()),
             Input::Ask(Ask::Status(to)) => {
-                let _ = to.send(self.parts.control.status(self.parts.clock.now()));
+                let control = &self.parts.control;
+                let _ = to.send((control.status(self.parts.clock.now()), Arc::clone(control.spec())));
             }
             Input::Ask(Ask::Command(command, to)) => {
                 tracing::info!(target = command.target, force = ?command.force, why = command.why, "an operator's word");
@@ -266,7 +273,7 @@ impl Shell {
     }
 
     /// All or nothing: everything was read and checked when this is called.
-    fn reloaded(&mut self, loaded: Result<Box<Loaded>, Vec<Problem>>) {
+    fn reloaded(&mut self, loaded: LoadResult) {
         let loaded = loaded.and_then(|loaded| {
             let problems = restart_needed(self.parts.control.spec(), &loaded.spec, &self.parts.config);
             if problems.is_empty() { Ok(loaded) } else { Err(problems) }
@@ -323,11 +330,9 @@ pub fn live(registry: &Mutex<Registry>, control: &Control, snapshot: Arc<Snapsho
 fn log(notice: &Notice) {
     let (subject, what, detail) = (notice.subject.as_str(), notice.kind.label(), notice.detail.as_str());
     match notice.kind {
-        NoticeKind::Silent
-        | NoticeKind::Down
-        | NoticeKind::FailOpen
-        | NoticeKind::Twins
-        | NoticeKind::NameTaken => tracing::warn!(subject, what, detail, "member"),
+        NoticeKind::Silent | NoticeKind::Down | NoticeKind::FailOpen | NoticeKind::Twins | NoticeKind::NameTaken => {
+            tracing::warn!(subject, what, detail, "member")
+        }
         NoticeKind::Late => tracing::debug!(subject, what, detail, "member"),
         NoticeKind::Joined
         | NoticeKind::Returned

@@ -112,9 +112,7 @@ impl Tallies {
 
     /// Answers so far with the TC bit, by transport.
     pub fn truncated(&self) -> [(&'static str, u64); TRANSPORTS.len()] {
-        std::array::from_fn(|t| {
-            (TRANSPORTS.get(t).copied().unwrap_or_default(), self.sum(|tally| tally.truncated.get(t)))
-        })
+        std::array::from_fn(|t| (TRANSPORTS.get(t).copied().unwrap_or_default(), self.sum(|tally| tally.truncated.get(t))))
     }
 
     /// Questions so far that got no answer, by reason.

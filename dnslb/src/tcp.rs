@@ -198,13 +198,10 @@ fn answer(answerer: &mut Answerer, client: IpAddr, query: &[u8], out: &mut Vec<u
             Some(())
         })
     }));
-    match answered {
-        Ok(answered) => answered.is_some(),
-        Err(_) => {
-            answerer.tally().dropped(Dropped::Defect);
-            false
-        }
+    if answered.is_err() {
+        answerer.tally().dropped(Dropped::Defect);
     }
+    matches!(answered, Ok(Some(())))
 }
 
 #[derive(Debug, PartialEq, Eq)]

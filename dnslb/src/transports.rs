@@ -45,7 +45,13 @@ impl Bound {
     }
 
     /// Starts all workers and the TCP listeners. Needs a tokio runtime.
-    pub fn start(self, answering: &Answering, limits: TcpLimits, pin: bool, clients: &Arc<Clients>) -> io::Result<Transports> {
+    pub fn start(
+        self,
+        answering: &Answering,
+        limits: TcpLimits,
+        pin: bool,
+        clients: &Arc<Clients>,
+    ) -> io::Result<Transports> {
         let (stop_tcp, stop) = watch::channel(false);
         let mut transports = Transports { stop_udp: Arc::default(), stop_tcp, threads: Vec::new(), tcp: JoinSet::new() };
         for (a, (sockets, listener)) in self.addresses.into_iter().enumerate() {

@@ -1,0 +1,314 @@
+//! The command line: what each subcommand does, what it prints, and how it ends.
+//!
+//! Exit codes: 0; 1 when a daemon or a question refuses; 2 for a wrong command line; 69 when something cannot be had; 78 when the
+//! configuration is refused.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use farm_daemon::admin::{AdminAddr, Token};
+use farm_daemon::admin_client;
+use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
+use farm_daemon::logging::{self, LogFormat};
+use farm_daemon::settings::{AdminListen, read_config};
+use farm_shared::config::{Document, Problem, table_markdown};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::ask::{Question, ask};
+use crate::load::load;
+use crate::metrics;
+use crate::serve::{ServeError, serve};
+
+const CONFIG: &str = "/etc/dnslb/dnslb.toml";
+
+/// Threads of the runtime: control, TCP, checks and admin. UDP has threads of its own.
+const RUNTIME_THREADS: usize = 2;
+
+/// An authoritative name server that answers with k of n healthy backends.
+#[derive(Debug, Parser)]
+#[command(name = "dnslb", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves until SIGTERM; SIGHUP reads the configuration anew.
+    Serve {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Writes the bound addresses to this file as JSON, for whoever configured port 0.
+        #[arg(long, value_name = "PATH")]
+        ports_file: Option<PathBuf>,
+        /// How log lines look.
+        #[arg(long, value_enum, default_value_t)]
+        log_format: LogFormat,
+    },
+    /// Reads a configuration and its zones, and prints every problem.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Answers from a configuration without a socket, and says why.
+    Ask {
+        /// The name to ask for.
+        name: String,
+        /// The record type.
+        #[arg(value_name = "TYPE", default_value = "A")]
+        rtype: String,
+        /// The address that asks.
+        #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+        from: IpAddr,
+        /// How often to ask.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        count: u32,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// Says what a member is good for, whatever is measured; `clear` takes it back. Survives a restart.
+    Admin {
+        /// What to say.
+        #[arg(value_enum)]
+        word: Word,
+        /// POOL/MEMBER, or FARM/ID.
+        target: String,
+        /// Why, for those who look later.
+        #[arg(long, default_value = "")]
+        why: String,
+        #[command(flatten)]
+        daemon: DaemonArg,
+    },
+    /// Prints the state of pools and farms.
+    Status {
+        /// As the JSON of the admin API.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        daemon: DaemonArg,
+    },
+    /// Makes the daemon read its configuration anew; all or nothing.
+    Reload {
+        #[command(flatten)]
+        daemon: DaemonArg,
+    },
+    /// Prints every option as Markdown.
+    #[command(hide = true)]
+    ConfigDoc,
+    /// Prints every metric as Markdown.
+    #[command(hide = true)]
+    MetricsDoc,
+    #[command(flatten)]
+    Generate(Generate),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArg {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct DaemonArg {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Where the daemon's admin interface is, if not where the configuration says.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<AdminAddr>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Word {
+    /// No new sessions; running ones go on.
+    Drain,
+    /// As if it did not answer.
+    Down,
+    /// As if it answered.
+    Up,
+    /// As measured again.
+    Clear,
+}
+
+/// How a command that did not succeed ends.
+enum Failure {
+    Problems(Vec<Problem>),
+    Text(u8, String),
+}
+
+impl From<Vec<Problem>> for Failure {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Problems(problems)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Text(EXIT_UNAVAILABLE, error.to_string())
+    }
+}
+
+/// Runs the command of this process.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Problems(problems)) => {
+            let _ = report(&problems, &mut io::stderr());
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(Failure::Text(code, text)) => {
+            let _ = writeln!(io::stderr(), "dnslb: {}", text.trim_end());
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve { config, ports_file, log_format } => {
+            logging::init(log_format, "info")?;
+            let served = runtime()?.block_on(async { tokio::spawn(serve(config.config, ports_file)).await });
+            match served {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(ServeError::Config(problems))) => Err(Failure::Problems(problems)),
+                Ok(Err(ServeError::Unavailable(text))) => Err(Failure::Text(EXIT_UNAVAILABLE, text)),
+                Err(defect) => Err(Failure::Text(EXIT_UNAVAILABLE, defect.to_string())),
+            }
+        }
+        Command::Check { file } => {
+            let loaded = load(&file)?;
+            report(&loaded.warnings, &mut io::stderr())?;
+            let (zones, pools) = (loaded.zones.len(), loaded.spec.pools.len());
+            print(&format!("{}: good; {zones} zones, {pools} pools\n", file.display()))
+        }
+        Command::Ask { name, rtype, from, count, config } => {
+            let question = Question::new(&name, &rtype, from, count).map_err(|text| Failure::Text(2, text))?;
+            let loaded = load(&config.config)?;
+            print(&ask(&loaded, &question).map_err(|text| Failure::Text(1, text))?)
+        }
+        Command::Admin { word, target, why, daemon } => {
+            let word = match word {
+                Word::Drain => "drain",
+                Word::Down => "down",
+                Word::Up => "up",
+                Word::Clear => "clear",
+            };
+            let (group, member) = target
+                .split_once('/')
+                .ok_or_else(|| Failure::Text(2, format!("{target:?} is neither POOL/MEMBER nor FARM/ID")))?;
+            let path = format!("/v1/admin/{word}/{}/{}?why={}", encoded(group), encoded(member), encoded(&why));
+            print(&request(&daemon, "POST", &path)?)
+        }
+        Command::Status { json, daemon } => {
+            let text = request(&daemon, "GET", "/v1/status")?;
+            print(&if json { text + "\n" } else { table(&text) })
+        }
+        Command::Reload { daemon } => print(&request(&daemon, "POST", "/v1/reload")?),
+        Command::ConfigDoc => print(&table_markdown(&dnslb_core::config::options())),
+        Command::MetricsDoc => print(&metrics::document()),
+        Command::Generate(generate) => Ok(generate.run::<Cli>(&mut io::stdout())?),
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()
+}
+
+/// A reader that has gone away (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// One request to the daemon. Only `[admin]` of the configuration is looked at: an operator need not be able to read keys.
+fn request(daemon: &DaemonArg, method: &str, path: &str) -> Result<String, Failure> {
+    let config = &daemon.config.config;
+    let mut problems = Vec::new();
+    let (configured, token) = match read_config(config) {
+        Ok(text) => {
+            let document = Document::parse(&config.display().to_string(), &text);
+            let admin = AdminListen::read(&document.root(), config);
+            let token = admin.token(&mut problems);
+            (admin.listen, token)
+        }
+        Err(problem) if daemon.admin.is_none() => return Err(vec![problem].into()),
+        Err(_) => (None, None),
+    };
+    let addr = daemon.admin.clone().or(configured);
+    let addr = addr.ok_or_else(|| Failure::Text(EXIT_CONFIG, format!("{}: no admin.listen", config.display())))?;
+    let answer = runtime()?.block_on(admin_client::request(&addr, token.as_ref().map(Token::as_str), method, path, ""));
+    match answer {
+        Ok((200, text)) => Ok(text),
+        Ok((_, text)) => Err(Failure::Text(1, text)),
+        Err(error) => Err(Failure::Text(EXIT_UNAVAILABLE, error.to_string())),
+    }
+}
+
+/// A text as one part of a URL.
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, octet| {
+        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
+            out.push(char::from(octet));
+        } else {
+            let _ = write!(out, "%{octet:02X}");
+        }
+        out
+    })
+}
+
+/// The state for people: one line for each member.
+fn table(json: &str) -> String {
+    let status: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+    let text = |value: &serde_json::Value, key: &str| value.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    let number =
+        |value: &serde_json::Value, key: &str| value.get(key).and_then(serde_json::Value::as_f64).unwrap_or_default();
+    let list = |value: &serde_json::Value, key: &str| value.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default();
+    let mut out = format!("{}, generation {}\n", text(&status, "id"), number(&status, "generation"));
+    for pool in list(&status, "pools") {
+        let open = if pool.get("fail_open") == Some(&true.into()) { ", FAIL-OPEN" } else { "" };
+        let (up, counted) = (number(&pool, "up"), number(&pool, "counted"));
+        let _ = writeln!(out, "pool {}: {up} of {counted} up, k = {}{open}", text(&pool, "name"), number(&pool, "k"));
+        for member in list(&pool, "members") {
+            let address =
+                [text(&member, "v4"), text(&member, "v6")].iter().filter(|a| !a.is_empty()).cloned().collect::<Vec<_>>();
+            let share = 100.0 * number(&member, "target_share");
+            let (name, standing, why) = (text(&member, "name"), text(&member, "standing"), text(&member, "why"));
+            let line = format!("  {name:<20} {standing:<11} {share:>5.1} %  {:<16} {why}", address.join(" "));
+            let _ = writeln!(out, "{}", line.trim_end());
+        }
+    }
+    for farm in list(&status, "farms") {
+        let (members, silent) = (number(&farm, "members"), number(&farm, "silent"));
+        let _ = writeln!(out, "farm {}: {members} members, {silent} silent", text(&farm, "name"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn parts_of_urls_are_encoded() {
+        assert_eq!(encoded("disk full: 99 %/ä"), "disk%20full%3A%2099%20%25%2F%C3%A4");
+    }
+
+    #[test]
+    fn a_state_is_a_table() {
+        let json = r#"{"id":"ns1","generation":7,"pools":[{"name":"www","k":2,"up":1,"counted":2,"fail_open":true,"members":[
+            {"name":"a","standing":"down","v4":"192.0.2.1","target_share":0.5,"why":"status 503"}]}],"farms":[{"name":"mail","members":3,"silent":1}]}"#;
+        let expect = "ns1, generation 7\npool www: 1 of 2 up, k = 2, FAIL-OPEN\n  a                    down         50.0 %  192.0.2.1        status 503\nfarm mail: 3 members, 1 silent\n";
+        assert_eq!(table(json), expect);
+        assert_eq!(table("nonsense"), ", generation 0\n");
+    }
+}
