@@ -236,7 +236,7 @@ impl Default for ScalerSpec {
             sessions_per_server: 100,
             q_short: 1.0,
             poll_ms: 2_000,
-            window_ms: 30_000,
+            window_ms: 60_000,
             session_prior_ms: 120_000,
             stabilisation_ms: 300_000,
             drain_deadline_ms: 3_600_000,

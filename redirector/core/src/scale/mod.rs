@@ -3,10 +3,27 @@
 //! `plan` decides from one observation, `check` holds the plan against limits that no policy may break, and the executor
 //! turns it into journal records and provider calls. Nothing here may call a provider or write a file: those are effects.
 
+mod check;
+mod exec;
+mod measure;
 mod observation;
+mod paper;
+mod plan;
 mod provider;
 mod record;
+mod sizing;
+
+pub use check::{Limits, Violation, check};
+pub use exec::{ExecEffect, ExecEvent, step};
+pub use measure::Measured;
+pub use plan::{PlanState, Policy, plan};
+pub use sizing::{Sizing, servers_wanted, sessions_expected};
 
 pub use observation::{Observation, Plan, Report, ServerLoad, ServerState};
 pub use provider::{CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError, TerminateRequest};
 pub use record::{Entry, ExecState, Intent, IntentState, Record};
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod crowd;

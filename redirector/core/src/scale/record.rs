@@ -45,7 +45,7 @@ pub enum Entry {
         /// The answer.
         outcome: CallOutcome,
     },
-    /// An instance with the farm's tag was found that no intent is known of, or whose intent was open.
+    /// An instance with the farm's tag was found that no intent is known of.
     Adopt {
         /// The instance.
         instance: Instance,
@@ -75,11 +75,16 @@ pub struct Intent {
     pub wall_ms: u64,
     /// Calls that failed so far.
     pub failures: u32,
-    /// Not to be sent again before, milliseconds since the epoch.
+    /// Not to be sent (again) before, milliseconds since the epoch.
     pub retry_wall_ms: u64,
+    /// The record that must be on disk first.
+    pub record: u64,
 }
 
 /// How far an intent is.
+///
+/// The first call is never made before the intent is on disk; and one that was on disk is called again, with the same request,
+/// until its fate is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IntentState {

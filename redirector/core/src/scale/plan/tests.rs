@@ -1,0 +1,117 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::scale::{Violation, check};
+use farm_shared::time::Wall;
+
+fn server(id: &str, state: ServerState) -> ServerLoad {
+    ServerLoad {
+        id: Id::new(id).unwrap(),
+        state,
+        managed: true,
+        queue: 0.0,
+        cores: 2.0,
+        busy: 0.0,
+        sessions: 0,
+        limit: None,
+        youngest_ms: None,
+        zone: None,
+        draining_ms: (state == ServerState::Draining).then_some(1),
+        ttl_clear: true,
+    }
+}
+
+fn farm(states: &[(&str, ServerState, u32)]) -> Observation {
+    let servers = states.iter().map(|(id, state, sessions)| ServerLoad { sessions: *sessions, ..server(id, *state) });
+    Observation { servers: servers.collect(), ..Observation::default() }
+}
+
+fn policy(rule: ScalePolicy) -> Policy {
+    let spec = ScalerSpec { policy: rule, min: 1, max: 5, stabilisation_ms: 10_000, ..ScalerSpec::default() };
+    Policy::new(&spec, 0)
+}
+
+fn at(mono_ms: u64) -> Now {
+    Now { mono: Mono(mono_ms), wall: Wall(mono_ms) }
+}
+
+/// The action after the same observation was seen at 0 and again at `ms`.
+fn action(rule: ScalePolicy, ms: u64, observation: &Observation) -> String {
+    let policy = policy(rule);
+    let (state, ..) = plan(&policy, &PlanState::default(), observation, at(0));
+    let (_, plan, report) = plan(&policy, &state, observation, at(ms));
+    assert_eq!(check(&plan, &policy.limits, observation), Ok(plan), "{report:?}");
+    report.action
+}
+
+use ServerState::{Draining, Held, Live, Silent};
+
+#[test]
+fn the_papers_rule() {
+    let rule = |o: &Observation| action(ScalePolicy::Paper, 1, o);
+    let busy = |mut o: Observation, busy: f64| {
+        o.servers.iter_mut().for_each(|s| s.busy = busy);
+        o
+    };
+    let two = || farm(&[("b1", Live, 3), ("b2", Live, 3)]);
+    assert_eq!(rule(&busy(two(), 0.8)), "launch 1");
+    assert_eq!(rule(&Observation { pending: 1, ..busy(two(), 0.8) }), "nothing");
+    assert_eq!(rule(&busy(two(), 0.5)), "nothing");
+    let mut idle = busy(two(), 0.1);
+    idle.servers[0].youngest_ms = Some(5);
+    idle.servers[1].youngest_ms = Some(9);
+    assert_eq!(rule(&idle), "drain b2");
+    idle.servers.iter_mut().for_each(|s| s.queue = 3.0);
+    assert_eq!(rule(&idle), "launch 1", "spare processors behind long queues do not count");
+    assert_eq!(rule(&Observation::default()), "launch 1");
+}
+
+#[test]
+fn the_sizing_rule() {
+    let rule = |ms, o: &Observation| action(ScalePolicy::Sizing, ms, o);
+    assert_eq!(rule(1, &farm(&[])), "launch 1", "the minimum");
+    assert_eq!(rule(1, &farm(&[("b1", Live, 140)])), "launch 1");
+    assert_eq!(rule(1, &farm(&[("b1", Live, 140), ("b2", Draining, 7)])), "undrain b2");
+    assert_eq!(rule(1, &farm(&[("b1", Live, 9_000)])), "launch 4", "the maximum");
+    let three = farm(&[("b1", Live, 9), ("b2", Live, 0), ("b3", Live, 9)]);
+    assert_eq!(rule(9_999, &three), "nothing", "too early");
+    assert_eq!(rule(10_000, &three), "drain b2 b1", "the stalest");
+    assert_eq!(rule(10_000, &Observation { frozen_in: Some("x".into()), ..three.clone() }), "nothing");
+    let mut zones = three;
+    zones.servers[1].zone = Some(Id::new("z2").unwrap());
+    assert_eq!(rule(10_000, &zones), "drain b2", "one failure domain at a time");
+}
+
+#[test]
+fn drained_servers_are_stopped_and_others_are_not() {
+    let rule = |o: &Observation| action(ScalePolicy::Sizing, 1, o);
+    let draining = |change: fn(&mut ServerLoad)| {
+        let mut o = farm(&[("b1", Live, 5), ("b2", Draining, 0)]);
+        change(&mut o.servers[1]);
+        o
+    };
+    assert_eq!(rule(&draining(|_| {})), "terminate b2");
+    assert_eq!(rule(&draining(|s| s.sessions = 1)), "nothing");
+    assert_eq!(rule(&draining(|s| (s.sessions, s.draining_ms) = (1, Some(3_600_000)))), "terminate b2");
+    assert_eq!(rule(&draining(|s| s.ttl_clear = false)), "nothing");
+    assert_eq!(rule(&draining(|s| s.state = Held)), "nothing");
+    assert_eq!(rule(&draining(|s| s.managed = false)), "nothing");
+    let overdue = Observation { overdue: vec![Id::new("b9").unwrap()], pending: 1, ..farm(&[("b1", Live, 5), ("b3", Silent, 5)]) };
+    assert_eq!(rule(&overdue), "terminate b9");
+    assert_eq!(rule(&Observation { frozen: Some("two scalers".into()), ..overdue }), "nothing");
+}
+
+#[test]
+fn the_check_stops_what_a_policy_must_not_do() {
+    let observation = farm(&[("b1", Live, 5), ("b2", Draining, 1), ("b3", Live, 0)]);
+    let limits = policy(ScalePolicy::Sizing).limits;
+    let id = |text: &str| Id::new(text).unwrap();
+    let plan = Plan { launch: 9, drain: vec![id("b1"), id("b3"), id("b7")], terminate: vec![id("b1"), id("b2")], undrain: vec![] };
+    assert_eq!(check(&plan, &limits, &observation), Err(vec![
+        Violation::BothDirections,
+        Violation::AboveMax { servers: 12, max: 5 },
+        Violation::BelowMin { live: 0, min: 1 },
+        Violation::NotOurs(id("b7")),
+        Violation::Undrained(id("b1"), "it is not draining"),
+        Violation::Undrained(id("b2"), "sessions run on it"),
+    ]));
+}
