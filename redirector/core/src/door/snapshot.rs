@@ -38,7 +38,7 @@ pub struct Server {
     /// Its id.
     pub id: Id,
     /// Scheme and authority of its service, without a path.
-    pub location_prefix: Box<str>,
+    pub location_prefix: std::sync::Arc<str>,
     /// What it is good for.
     pub standing: Standing,
     /// Whether new sessions may go there: its standing, and its name being published.

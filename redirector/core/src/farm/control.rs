@@ -1,44 +1,247 @@
 //! The control loop's state and its steps.
+//!
+//! Replies and calls leave at once; publishing and persisting are coalesced and leave with [`Control::flush`]. A step must never
+//! fail: whatever is wrong with an event is an effect, too.
 
-use super::{Effect, Event, Keys, Saved, Status};
+use super::seen::Seen;
+use super::slots::Slots;
+use super::{AdminCommand, Effect, Event, Keys, Saved};
 use crate::config::Spec;
-use crate::scale::Record;
+use crate::door::Snapshot;
+use crate::route::Speeds;
+use crate::scale::{ExecState, Instance, PlanState, Record, Report};
 use farm_shared::draw::Draws;
+use farm_shared::heartbeat::Tombstone;
 use farm_shared::id::Id;
-use farm_shared::time::Now;
+use farm_shared::member::{LeasePolicy, Roster};
+use farm_shared::time::{Mono, Now};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+const NOTICES_MAX: usize = 50;
+/// Lines for the log within one second; more are counted, not shown: ten thousand joining members must not fill a disk.
+const NOTICES_PER_S: u32 = 20;
+const WHY_CHARS_MAX: usize = 200;
+/// State on disk is at most this old, in milliseconds, when nothing but heartbeats came.
+const PERSIST_MS_MAX: u64 = 60_000;
+const PERSIST_MS_MIN: u64 = 1_000;
 
 /// The control loop: one per farm.
 #[derive(Clone, Debug)]
 pub struct Control {
-    spec: Arc<Spec>,
+    pub(super) spec: Arc<Spec>,
+    pub(super) keys: Keys,
+    pub(super) draws: Draws,
+    pub(super) started: Now,
+    pub(super) roster: Roster,
+    pub(super) seen: BTreeMap<Id, Seen>,
+    pub(super) slots: Slots,
+    pub(super) speeds: Speeds,
+    pub(super) tombstones: VecDeque<(Mono, Tombstone)>,
+    // Publishing.
+    pub(super) published: Option<Arc<Snapshot>>,
+    pub(super) generation: u64,
+    pub(super) dirty: bool,
+    /// Queues shrink and ramps rise with time alone: build again although nothing was heard.
+    pub(super) restless: bool,
+    // Scaling.
+    pub(super) exec: ExecState,
+    pub(super) plan_state: PlanState,
+    pub(super) planned: Option<Mono>,
+    pub(super) listed: Option<Mono>,
+    pub(super) listing: Vec<Instance>,
+    pub(super) provider_error: Option<String>,
+    pub(super) boots_ms: VecDeque<u64>,
+    pub(super) arrivals: u64,
+    pub(super) completions: u64,
+    pub(super) waited: u64,
+    pub(super) desired: u32,
+    pub(super) decisions: VecDeque<(u64, Report)>,
+    pub(super) journalled_plan: Option<Mono>,
+    pub(super) frozen: Option<String>,
+    pub(super) journal_failures: u64,
+    // Persisting and telling.
+    pub(super) unsaved: bool,
+    saved: Mono,
+    pub(super) notices: VecDeque<(u64, String)>,
+    told: (u64, u32),
 }
 
 impl Control {
     /// A start, or a restart with what was saved and the journal's records (those up to `saved.exec.seq` are skipped). The
     /// shell calls [`Control::flush`] next, which publishes the first snapshot.
-    pub fn new(spec: Arc<Spec>, _keys: Keys, _saved: Saved, _journal: &[Record], _now: Now, _draws: Draws) -> Self {
-        Self { spec }
+    pub fn new(spec: Arc<Spec>, keys: Keys, saved: Saved, journal: &[Record], now: Now, draws: Draws) -> Self {
+        let roster = Roster::restore(policy(&spec), saved.roster, now);
+        let mut slots = Slots::default();
+        let seen = roster.members().values().map(|m| {
+            let mut seen = Seen::new(slots.take(), &m.heartbeat, &spec, now.mono, true);
+            seen.drain_since = m.drain_wish.then_some(now.mono);
+            (m.heartbeat.id.clone(), seen)
+        });
+        let seen = seen.collect();
+        let mut control = Self {
+            draws: draws.child("control", 0),
+            started: now,
+            seen,
+            slots,
+            roster,
+            speeds: Speeds::default(),
+            tombstones: VecDeque::new(),
+            published: None,
+            generation: 0,
+            dirty: true,
+            restless: false,
+            exec: saved.exec.replay(journal),
+            plan_state: PlanState::default(),
+            planned: None,
+            listed: None,
+            listing: Vec::new(),
+            provider_error: None,
+            boots_ms: saved.boots_ms.into(),
+            arrivals: 0,
+            completions: 0,
+            waited: 0,
+            desired: 0,
+            decisions: VecDeque::new(),
+            journalled_plan: None,
+            frozen: None,
+            journal_failures: 0,
+            unsaved: false,
+            saved: now.mono,
+            notices: VecDeque::new(),
+            told: (0, 0),
+            spec,
+            keys,
+        };
+        control.drop_wishes_of_no_scaler();
+        control
     }
 
     /// One event. Replies and calls come out at once; publishing and persisting wait for [`Control::flush`].
-    pub fn step(&mut self, _now: Now, _event: Event) -> Vec<Effect> {
-        Vec::new()
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Heartbeat { heartbeat, dispatched } => self.heartbeat(*heartbeat, dispatched, now, &mut effects),
+            Event::Tick { waited } => {
+                self.waited = self.waited.max(waited);
+                self.tick(now, &mut effects);
+                self.scale(now, &mut effects);
+            }
+            Event::Admin { ticket, command } => {
+                let result = self.admin(command);
+                if let Ok(done) = &result {
+                    self.notice(now, done.clone(), &mut effects);
+                }
+                effects.push(Effect::Answer { ticket, result });
+            }
+            Event::Reload { spec, keys } => self.reload(spec, keys, now),
+            Event::Listing(list) => self.list(list, now, &mut effects),
+            Event::Provider(outcome) => self.outcome(outcome, now, &mut effects),
+            Event::Journalled { seq, ok } => self.journalled(seq, ok, now, &mut effects),
+        }
+        effects
     }
 
     /// What became due: a new snapshot at most every 50 ms, what must persist at most every second. Call it after each burst of
     /// events, and on every tick.
-    pub fn flush(&mut self, _now: Now) -> Vec<Effect> {
-        Vec::new()
+    pub fn flush(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.publish_due(now) {
+            effects.push(Effect::Publish(self.publish(now)));
+        }
+        let age_ms = now.mono.since_ms(self.saved);
+        if (self.unsaved && age_ms >= PERSIST_MS_MIN) || age_ms >= PERSIST_MS_MAX {
+            self.unsaved = false;
+            self.saved = now.mono;
+            effects.push(Effect::Persist(Box::new(self.save())));
+        }
+        effects
+    }
+
+    /// What must survive a restart, as of now: for the shell to write when it stops.
+    pub fn save(&self) -> Saved {
+        Saved { v: 1, roster: self.roster.save(), exec: self.exec.clone(), boots_ms: self.boots_ms.iter().copied().collect() }
     }
 
     /// The slot of a member, for [`Event::Heartbeat`].
-    pub fn slot(&self, _id: &Id) -> Option<u32> {
-        None
+    pub fn slot(&self, id: &Id) -> Option<u32> {
+        self.seen.get(id).map(|s| s.slot)
     }
 
-    /// What an operator sees.
-    pub fn status(&self, _now: Now) -> Status {
-        unimplemented!("{}", self.spec.id)
+    /// The configuration in force.
+    pub fn spec(&self) -> &Arc<Spec> {
+        &self.spec
     }
+
+    fn admin(&mut self, command: AdminCommand) -> Result<String, String> {
+        let (id, forced) = match command {
+            AdminCommand::Force { id, forced, why } => (id, Some((forced, why.chars().take(WHY_CHARS_MAX).collect::<String>()))),
+            AdminCommand::Clear { id } => (id, None),
+        };
+        let done = match &forced {
+            Some((forced, why)) => format!("{id} is forced to {forced:?} by an operator: {why}"),
+            None => format!("{id} is as measured again"),
+        };
+        self.roster.force(&id, forced).ok_or_else(|| format!("no member {id}"))?;
+        (self.dirty, self.unsaved) = (true, true);
+        Ok(done)
+    }
+
+    fn reload(&mut self, spec: Arc<Spec>, keys: Keys, now: Now) {
+        if *self.roster.policy() != policy(&spec) || self.spec.farm != spec.farm {
+            // Leases are measured in the new way from here on; until they are heard, members stand as after a restart.
+            let saved = if self.spec.farm == spec.farm { self.roster.save() } else { Default::default() };
+            self.roster = Roster::restore(policy(&spec), saved, now);
+            let (roster, slots) = (&self.roster, &mut self.slots);
+            self.seen.retain(|id, seen| {
+                let stays = roster.get(id).is_some();
+                if !stays {
+                    slots.give_back(seen.slot);
+                }
+                stays
+            });
+        }
+        self.spec = spec;
+        self.keys = keys;
+        for (id, seen) in &mut self.seen {
+            if let Some(member) = self.roster.get(id) {
+                seen.moved(&member.heartbeat, &self.spec);
+            }
+        }
+        self.drop_wishes_of_no_scaler();
+        self.dirty = true;
+    }
+
+    /// Without a scaler nobody would ever take back what it wished.
+    fn drop_wishes_of_no_scaler(&mut self) {
+        if self.spec.scaler.enabled && !self.spec.scaler.dry_run {
+            return;
+        }
+        for (id, seen) in &mut self.seen {
+            seen.drain_since = None;
+            self.unsaved |= self.roster.wish_drain(id, false).is_some();
+        }
+    }
+
+    /// A line for the log and the status page.
+    pub(super) fn notice(&mut self, now: Now, text: String, effects: &mut Vec<Effect>) {
+        let second = now.mono.0 / 1_000;
+        if self.told.0 != second {
+            self.told = (second, 0);
+        }
+        self.told.1 += 1;
+        if self.told.1 > NOTICES_PER_S {
+            return;
+        }
+        let text = if self.told.1 == NOTICES_PER_S { format!("{text} (more in this second are left out)") } else { text };
+        self.notices.push_back((now.wall.0, text.clone()));
+        if self.notices.len() > NOTICES_MAX {
+            self.notices.pop_front();
+        }
+        effects.push(Effect::Notice(text));
+    }
+}
+
+fn policy(spec: &Spec) -> LeasePolicy {
+    LeasePolicy { members_max: spec.lease.members_max.min(super::SLOTS_MAX), ..spec.lease }
 }

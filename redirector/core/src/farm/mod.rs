@@ -2,10 +2,19 @@
 //!
 //! It must never wait: whatever takes time is an effect, and its outcome comes back as an event.
 
+mod beats;
 mod control;
 mod event;
+mod publish;
+mod report;
+mod scaling;
+mod seen;
+mod slots;
 mod status;
 
 pub use control::Control;
 pub use event::{AdminCommand, Effect, Event, Keys, SLOTS_MAX, Saved};
 pub use status::{DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, Status};
+
+#[cfg(test)]
+mod tests;

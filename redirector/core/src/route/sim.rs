@@ -56,9 +56,10 @@ fn simulate(policy: RoutePolicy, period_s: f64, sessions: usize) -> (f64, f64) {
                     age_ms: ((now - at) * 1_000.0) as u64,
                     period_ms: (period_s * 1_000.0) as u64,
                     ramp: 1.0,
+        room: None,
                 })
                 .collect();
-            table = Table::build(policy, 1.0, &candidates);
+            table = Table::build(policy, 1.0, 1, &candidates);
         }
         let at = table.draw(&counts, &mut picks).unwrap();
         counts.0[at] += 1;

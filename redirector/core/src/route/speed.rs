@@ -44,6 +44,12 @@ impl SpeedMeter {
     }
 }
 
+impl Default for Speeds {
+    fn default() -> Self {
+        Self { per_core_s: None, queue_per_session: 1.0 }
+    }
+}
+
 impl Speeds {
     /// From all backends; `queue_per_session` is the last one, which moves slowly.
     pub fn of<'a>(meters: impl Iterator<Item = (&'a SpeedMeter, &'a Load)>, queue_per_session: f64) -> Self {

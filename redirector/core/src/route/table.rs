@@ -35,6 +35,8 @@ pub struct Candidate {
     pub period_ms: u64,
     /// Slow start: 0 to 1.
     pub ramp: f64,
+    /// Sessions it could take when it reported, if it knows.
+    pub room: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,23 +53,25 @@ struct Entry {
     floor: f64,
     /// The weight without own dispatches.
     bound: f64,
+    room: f64,
 }
 
 /// Where new sessions go.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     policy: RoutePolicy,
-    queue_per_dispatch: f64,
+    queue_per_session: f64,
+    doors: f64,
     entries: Vec<Entry>,
     alias: Alias,
     total: f64,
 }
 
 impl Table {
-    /// Builds it. `queue_per_dispatch` is `r*K`: the run queue that one session adds, times the live doors, each of which sends
-    /// about as many as this one.
-    pub fn build(policy: RoutePolicy, queue_per_dispatch: f64, candidates: &[Candidate]) -> Self {
-        let mut table = Self { policy, queue_per_dispatch, ..Self::default() };
+    /// Builds it. `queue_per_session` is r, the run queue that one session adds; `doors` is K, the live doors, each of which is
+    /// taken to send about as many as this one.
+    pub fn build(policy: RoutePolicy, queue_per_session: f64, doors: u32, candidates: &[Candidate]) -> Self {
+        let mut table = Self { policy, queue_per_session, doors: f64::from(doors.max(1)), ..Self::default() };
         table.entries = candidates.iter().map(|c| table.entry(c)).collect();
         let average = table.entries.iter().map(|e| e.bound).sum::<f64>() / table.entries.len().max(1) as f64;
         for (entry, candidate) in table.entries.iter_mut().zip(candidates) {
@@ -83,7 +87,7 @@ impl Table {
         table
     }
 
-    /// The index of a server for one new session, or `None` if none takes any. O(1).
+    /// The index of a server for one new session, or `None` if none takes any, or all are full by their own word. O(1).
     pub fn draw(&self, dispatched: &(impl Dispatched + ?Sized), draws: &mut Draws) -> Option<usize> {
         // Should every try be rejected, a draw from those tried, by how nearly each was accepted, is almost as good
         // (sampling-importance resampling); a small farm affords the exact one.
@@ -127,6 +131,7 @@ impl Table {
             own: 1.0,
             floor: 0.0,
             bound: 0.0,
+            room: candidate.room.map_or(f64::INFINITY, f64::from),
         };
         entry.bound = match self.policy {
             RoutePolicy::Weighted => weighted(&entry, 0.0),
@@ -137,8 +142,11 @@ impl Table {
     }
 
     fn weight_now(&self, entry: &Entry, dispatched: &(impl Dispatched + ?Sized)) -> f64 {
-        let since = dispatched.total(entry.slot).wrapping_sub(entry.dispatch_base);
-        entry.own * weighted(entry, self.queue_per_dispatch * f64::from(since)) + entry.floor
+        let since = self.doors * f64::from(dispatched.total(entry.slot).wrapping_sub(entry.dispatch_base));
+        if since >= entry.room {
+            return 0.0;
+        }
+        entry.own * weighted(entry, self.queue_per_session * since) + entry.floor
     }
 
     fn draw_linear(&self, dispatched: &(impl Dispatched + ?Sized), draws: &mut Draws) -> Option<usize> {

@@ -107,6 +107,12 @@ impl ExecState {
         self.intents.values().filter(|i| matches!(i.call, ProviderCall::Launch(_))).count()
     }
 
+    /// When the open launch of a member was first asked for, milliseconds since the epoch.
+    pub fn launch_asked_ms(&self, id: &Id) -> Option<u64> {
+        let of_member = |i: &&Intent| matches!(&i.call, ProviderCall::Launch(r) if r.member_id == *id);
+        self.intents.values().find(of_member).map(|i| i.wall_ms)
+    }
+
     /// Instances that serve or will, and are not being stopped.
     pub fn running(&self) -> impl Iterator<Item = &Instance> {
         self.instances.values().filter(|i| i.state.is_alive() && !self.stopping.contains_key(&i.instance_id))

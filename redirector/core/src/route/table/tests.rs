@@ -20,6 +20,7 @@ fn candidate(at: u32, queue: f64, speed: f64) -> Candidate {
         age_ms: 0,
         period_ms: 1_000,
         ramp: 1.0,
+        room: None,
     }
 }
 
@@ -47,10 +48,10 @@ fn draws_follow_the_weights() {
     let queues = [0.0, 1.0, 3.0, 0.2, 0.5];
     let all: Vec<_> = queues.iter().enumerate().map(|(i, q)| candidate(i as u32, *q, 1.0 + i as f64 / 4.0)).collect();
     let weights: Vec<f64> = all.iter().map(|c| (c.speed / (1.0 + c.queue)).powi(4)).collect();
-    check(&Table::build(RoutePolicy::Weighted, 1.0, &all), &Counts(vec![]), &weights);
+    check(&Table::build(RoutePolicy::Weighted, 1.0, 1, &all), &Counts(vec![]), &weights);
     let paper: Vec<f64> = queues.iter().map(|q| 1.0 / f64::max(*q, 0.5)).collect();
-    check(&Table::build(RoutePolicy::Paper, 1.0, &all), &Counts(vec![]), &paper);
-    check(&Table::build(RoutePolicy::Random, 1.0, &all), &Counts(vec![]), &[1.0; 5]);
+    check(&Table::build(RoutePolicy::Paper, 1.0, 1, &all), &Counts(vec![]), &paper);
+    check(&Table::build(RoutePolicy::Random, 1.0, 1, &all), &Counts(vec![]), &[1.0; 5]);
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn own_dispatches_lower_a_weight_at_once() {
     let mut all = vec![candidate(0, 1.0, 1.0), candidate(1, 1.0, 1.0), candidate(2, 1.0, 1.0)];
     all[2].dispatch_base = 4;
     let weights: Vec<f64> = [0.0, 1.0, 3.0].iter().map(|d| f64::powi(1.0 / (2.0 + 2.0 * d), 4)).collect();
-    check(&Table::build(RoutePolicy::Weighted, 2.0, &all), &counts, &weights);
+    check(&Table::build(RoutePolicy::Weighted, 1.0, 2, &all), &counts, &weights);
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn after_very_many_dispatches_draws_are_exact_still() {
     let counts = Counts(vec![90, 100, 110]);
     let all: Vec<_> = (0..3).map(|i| candidate(i, 0.0, 1.0)).collect();
     let weights: Vec<f64> = counts.0.iter().map(|d| (1.0 / (1.0 + f64::from(*d))).powi(4)).collect();
-    check_n(50_000, &Table::build(RoutePolicy::Weighted, 1.0, &all), &counts, &weights);
+    check_n(50_000, &Table::build(RoutePolicy::Weighted, 1.0, 1, &all), &counts, &weights);
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn reports_lose_their_say_and_new_servers_gain_it() {
     all[0].age_ms = 4_000;
     all[2].ramp = 0.25;
     let average = (1e-4 + 2.0) / 3.0;
-    check(&Table::build(RoutePolicy::Weighted, 1.0, &all), &Counts(vec![]), &[average, 1.0, 0.25]);
+    check(&Table::build(RoutePolicy::Weighted, 1.0, 1, &all), &Counts(vec![]), &[average, 1.0, 0.25]);
 }
 
 #[test]
@@ -84,18 +85,29 @@ fn an_old_queue_has_shrunk() {
     let mut all = vec![candidate(0, 3.0, 1.0), candidate(1, 3.0, 1.0)];
     all[0].age_ms = 1_000;
     all[0].drain_per_s = 2.0;
-    check(&Table::build(RoutePolicy::Weighted, 1.0, &all), &Counts(vec![]), &[1.0 / 16.0, 1.0 / 256.0]);
+    check(&Table::build(RoutePolicy::Weighted, 1.0, 1, &all), &Counts(vec![]), &[1.0 / 16.0, 1.0 / 256.0]);
 }
 
 #[test]
 fn ten_thousand_servers_and_none() {
     let mut draws = Draws::from_u64(1);
-    assert_eq!(Table::build(RoutePolicy::Weighted, 1.0, &[]).draw(&(), &mut draws), None);
+    assert_eq!(Table::build(RoutePolicy::Weighted, 1.0, 1, &[]).draw(&(), &mut draws), None);
     let all: Vec<_> = (0..10_000).map(|i| candidate(i, f64::from(i % 7), 1.0)).collect();
-    let table = Table::build(RoutePolicy::Weighted, 1.0, &all);
+    let table = Table::build(RoutePolicy::Weighted, 1.0, 1, &all);
     let counts = Counts(vec![50; 10_000]);
     for _ in 0..1_000 {
         assert!(table.draw(&counts, &mut draws).is_some());
     }
     assert!((table.shares().map(|(_, s)| s).sum::<f64>() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn full_servers_get_nothing() {
+    let counts = Counts(vec![3, 1, 5]);
+    let mut all: Vec<_> = (0..3).map(|i| candidate(i, 0.0, 1.0)).collect();
+    all[0].room = Some(3);
+    all[1].room = Some(1);
+    check_n(10_000, &Table::build(RoutePolicy::Weighted, 1.0, 1, &all), &counts, &[0.0, 0.0, 1.0]);
+    all[2].room = Some(0);
+    assert_eq!(Table::build(RoutePolicy::Weighted, 1.0, 1, &all).draw(&counts, &mut Draws::from_u64(1)), None);
 }

@@ -1,0 +1,121 @@
+//! Heartbeats and silence: who is a member, and what each is told.
+
+use super::seen::Seen;
+use super::{Control, Effect};
+use farm_shared::heartbeat::{Heartbeat, Kind, Refusal, Reply, Role, Tombstone};
+use farm_shared::id::Id;
+use farm_shared::member::Change;
+use farm_shared::time::Now;
+
+/// Tombstones in one reply, the newest first.
+const TOMBSTONES_PER_REPLY: usize = 16;
+/// Tombstones are spread for so long, in milliseconds.
+const TOMBSTONE_MS: u64 = 3_600_000;
+const TOMBSTONES_MAX: usize = 1_024;
+/// Boot times that the 95th percentile is taken from.
+const BOOTS_MAX: usize = 100;
+
+impl Control {
+    pub(super) fn heartbeat(&mut self, heartbeat: Heartbeat, dispatched: u32, now: Now, effects: &mut Vec<Effect>) {
+        if heartbeat.farm != self.spec.farm {
+            effects.push(Effect::Refused(Refusal::UnknownFarm));
+            return;
+        }
+        let mut reply = Reply::new(&self.spec.id, Kind::Redirector, &heartbeat, now.wall);
+        let (id, role) = (heartbeat.id.clone(), heartbeat.role);
+        let changes = match self.roster.observe(now, heartbeat) {
+            Ok(changes) => changes,
+            Err(refusal) => {
+                if refusal == Refusal::OldIncarnation {
+                    self.notice(now, format!("two incarnations of {id} are alive"), effects);
+                }
+                effects.push(Effect::Refused(refusal));
+                return;
+            }
+        };
+        self.dirty = true;
+        if let Some(member) = self.roster.get(&id) {
+            let slots = &mut self.slots;
+            let new = || Seen::new(slots.take(), &member.heartbeat, &self.spec, now.mono, false);
+            let seen = self.seen.entry(id.clone()).or_insert_with(new);
+            let flow = seen.observe(&member.heartbeat, &self.spec, dispatched, now.mono);
+            seen.moved_if(&changes, &member.heartbeat, &self.spec);
+            self.arrivals += flow.arrivals;
+            self.completions += flow.completions;
+            reply.drain = member.wants_drain();
+            reply.lease_ms = member.lease_ms();
+        }
+        let scales = self.spec.scaler.enabled && !self.spec.scaler.dry_run;
+        reply.scaler = scales.then(|| self.spec.id.clone());
+        reply.tombstones = self.tombstones.iter().rev().take(TOMBSTONES_PER_REPLY).map(|(_, stone)| stone.clone()).collect();
+        effects.push(Effect::Reply(Box::new(reply)));
+        if changes.contains(&Change::Joined) && role == Role::Backend {
+            self.booted(&id, now);
+        }
+        for change in changes {
+            self.changed(&id, change, now, effects);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for (id, change) in self.roster.tick(now) {
+            self.changed(&id, change, now, effects);
+        }
+        while self.tombstones.front().is_some_and(|(until, _)| *until <= now.mono) {
+            self.tombstones.pop_front();
+        }
+    }
+
+    fn changed(&mut self, id: &Id, change: Change, now: Now, effects: &mut Vec<Effect>) {
+        self.dirty = true;
+        let text = match change {
+            Change::Late => return,
+            Change::Joined => "joined",
+            Change::Returned => "is heard again",
+            Change::Silent => "fell silent",
+            Change::Moved => "moved",
+            Change::Drain => "began or ended draining",
+            Change::Forced => "is forced by an operator",
+            Change::Twins => "has two incarnations alive",
+            Change::Forgotten => "is forgotten",
+        };
+        self.unsaved = true;
+        if change == Change::Forgotten {
+            if let Some(seen) = self.seen.remove(id) {
+                self.slots.give_back(seen.slot);
+            }
+        }
+        self.notice(now, format!("{id} {text}"), effects);
+    }
+
+    /// The provider stopped a member, or found it gone: nobody is to believe it any more.
+    pub(super) fn bury(&mut self, id: &Id, now: Now, effects: &mut Vec<Effect>) {
+        // Of a member that was not heard here, every incarnation that began before now.
+        let inc = self.roster.get(id).map_or(now.wall.0, |m| m.heartbeat.inc);
+        let stone: Tombstone = self.keys.current.bury(&self.spec.farm, id, inc, now.wall);
+        self.tombstones.push_back((now.mono.plus_ms(TOMBSTONE_MS), stone));
+        if self.tombstones.len() > TOMBSTONES_MAX {
+            self.tombstones.pop_front();
+        }
+        if let Some(change) = self.roster.bury(now, id, inc) {
+            self.changed(id, change, now, effects);
+        }
+    }
+
+    /// The first heartbeat of a server that was launched: how long did it take?
+    fn booted(&mut self, id: &Id, now: Now) {
+        let of_member = |i: &&crate::scale::Instance| i.member_id.as_ref() == Some(id);
+        let launched_ms = self.exec.running().find(of_member).map(|i| i.launched_wall_ms);
+        let Some(launched_ms) = launched_ms.or_else(|| self.exec.launch_asked_ms(id)) else { return };
+        let boot_ms = now.wall.0.saturating_sub(launched_ms);
+        // One that was heard before and forgotten did not boot just now.
+        if boot_ms == 0 || boot_ms > self.spec.scaler.boot_deadline_ms || launched_ms < self.started.wall.0 {
+            return;
+        }
+        self.boots_ms.push_back(boot_ms);
+        if self.boots_ms.len() > BOOTS_MAX {
+            self.boots_ms.pop_front();
+        }
+        self.unsaved = true;
+    }
+}

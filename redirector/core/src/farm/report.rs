@@ -1,0 +1,133 @@
+//! What an operator sees of the control loop.
+
+use super::{Control, DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, Status};
+use crate::scale::ServerState;
+use farm_shared::member::Member;
+use farm_shared::time::Now;
+use std::collections::BTreeMap;
+
+impl Control {
+    /// What an operator sees.
+    pub fn status(&self, now: Now) -> Status {
+        let mut shares = BTreeMap::new();
+        if let Some(snapshot) = &self.published {
+            let named = |(at, share): (usize, f64)| Some((snapshot.servers.get(at)?.id.as_str(), share));
+            shares.extend(snapshot.table.shares().filter_map(named));
+        }
+        let servers: Vec<ServerStatus> = self
+            .roster
+            .members()
+            .values()
+            .map(|m| self.server_status(m, shares.get(m.heartbeat.id.as_str()).copied().unwrap_or(0.0), now))
+            .collect();
+        Status {
+            id: self.spec.id.to_string(),
+            farm: self.spec.farm.to_string(),
+            wall_ms: now.wall.0,
+            up_ms: now.mono.since_ms(self.started.mono),
+            generation: self.generation,
+            policy: self.spec.door.policy.label(),
+            doors: self.doors(now.mono),
+            queue_per_session: self.speeds.queue_per_session,
+            alarms: self.alarms(&servers, now),
+            servers,
+            scaler: self.scaler_status(now),
+            notices: self.notices.iter().cloned().collect(),
+        }
+    }
+
+    fn server_status(&self, member: &Member, share: f64, now: Now) -> ServerStatus {
+        let heartbeat = &member.heartbeat;
+        let load = &heartbeat.load;
+        let seen = self.seen.get(&heartbeat.id);
+        let standing = member.standing();
+        let hindrance = seen.and_then(|s| s.hindrance(heartbeat, &self.spec));
+        let takes_new = standing.takes_new() && hindrance.is_none();
+        let why_not = match (takes_new, hindrance) {
+            (true, _) => None,
+            (false, Some(why)) if standing.takes_new() => Some(why.to_owned()),
+            (false, _) => Some(format!("it is {}", standing.label())),
+        };
+        ServerStatus {
+            id: heartbeat.id.to_string(),
+            slot: seen.map_or(0, |s| s.slot),
+            location: seen.map_or_else(String::new, |s| s.location.to_string()),
+            standing: standing.label(),
+            measured: member.measured().label(),
+            forced: member.forced.as_ref().map(|(f, why)| (format!("{f:?}").to_lowercase(), why.clone())),
+            takes_new,
+            why_not,
+            queue: load.queue,
+            cores: load.cores,
+            busy: load.busy,
+            sessions: load.sessions,
+            limit: load.limit,
+            arrivals: load.arrivals,
+            completions: load.completions,
+            youngest_ms: load.youngest_ms,
+            heard_ms_ago: self.roster.clock(now).since_ms(member.heard),
+            in_service_ms: self.roster.clock(now).since_ms(member.since),
+            share,
+            drain_wish: member.drain_wish,
+            ttl_left_ms: seen
+                .filter(|_| heartbeat.draining() || member.wants_drain())
+                .map(|s| s.ttl_left_ms(member.lease_ms(), &self.spec, now.mono)),
+            twins: member.twins_until > self.roster.clock(now),
+            zone: heartbeat.zone.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn scaler_status(&self, now: Now) -> ScalerStatus {
+        let scaler = &self.spec.scaler;
+        let observation = self.observation(now);
+        let count = |state: ServerState| observation.servers.iter().filter(|s| s.state == state).count() as u32;
+        let waits = self.listed.is_none().then(|| "the provider has not listed its instances yet".to_owned());
+        ScalerStatus {
+            enabled: scaler.enabled,
+            dry_run: scaler.dry_run,
+            policy: scaler.policy.label(),
+            min: scaler.min,
+            max: scaler.max,
+            frozen: observation.frozen.clone().or(waits).filter(|_| scaler.enabled),
+            desired: self.desired,
+            live: count(ServerState::Live),
+            pending: observation.pending,
+            draining: count(ServerState::Draining) + count(ServerState::Held),
+            boot_ms_p95: observation.boot_ms_p95,
+            boots: self.boots_ms.len() as u32,
+            boot_ms_prior: scaler.boot_prior_ms,
+            instances: self
+                .listing
+                .iter()
+                .map(|i| InstanceStatus {
+                    instance_id: i.instance_id.clone(),
+                    member_id: i.member_id.as_ref().map(ToString::to_string),
+                    state: i.state.label(),
+                    launched_wall_ms: i.launched_wall_ms,
+                })
+                .collect(),
+            provider_error: self.provider_error.clone(),
+            decisions: self.decisions.iter().map(|(at, r)| DecisionStatus { wall_ms: *at, report: r.clone() }).collect(),
+            journal_failures: self.journal_failures,
+        }
+    }
+
+    fn alarms(&self, servers: &[ServerStatus], now: Now) -> Vec<String> {
+        let mut alarms: Vec<String> =
+            servers.iter().filter(|s| s.twins).map(|s| format!("two incarnations of {} are alive", s.id)).collect();
+        if self.spec.scaler.enabled {
+            alarms.extend(self.freeze(now.mono).map(|why| format!("scaling is frozen: {why}")));
+        }
+        if self.roster.mostly_silent() {
+            let (silent, all) = (self.roster.silent(), self.roster.members().len());
+            alarms.push(format!("{silent} of {all} members are silent: nobody is forgotten or stopped"));
+        }
+        if !servers.is_empty() && !servers.iter().any(|s| s.takes_new) {
+            alarms.push("no server takes new sessions".into());
+        }
+        if self.journal_failures > 0 {
+            alarms.push(format!("{} journal records could not be written", self.journal_failures));
+        }
+        alarms
+    }
+}

@@ -1,0 +1,268 @@
+//! The scaler within the control loop: what it sees, when it may act, and what its plans do to members.
+
+use super::{Control, Effect};
+use crate::scale::{
+    CallOutcome, ExecEffect, ExecEvent, Instance, Observation, Plan, Policy, Report, ServerLoad, ServerState, check, plan, step,
+};
+use farm_shared::heartbeat::Role;
+use farm_shared::id::Id;
+use farm_shared::member::{Member, Standing};
+use farm_shared::time::{Mono, Now};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Boots measured before they replace the configured time.
+const BOOTS_MIN: usize = 3;
+const DECISIONS_MAX: usize = 30;
+/// A listing older than this many polls is no ground to act on.
+const LISTING_POLLS: u64 = 5;
+const LISTING_MS_MIN: u64 = 10_000;
+/// Plans that do nothing and say nothing new are journalled this often only, in milliseconds.
+const IDLE_PLAN_MS: u64 = 30_000;
+
+impl Control {
+    /// A plan, if one is due and there is enough to see. After a start: not before one lease has passed, so that every member had
+    /// its chance to be heard, and one complete listing.
+    pub(super) fn scale(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.execute(ExecEvent::Tick, now, effects);
+        let scaler = &self.spec.scaler;
+        let due = self.planned.is_none_or(|at| now.mono.since_ms(at) >= scaler.poll_ms);
+        let lease_ms = self.roster.members().values().map(Member::lease_ms).max().unwrap_or(0).max(self.spec.lease.lease_ms_min);
+        if !scaler.enabled || !due || self.listed.is_none() || now.mono.since_ms(self.started.mono) < lease_ms {
+            return;
+        }
+        self.planned = Some(now.mono);
+        let policy = Policy::new(scaler, self.spec.door.ramp_ms);
+        let dry_run = scaler.dry_run;
+        let observation = self.observation(now);
+        self.tell_freeze(observation.frozen.clone(), now, effects);
+        let (state, wanted, report) = plan(&policy, &self.plan_state, &observation, now);
+        self.plan_state = state;
+        let (checked, violations) = match check(&wanted, &policy.limits, &observation) {
+            Ok(checked) => (checked, Vec::new()),
+            Err(broken) => (Plan::default(), broken.iter().map(ToString::to_string).collect()),
+        };
+        let news = self.decide_news(&checked, &report, &violations, now);
+        self.desired = report.desired;
+        if !news {
+            return;
+        }
+        self.journalled_plan = Some(now.mono);
+        if !checked.is_empty() {
+            let verb = if dry_run { "would" } else { "will" };
+            self.notice(now, format!("the scaler {verb} {}: {}", report.action, report.reason), effects);
+        }
+        for violation in &violations {
+            self.notice(now, format!("a plan was stopped: {violation}"), effects);
+        }
+        self.decisions.push_back((now.wall.0, report.clone()));
+        if self.decisions.len() > DECISIONS_MAX {
+            self.decisions.pop_front();
+        }
+        if !dry_run {
+            self.wish(&checked, now);
+        }
+        let taken: BTreeSet<Id> = self.roster.members().keys().cloned().collect();
+        let farm = self.spec.farm.clone();
+        let event = ExecEvent::Plan { farm, observation: Box::new(observation), plan: checked, report, violations, dry_run, taken };
+        self.execute(event, now, effects);
+    }
+
+    pub(super) fn list(&mut self, list: Result<Vec<Instance>, String>, now: Now, effects: &mut Vec<Effect>) {
+        match list {
+            Ok(list) => {
+                self.listed = Some(now.mono);
+                self.provider_error = None;
+                let ours: Vec<Instance> = list.into_iter().filter(|i| i.farm == self.spec.farm).collect();
+                self.listing.clone_from(&ours);
+                self.execute(ExecEvent::Listing(ours), now, effects);
+            }
+            Err(error) => self.provider_failed(format!("listing failed: {error}"), now, effects),
+        }
+    }
+
+    pub(super) fn outcome(&mut self, outcome: CallOutcome, now: Now, effects: &mut Vec<Effect>) {
+        match &outcome.result {
+            Ok(_) => self.provider_error = None,
+            Err(error) => {
+                let text = format!("{} failed ({}): {}", outcome.call.intent(), error.kind.label(), error.message);
+                self.provider_failed(text, now, effects);
+            }
+        }
+        self.execute(ExecEvent::Outcome(outcome), now, effects);
+    }
+
+    pub(super) fn journalled(&mut self, seq: u64, ok: bool, now: Now, effects: &mut Vec<Effect>) {
+        if !ok {
+            self.journal_failures += 1;
+            self.notice(now, "the journal could not be written: nothing is launched or stopped".into(), effects);
+        }
+        self.execute(ExecEvent::Journalled { seq, ok }, now, effects);
+    }
+
+    /// The 95th percentile of boot times, or the configured one while too few were measured. Milliseconds.
+    pub(super) fn boot_ms_p95(&self) -> u64 {
+        if self.boots_ms.len() < BOOTS_MIN {
+            return self.spec.scaler.boot_prior_ms;
+        }
+        let mut boots: Vec<u64> = self.boots_ms.iter().copied().collect();
+        boots.sort_unstable();
+        let at = (boots.len() * 95).div_ceil(100).saturating_sub(1);
+        boots.get(at).copied().unwrap_or(self.spec.scaler.boot_prior_ms)
+    }
+
+    /// Why nothing may be changed, if so.
+    pub(super) fn freeze(&self, now: Mono) -> Option<String> {
+        let fresh = |(id, m): (&Id, &Member)| {
+            self.seen.get(id).filter(|s| s.is_fresh(m.heartbeat.period_ms, now)).and_then(|s| s.scaler.clone())
+        };
+        if let Some(other) = self.roster.members().iter().find_map(fresh) {
+            return Some(format!("{other} scales this farm, too"));
+        }
+        let patience_ms = (LISTING_POLLS * self.spec.scaler.poll_ms).max(LISTING_MS_MIN);
+        let stale = self.listed.is_some_and(|at| now.since_ms(at) > patience_ms);
+        stale.then(|| "the provider has not listed its instances for too long".into())
+    }
+
+    fn provider_failed(&mut self, text: String, now: Now, effects: &mut Vec<Effect>) {
+        if self.provider_error.as_ref() != Some(&text) {
+            self.notice(now, text.clone(), effects);
+        }
+        self.provider_error = Some(text);
+    }
+
+    fn tell_freeze(&mut self, frozen: Option<String>, now: Now, effects: &mut Vec<Effect>) {
+        if self.frozen == frozen {
+            return;
+        }
+        match &frozen {
+            Some(why) => self.notice(now, format!("scaling is frozen: {why}"), effects),
+            None => self.notice(now, "scaling goes on".into(), effects),
+        }
+        self.frozen = frozen;
+    }
+
+    /// Whether a decision is worth a line of the journal.
+    fn decide_news(&self, plan: &Plan, report: &Report, violations: &[String], now: Now) -> bool {
+        let last = self.decisions.back().map(|(_, r)| r);
+        let same = |r: &Report| r.desired == report.desired && r.action == report.action && r.refused.len() == report.refused.len();
+        let idle = plan.is_empty() && violations.is_empty() && last.is_some_and(same);
+        !idle || self.journalled_plan.is_none_or(|at| now.mono.since_ms(at) >= IDLE_PLAN_MS)
+    }
+
+    /// Drains are wishes in the replies to the members' heartbeats.
+    fn wish(&mut self, plan: &Plan, now: Now) {
+        let wishes = plan.drain.iter().map(|id| (id, true)).chain(plan.undrain.iter().map(|id| (id, false)));
+        for (id, drain) in wishes {
+            self.roster.wish_drain(id, drain);
+            if let Some(seen) = self.seen.get_mut(id) {
+                seen.drain_since = drain.then_some(now.mono);
+            }
+            (self.dirty, self.unsaved) = (true, true);
+        }
+    }
+
+    /// One step of the executor. Members whose instance went with it are buried.
+    fn execute(&mut self, event: ExecEvent, now: Now, effects: &mut Vec<Effect>) {
+        let idle = matches!(event, ExecEvent::Tick);
+        let before: BTreeMap<String, Option<Id>> = if idle {
+            BTreeMap::new()
+        } else {
+            self.exec.running().map(|i| (i.instance_id.clone(), i.member_id.clone())).collect()
+        };
+        let (exec, out) = step(std::mem::take(&mut self.exec), event, now.wall, &mut self.draws);
+        self.exec = exec;
+        self.unsaved |= !out.is_empty();
+        effects.extend(out.into_iter().map(|effect| match effect {
+            ExecEffect::Journal(record) => Effect::Journal(record),
+            ExecEffect::Call(call) => Effect::Call(call),
+        }));
+        let after: BTreeSet<String> = self.exec.running().map(|i| i.instance_id.clone()).collect();
+        for (_, member) in before.into_iter().filter(|(instance, _)| !after.contains(instance)) {
+            if let Some(id) = member {
+                self.bury(&id, now, effects);
+            }
+        }
+    }
+
+    pub(super) fn observation(&self, now: Now) -> Observation {
+        let managed: BTreeSet<&Id> = self.exec.running().filter_map(|i| i.member_id.as_ref()).collect();
+        let servers: Vec<ServerLoad> = self
+            .roster
+            .members()
+            .values()
+            .filter(|m| m.heartbeat.role == Role::Backend)
+            .map(|m| self.server_load(m, managed.contains(&m.heartbeat.id), now))
+            .collect();
+        let (pending, overdue) = self.unheard(now);
+        let frozen_in = self.roster.mostly_silent().then(|| "more than half of the members are silent".to_owned());
+        Observation {
+            wall_ms: now.wall.0,
+            servers,
+            pending,
+            overdue,
+            arrivals: self.arrivals,
+            completions: self.completions,
+            waited: self.waited,
+            boot_ms_p95: self.boot_ms_p95(),
+            heartbeat_ms: self.roster.members().values().map(|m| m.heartbeat.period_ms).max().unwrap_or(1_000),
+            frozen: self.freeze(now.mono),
+            frozen_in,
+        }
+    }
+
+    fn server_load(&self, member: &Member, managed: bool, now: Now) -> ServerLoad {
+        let heartbeat = &member.heartbeat;
+        let load = &heartbeat.load;
+        let seen = self.seen.get(&heartbeat.id);
+        let by_others = heartbeat.drain_by.iter().any(|by| *by != self.spec.id);
+        let state = match member.standing() {
+            Standing::InService | Standing::Unknown => ServerState::Live,
+            Standing::Draining if member.drain_wish && !by_others => ServerState::Draining,
+            Standing::Draining => ServerState::Held,
+            Standing::Silent | Standing::AdminDown => ServerState::Silent,
+        };
+        ServerLoad {
+            id: heartbeat.id.clone(),
+            state,
+            // What an operator holds is not the scaler's to take.
+            managed: managed && member.forced.is_none(),
+            queue: load.queue,
+            cores: load.cores,
+            busy: load.busy,
+            sessions: load.sessions,
+            limit: load.limit,
+            youngest_ms: load.youngest_ms,
+            zone: heartbeat.zone.clone(),
+            draining_ms: seen.and_then(|s| s.drain_since).map(|at| now.mono.since_ms(at)),
+            ttl_clear: seen.is_some_and(|s| s.ttl_left_ms(member.lease_ms(), &self.spec, now.mono) == 0),
+        }
+    }
+
+    /// Launches that nobody heard from yet, and instances whose member should have been heard by now.
+    fn unheard(&self, now: Now) -> (u32, Vec<Id>) {
+        let deadline_ms = self.spec.scaler.boot_deadline_ms;
+        let (mut pending, mut overdue) = (self.exec.launches_open() as u32, Vec::new());
+        for instance in self.exec.running() {
+            let Some(id) = &instance.member_id else { continue };
+            match self.roster.get(id) {
+                None => {
+                    // After our own start, everybody gets the time of a boot to be heard.
+                    let since_ms = instance.launched_wall_ms.max(self.started.wall.0);
+                    if since_ms.saturating_add(deadline_ms) < now.wall.0 {
+                        overdue.push(id.clone());
+                    } else {
+                        pending += 1;
+                    }
+                }
+                Some(member) if member.standing() == Standing::Silent => {
+                    let silent_ms = self.roster.clock(now).since_ms(member.heard);
+                    if silent_ms > deadline_ms && member.forced.is_none() {
+                        overdue.push(id.clone());
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        (pending, overdue)
+    }
+}
