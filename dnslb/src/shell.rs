@@ -331,7 +331,7 @@ fn log(notice: &Notice) {
     let (subject, what, detail) = (notice.subject.as_str(), notice.kind.label(), notice.detail.as_str());
     match notice.kind {
         NoticeKind::Silent | NoticeKind::Down | NoticeKind::FailOpen | NoticeKind::Twins | NoticeKind::NameTaken => {
-            tracing::warn!(subject, what, detail, "member")
+            tracing::warn!(subject, what, detail, "member");
         }
         NoticeKind::Late => tracing::debug!(subject, what, detail, "member"),
         NoticeKind::Joined
