@@ -157,15 +157,6 @@ impl Control {
         effects.push(Notice::of(kind, farm, id, detail));
         self.marks.overlay |= matches!(change, Change::Joined | Change::Moved | Change::Forgotten);
         self.mark_farm(farm);
-        self.count_doors(farm);
-    }
-
-    /// Counts the doors of a farm that are in service.
-    pub(super) fn count_doors(&mut self, farm: &Id) {
-        if let Some(farm) = self.farms.get_mut(farm) {
-            let doors = farm.roster.members().values().filter(|m| m.heartbeat.role == Role::Door && m.standing().takes_new());
-            farm.doors = doors.count() as u32;
-        }
     }
 }
 

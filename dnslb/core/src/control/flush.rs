@@ -7,14 +7,17 @@ use super::family::Builds;
 use super::pool_state::first_addresses;
 use super::saved::{Saved, SavedStatic};
 use super::view::Who;
-use super::Control;
+use super::{Control, FarmState};
+use crate::config::PoolSpec;
 use crate::health::Measured;
 use crate::name::Name;
 use crate::overlay::{Overlay, OverlayTarget};
 use crate::snapshot::{Limits, Snapshot};
 use crate::zone::Rtype;
+use farm_shared::heartbeat::Role;
 use farm_shared::id::Id;
-use farm_shared::time::Now;
+use farm_shared::member::Member;
+use farm_shared::time::{Mono, Now};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,10 +36,17 @@ impl Control {
             self.build_overlay(&mut effects);
             publish = true;
         }
+        for farm in self.farms.values_mut() {
+            if !std::mem::take(&mut farm.touched) {
+                continue;
+            }
+            let in_service = |m: &&Member| m.heartbeat.role == Role::Door && m.standing().takes_new();
+            farm.doors = farm.roster.members().values().filter(in_service).count() as u32;
+        }
         for pool in self.pools.iter_mut().filter(|pool| pool.dirty) {
-            let roster = pool.spec.farm.as_ref().and_then(|farm| self.farms.get(farm)).map(|farm| &farm.roster);
+            let farm = pool.spec.farm.as_ref().and_then(|farm| self.farms.get(farm));
             let builds = Builds { count: &mut self.builds, draws: &self.draws };
-            publish |= pool.refresh(roster, &self.checks, now, builds, &mut effects);
+            publish |= pool.refresh(farm, &self.checks, now, builds, &mut effects);
         }
         if publish {
             self.generation += 1;
@@ -90,16 +100,10 @@ impl Control {
     /// Remembers who was named until now and is not any more: caches hold those answers for up to `ttl_s_max`.
     fn note_named(&mut self, now: Now) {
         for pool in &mut self.pools {
-            let named = pool.named_now();
-            let until = now.mono.plus_ms(u64::from(pool.spec.ttl_s_max) * 1_000);
+            let Some(named) = pool.newly_named.take() else { continue };
             let farm = pool.spec.farm.as_ref().and_then(|farm| self.farms.get_mut(farm));
             if let Some(farm) = farm {
-                for who in pool.named.difference(&named) {
-                    if let Who::Farm(id) = who {
-                        let cached = farm.cached_until.entry(id.clone()).or_insert(until);
-                        *cached = until.max(*cached);
-                    }
-                }
+                farm.named_no_more(pool.named.difference(&named), &pool.spec, now.mono);
             }
             pool.named = named;
         }
@@ -109,6 +113,7 @@ impl Control {
     fn build_overlay(&mut self, effects: &mut Vec<Effect>) {
         let mut names: Vec<(Name, OverlayTarget)> = Vec::new();
         let mut own: BTreeSet<(Id, Id)> = BTreeSet::new();
+        let mut taken_now: BTreeSet<(Id, Id)> = BTreeSet::new();
         let pools: BTreeSet<&Name> = self.spec.pools.iter().flat_map(|pool| &pool.publish).collect();
         for spec in &self.spec.farms {
             let (Some(zone), Some(farm)) = (&spec.member_zone, self.farms.get(&spec.name)) else { continue };
@@ -116,7 +121,10 @@ impl Control {
                 let Ok(name) = zone.child(id.as_str().as_bytes()) else { continue };
                 let key = (spec.name.clone(), id.clone());
                 if pools.contains(&name) || taken(&self.zones, &name) {
-                    effects.push(Notice::of(NoticeKind::NameTaken, &spec.name, id, name.to_string()));
+                    if !self.names_taken.contains(&key) {
+                        effects.push(Notice::of(NoticeKind::NameTaken, &spec.name, id, name.to_string()));
+                    }
+                    taken_now.insert(key);
                     continue;
                 }
                 let (v4, v6) = first_addresses(&member.heartbeat.addrs);
@@ -128,7 +136,20 @@ impl Control {
             names.extend(pool.publish.iter().map(|name| (name.clone(), OverlayTarget::Pool(index as u32))));
         }
         self.overlay = Arc::new(Overlay::build(&self.zones, names));
-        self.own_names = own;
+        (self.own_names, self.names_taken) = (own, taken_now);
+    }
+}
+
+impl FarmState {
+    /// Members that a pool named until now.
+    pub(super) fn named_no_more<'a>(&mut self, members: impl Iterator<Item = &'a Who>, pool: &PoolSpec, now: Mono) {
+        let until = now.plus_ms(u64::from(pool.ttl_s_max) * 1_000);
+        for who in members {
+            if let Who::Farm(id) = who {
+                let cached = self.cached_until.entry(id.clone()).or_insert(until);
+                *cached = until.max(*cached);
+            }
+        }
     }
 }
 

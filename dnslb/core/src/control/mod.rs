@@ -49,6 +49,8 @@ pub struct Control {
     overlay: Arc<Overlay>,
     /// Own names in the snapshot that was published last, by farm and member.
     own_names: BTreeSet<(Id, Id)>,
+    /// Members whose own names are not served because the zone or a pool has them.
+    names_taken: BTreeSet<(Id, Id)>,
     generation: u64,
     builds: u64,
     marks: Marks,
@@ -71,8 +73,12 @@ struct Marks {
 #[derive(Clone, Debug)]
 struct FarmState {
     roster: Roster,
-    /// Doors in service.
+    /// When the roster came back from what was saved: members since then are no new ones, and not ramped up.
+    restored: Mono,
+    /// Doors in service at the last flush.
     doors: u32,
+    /// Somebody changed since the last flush.
+    touched: bool,
     /// Tombstones that were verified, so that each costs one MAC: last incarnation, and until when that is remembered.
     buried: BTreeMap<Id, (u64, Mono)>,
     /// Until when a cache may hold an answer that names a member which is named no more.
@@ -89,6 +95,7 @@ impl Control {
             check_owners: BTreeMap::new(),
             overlay: Arc::new(Overlay::empty()),
             own_names: BTreeSet::new(),
+            names_taken: BTreeSet::new(),
             generation: 0,
             builds: 0,
             marks: Marks::default(),
@@ -113,6 +120,9 @@ impl Control {
     }
 
     fn mark_farm(&mut self, farm: &Id) {
+        if let Some(farm) = self.farms.get_mut(farm) {
+            farm.touched = true;
+        }
         for pool in self.pools.iter_mut().filter(|pool| pool.spec.farm.as_ref() == Some(farm)) {
             pool.dirty = true;
         }

@@ -10,6 +10,7 @@
 //! Counted are static members and those not yet forgotten, without draining and admin-down ones; terminated ones are forgotten.
 //! An operator's `up` counts as up. Nobody outside the last column may ever be named.
 
+use super::FarmState;
 use super::event::{Effect, Notice, NoticeKind};
 use super::family::{Builds, Family, FamilyState, Wanted};
 use super::view::{View, Who, ramp};
@@ -46,6 +47,8 @@ pub(super) struct PoolState {
     pub(super) answers: Arc<PoolAnswers>,
     /// Who is named in what was published last.
     pub(super) named: BTreeSet<Who>,
+    /// Who is named in what is published next, if that differs.
+    pub(super) newly_named: Option<BTreeSet<Who>>,
     pub(super) dirty: bool,
     /// When the next ramp step begins.
     ramp_at: Mono,
@@ -87,6 +90,7 @@ impl PoolState {
             fail_open: false,
             answers: Arc::new(PoolAnswers::default()),
             named: BTreeSet::new(),
+            newly_named: None,
             dirty: true,
             ramp_at: Mono::NEVER,
             spec,
@@ -117,14 +121,14 @@ impl PoolState {
     /// Looks at every member and makes the answers of now. Whether they differ from before.
     pub(super) fn refresh(
         &mut self,
-        roster: Option<&Roster>,
+        farm: Option<&FarmState>,
         checks: &CheckPlan,
         now: Now,
         mut builds: Builds<'_>,
         effects: &mut Vec<Effect>,
     ) -> bool {
         self.dirty = false;
-        self.look(roster, checks, now);
+        self.look(farm, checks, now);
         self.judge(effects);
         let mut changed = false;
         for (family, addr) in [(Family::V4, View::v4 as fn(&View) -> Option<IpAddr>), (Family::V6, View::v6)] {
@@ -133,6 +137,7 @@ impl PoolState {
         let bounds = (self.spec.ttl_s_min, self.spec.ttl_s_max, self.spec.negative_ttl_s);
         let old = (self.answers.ttl_s_min, self.answers.ttl_s_max, self.answers.negative_ttl_s);
         if changed || bounds != old {
+            self.newly_named = Some(self.named_now());
             self.encode();
             return true;
         }
@@ -144,10 +149,16 @@ impl PoolState {
         self.ramp_at <= now || self.v4.overdue(now) || self.v6.overdue(now)
     }
 
-    /// Who is named in the answers of now.
-    pub(super) fn named_now(&self) -> BTreeSet<Who> {
-        let slots: BTreeSet<u32> = [&self.v4, &self.v6].iter().flat_map(|f| f.schedule.subsets()).flatten().copied().collect();
-        self.views.iter().filter(|view| slots.contains(&view.slot)).map(|view| view.who.clone()).collect()
+    /// Who is named by the schedules of now.
+    fn named_now(&self) -> BTreeSet<Who> {
+        let mut named = vec![false; self.views.iter().map(|view| view.slot as usize + 1).max().unwrap_or(0)];
+        for &slot in [&self.v4, &self.v6].iter().flat_map(|family| family.schedule.subsets()).flatten() {
+            if let Some(named) = named.get_mut(slot as usize) {
+                *named = true;
+            }
+        }
+        let is_named = |view: &&View| named.get(view.slot as usize).is_some_and(|named| *named);
+        self.views.iter().filter(is_named).map(|view| view.who.clone()).collect()
     }
 
     /// Whether answers may name a member now.
@@ -170,8 +181,8 @@ impl PoolState {
         (self.spec.fail_open * counted as f64).ceil() as usize
     }
 
-    fn look(&mut self, roster: Option<&Roster>, checks: &CheckPlan, now: Now) {
-        let mut views = Vec::with_capacity(self.statics.len() + roster.map_or(0, |r| r.members().len()));
+    fn look(&mut self, farm: Option<&FarmState>, checks: &CheckPlan, now: Now) {
+        let mut views = Vec::with_capacity(self.statics.len() + farm.map_or(0, |f| f.roster.members().len()));
         let mut ramp_ms = u64::MAX;
         let slow_start_ms = self.spec.slow_start_ms;
         let mut factor_of = |age_ms: Option<u64>| {
@@ -184,11 +195,11 @@ impl PoolState {
             view.weight *= factor_of(member.check.since().map(|since| now.mono.since_ms(since)));
             views.push(view);
         }
-        if let Some(roster) = roster {
+        if let Some(FarmState { roster, restored, .. }) = farm {
             let clock = roster.clock(now);
             for (id, member) in roster.members().iter().filter(|(_, m)| m.heartbeat.role == self.spec.role) {
                 let mut view = farm_view(id, member, self.spec.weight, roster);
-                view.weight *= factor_of(Some(clock.since_ms(member.since)));
+                view.weight *= factor_of((member.since > *restored).then(|| clock.since_ms(member.since)));
                 views.push(view);
             }
         }

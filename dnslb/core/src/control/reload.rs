@@ -46,12 +46,13 @@ impl Control {
             }
             self.pools.push(pool);
         }
+        for gone in old.into_values() {
+            if let Some(farm) = gone.spec.farm.as_ref().and_then(|farm| self.farms.get_mut(farm)) {
+                farm.named_no_more(gone.named.iter(), &gone.spec, now.mono);
+            }
+        }
         (self.spec, self.zones) = (spec, zones);
         (self.marks.overlay, self.marks.publish) = (true, true);
-        let farms: Vec<_> = self.farms.keys().cloned().collect();
-        for farm in farms {
-            self.count_doors(&farm);
-        }
     }
 
     /// A schedule that was built off the loop.
@@ -74,12 +75,17 @@ impl Control {
             let state = match old.remove(&farm.name) {
                 Some(state) if *state.roster.policy() == spec.lease => state,
                 // Other leases: everybody is unknown for one grace, as after a restart.
-                Some(state) => FarmState { roster: Roster::restore(spec.lease, state.roster.save(), now), ..state },
+                Some(state) => {
+                    let roster = Roster::restore(spec.lease, state.roster.save(), now);
+                    FarmState { roster, restored: now.mono, touched: true, ..state }
+                }
                 None => {
                     let saved = saved.remove(&farm.name).unwrap_or_default();
                     FarmState {
                         roster: Roster::restore(spec.lease, saved, now),
+                        restored: now.mono,
                         doors: 0,
+                        touched: true,
                         buried: BTreeMap::new(),
                         cached_until: BTreeMap::new(),
                     }

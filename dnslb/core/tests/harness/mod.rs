@@ -58,7 +58,7 @@ pub struct World {
     pub publications: usize,
     pub persists: usize,
     pub notices: Vec<Notice>,
-    pub held: Vec<Box<ScheduleJob>>,
+    pub held: Vec<ScheduleJob>,
     /// Builds wait until they are released.
     pub hold_builds: bool,
     /// Addresses whose checks fail.
@@ -125,7 +125,7 @@ impl World {
                     self.saved = Saved::from_json(&saved.to_json()).expect("what is saved can be read");
                     assert_eq!(self.saved, saved);
                 }
-                Effect::Build(job) if self.hold_builds => self.held.push(job),
+                Effect::Build(job) if self.hold_builds => self.held.push(*job),
                 Effect::Build(job) => {
                     rest.extend(self.control.step(self.now, Event::Scheduled(Box::new(job.run()))));
                     self.flush();
