@@ -131,12 +131,7 @@ async fn reload(State(admin): State<Admin>) -> Response {
     ask(&admin, Ask::Reload(answer), answered, StatusCode::UNPROCESSABLE_ENTITY).await
 }
 
-async fn ask(
-    admin: &Admin,
-    ask: Ask,
-    answered: oneshot::Receiver<Result<String, String>>,
-    refused: StatusCode,
-) -> Response {
+async fn ask(admin: &Admin, ask: Ask, answered: oneshot::Receiver<Result<String, String>>, refused: StatusCode) -> Response {
     if admin.asks.send(ask).await.is_err() {
         return say(StatusCode::SERVICE_UNAVAILABLE, "the redirector is stopping");
     }

@@ -128,7 +128,11 @@ fn check_announce(root: &farm_shared::config::Section, spec: &Spec) {
     }
     let unspecified = spec.listen.first().is_none_or(|a| a.ip().is_unspecified());
     if !spec.announce.fronts.is_empty() && spec.announce.addresses.is_empty() && unspecified {
-        section.warning("addresses", "none", "the addresses that clients reach this door by; the heartbeat's source is announced");
+        section.warning(
+            "addresses",
+            "none",
+            "the addresses that clients reach this door by; the heartbeat's source is announced",
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::logging::{self, LogFormat};
 use farm_daemon::refusals::Refusals;
 use farm_shared::id::Id;
+use redirector::door::TallySum;
 use redirector::load::{self, Loaded};
 use redirector::provider::AnyProvider;
 use redirector::serve::{self, Failure, Options};
@@ -176,7 +177,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::StopFarm { config } => stop_farm(&config.config),
         Command::ConfigDoc => print(&load::options_markdown()),
         Command::MetricsDoc => {
-            let exposition = metrics::exposition(&View::empty(), &Refusals::default());
+            let exposition = metrics::exposition(&View::empty(), &TallySum::default(), &Refusals::default());
             print(&metrics::markdown(exposition.families()))
         }
         Command::Generate(generate) => generate.run::<Cli>(&mut io::stdout()).map_err(unavailable),
@@ -211,7 +212,8 @@ fn stop_farm(config: &Path) -> Result<(), Failure> {
     let Loaded { spec, keys, .. } = loaded(config)?;
     let state_dir = serve::open_state_dir(Path::new(&spec.state_dir))?;
     let draws = draws_from_os().map_err(unavailable)?;
-    let provider = serve::open_provider(&spec, &keys.current, state_dir.path(), &draws, Clock::start()).map_err(unavailable)?;
+    let provider =
+        serve::open_provider(&spec, &keys.current, state_dir.path(), &draws, Clock::start()).map_err(unavailable)?;
     let AnyProvider::Process(provider) = provider else { return print("provider \"none\": nothing to stop\n") };
     let stopped = runtime()?.block_on(provider.stop_all()).map_err(|e| unavailable(e.message))?;
     print(&format!("{stopped} instances stopped\n"))

@@ -3,6 +3,7 @@
 //! The table of docs/metrics.md is made from the same code, so a metric without documentation cannot exist. Labels are ids and fixed
 //! words, never anything from a request.
 
+use crate::door::TallySum;
 use crate::view::View;
 use farm_daemon::refusals::Refusals;
 use farm_shared::exposition::{Exposition, Family, Kind};
@@ -13,10 +14,10 @@ use std::fmt::Write as _;
 const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
 const REDIRECTS: [(&str, &str); 4] = [("302", "new"), ("302", "returning"), ("307", "new"), ("307", "returning")];
 
-/// Everything at once; `heartbeats` are the receiver's counters.
-pub fn exposition(view: &View, heartbeats: &Refusals) -> Exposition {
+/// Everything at once; `door` are the front door's counters as of now, `heartbeats` the receiver's.
+pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals) -> Exposition {
     let mut out = Exposition::new();
-    door(&mut out, view);
+    front_door(&mut out, view, door);
     heartbeats.expose(&mut out);
     servers(&mut out, &view.status.servers);
     scaler(&mut out, view);
@@ -24,8 +25,7 @@ pub fn exposition(view: &View, heartbeats: &Refusals) -> Exposition {
     out
 }
 
-fn door(out: &mut Exposition, view: &View) {
-    let door = &view.door;
+fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
     out.family("redirector_redirects_total", Kind::Counter, "Redirects, by status and by whether the session was new.");
     for ((status, kind), n) in REDIRECTS.iter().zip(door.redirects) {
         out.sample(&[("status", status), ("session", kind)], n);
@@ -42,7 +42,12 @@ fn door(out: &mut Exposition, view: &View) {
     {
         out.sample(&[("outcome", outcome)], n);
     }
-    out.single("redirector_generation", Kind::Gauge, "Generation of the snapshot that the front door uses.", view.status.generation);
+    out.single(
+        "redirector_generation",
+        Kind::Gauge,
+        "Generation of the snapshot that the front door uses.",
+        view.status.generation,
+    );
     out.single("redirector_doors", Kind::Gauge, "Live front doors, as heard from dnslb.", view.status.doors);
 }
 
@@ -82,7 +87,11 @@ fn scaler(out: &mut Exposition, view: &View) {
         out.sample(&[("state", state)], n);
     }
     out.single("redirector_scaler_frozen", Kind::Gauge, "1 while the scaler may change nothing.", scaler.frozen.is_some());
-    out.family("redirector_boot_seconds", Kind::Gauge, "Time from a launch to its first heartbeat in seconds: configured, and the 95th percentile observed.");
+    out.family(
+        "redirector_boot_seconds",
+        Kind::Gauge,
+        "Time from a launch to its first heartbeat in seconds: configured, and the 95th percentile observed.",
+    );
     out.sample(&[("source", "configured")], scaler.boot_ms_prior as f64 / 1e3);
     if scaler.boots > 0 {
         out.sample(&[("source", "observed")], scaler.boot_ms_p95 as f64 / 1e3);
@@ -104,8 +113,18 @@ fn shell(out: &mut Exposition, view: &View) {
         "When a reload was last taken over, in seconds since the epoch; 0 for never.",
         counts.reload_wall_ms as f64 / 1e3,
     );
-    out.single("redirector_journal_failures_total", Kind::Counter, "Journal records that could not be written.", counts.journal_failures);
-    out.single("redirector_persist_failures_total", Kind::Counter, "States that could not be written.", counts.persist_failures);
+    out.single(
+        "redirector_journal_failures_total",
+        Kind::Counter,
+        "Journal records that could not be written.",
+        counts.journal_failures,
+    );
+    out.single(
+        "redirector_persist_failures_total",
+        Kind::Counter,
+        "States that could not be written.",
+        counts.persist_failures,
+    );
     out.single("redirector_uptime_seconds", Kind::Gauge, "Seconds since the start.", view.status.up_ms as f64 / 1e3);
     out.family("redirector_build_info", Kind::Gauge, "Always 1; the version is in the label.");
     out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);

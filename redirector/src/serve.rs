@@ -142,6 +142,7 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
         notifier: Arc::clone(&notifier),
         first_effects,
     };
+    let door = Arc::clone(&parts.door);
     let (shell, views) = Shell::new(parts);
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let ready = Ready::default();
@@ -151,7 +152,7 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
             router: Routes::new(views.clone(), asks, state_dir.path().to_owned()).router(),
             token: admin_token(&spec, listener.addr(), state_dir.path(), &draws)?,
             ready: ready.clone(),
-            metrics: Arc::new(move || metrics::exposition(&shown.borrow(), &refusals).finish()),
+            metrics: Arc::new(move || metrics::exposition(&shown.borrow(), &door.tally(), &refusals).finish()),
         };
         tokio::spawn(listener.serve(admin));
     }

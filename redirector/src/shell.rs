@@ -131,7 +131,12 @@ impl Shell {
     }
 
     /// Runs until SIGTERM or SIGINT; state is on disk when it returns.
-    pub async fn run(mut self, mut heartbeats: mpsc::Receiver<Received>, mut asks: mpsc::Receiver<Ask>, mut signals: Signals) {
+    pub async fn run(
+        mut self,
+        mut heartbeats: mpsc::Receiver<Received>,
+        mut asks: mpsc::Receiver<Ask>,
+        mut signals: Signals,
+    ) {
         let mut ticks = interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watchdog_ms = self.parts.notifier.watchdog_period().map(|p| p.as_millis() as u64);
@@ -180,7 +185,8 @@ impl Shell {
         let Received { heartbeat, reply, .. } = received;
         let slot = self.parts.control.slot(&heartbeat.id);
         let dispatched = slot.map_or(0, |slot| self.parts.door.dispatches.total(slot));
-        let effects = self.parts.control.step(self.parts.clock.now(), Event::Heartbeat { heartbeat: Box::new(heartbeat), dispatched });
+        let effects =
+            self.parts.control.step(self.parts.clock.now(), Event::Heartbeat { heartbeat: Box::new(heartbeat), dispatched });
         self.carry_out(effects, Some(reply));
     }
 
@@ -379,8 +385,8 @@ impl Shell {
     /// The last state on disk. Instances are left running.
     async fn end(mut self) {
         self.parts.notifier.stopping();
-        let effects = self.parts.control.flush(self.parts.clock.now());
-        self.carry_out(effects, None);
+        self.to_persist = Some(Box::new(self.parts.control.save()));
+        self.persist();
         while self.persisting {
             match self.backs.recv().await {
                 Some(Back::Persisted(outcome)) => {

@@ -29,7 +29,8 @@ pub fn status(document: &str) -> String {
     let mut rows = vec![["server", "state", "queue", "sessions", "new", "busy", "heard", "location"].map(str::to_owned)];
     for server in list(&status["servers"]) {
         let number = |key: &str| server[key].as_f64();
-        let show = |value: Option<f64>, unit: &str, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}{unit}"));
+        let show =
+            |value: Option<f64>, unit: &str, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}{unit}"));
         rows.push([
             word(&server["id"]),
             word(&server["standing"]),
@@ -98,9 +99,11 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn table<const N: usize>(out: &mut String, rows: &[[String; N]]) {
-    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     for row in rows {
-        let cells: Vec<String> = row.iter().enumerate().map(|(n, cell)| format!("{cell:<width$}", width = width(n))).collect();
+        let cells: Vec<String> =
+            row.iter().enumerate().map(|(n, cell)| format!("{cell:<width$}", width = width(n))).collect();
         let _ = writeln!(out, "{}", cells.join("  ").trim_end());
     }
 }

@@ -167,9 +167,9 @@ fn connections_have_their_limits() {
     let held: Vec<_> = (0..2).map(|_| std::net::TcpStream::connect(redirector.port("door")).unwrap()).collect();
     until("the cap", || (redirector.door("GET", "/", "").status == 0).then_some(()));
     until("late ones are closed", || (redirector.door("GET", "/", "").status == 503).then_some(()));
-    drop(held);
     until("the counters", || {
         let count = |outcome| redirector.metric(&format!("redirector_connections_total{{outcome=\"{outcome}\"}}"));
         (count("over_cap") >= 1.0 && count("no_request") >= 2.0).then_some(())
     });
+    drop(held);
 }

@@ -92,7 +92,10 @@ fn instances_are_launched_found_again_and_stopped() {
         (looks > 60 && running(&status) == 2).then_some(())
     });
     assert_eq!(pids(&scratch), before);
-    let begun: usize = before.keys().map(|id| std::fs::read_to_string(scratch.0.join(format!("state/instances/{id}/begun"))).unwrap().lines().count()).sum();
+    let begun: usize = before
+        .keys()
+        .map(|id| std::fs::read_to_string(scratch.0.join(format!("state/instances/{id}/begun"))).unwrap().lines().count())
+        .sum();
     assert_eq!(begun, 2);
 
     // One dies: another is launched for it.

@@ -19,7 +19,8 @@ fn check_says_everything_at_once() {
     // A key that others may read is a warning, not an error.
     let checked = command(&["check", &good]);
     assert!(checked.status.success() && text(&checked.stderr).contains("warning"), "{checked:?}");
-    let bad = scratch.config("[door]\npolicy = \"best\"\nwrkers = 3\n[announce]\nfronts = [\"tcp:x\"]\n").display().to_string();
+    let bad =
+        scratch.config("[door]\npolicy = \"best\"\nwrkers = 3\n[announce]\nfronts = [\"tcp:x\"]\n").display().to_string();
     std::fs::write(scratch.0.join("farm.key"), "no key").unwrap();
     let checked = command(&["check", &bad]);
     assert_eq!(checked.status.code(), Some(78));
@@ -110,7 +111,9 @@ fn the_status_page_is_whole_and_guarded() {
     let token = std::fs::read_to_string(scratch.0.join("state/admin.token")).unwrap();
     let login = get(admin, &format!("/login?token={token}"));
     assert!(login.status == 303 && login.header("set-cookie").unwrap().contains("HttpOnly"));
-    let foreign = format!("GET / HTTP/1.1\r\nhost: {admin}\r\norigin: http://evil.example\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
+    let foreign = format!(
+        "GET / HTTP/1.1\r\nhost: {admin}\r\norigin: http://evil.example\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+    );
     assert_eq!(send(admin, foreign.as_bytes()).status, 403);
 
     let mut stream = std::net::TcpStream::connect(admin).unwrap();

@@ -6,7 +6,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use farm_shared::draw::Draws;
 use farm_shared::time::Now;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    SET_COOKIE,
+};
 use hyper::{Request, Response, StatusCode};
 use redirector_core::door::{self, Decision, Snapshot};
 use std::borrow::Cow;
@@ -60,6 +63,8 @@ impl Desk {
                 }
                 tally.redirect(status, returning);
                 let mut response = empty(status);
+                // hyper would leave it out for HEAD.
+                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
                 response.headers_mut().insert(LOCATION, location);
                 if set_cookie {
                     let cookie = snapshot.set_cookie(slot, now).and_then(|c| HeaderValue::try_from(c).ok());

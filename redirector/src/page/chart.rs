@@ -50,7 +50,11 @@ pub(super) fn svg(history: &VecDeque<Sample>) -> String {
     for minutes in [10, 8, 6, 4, 2, 0] {
         let at = WIDTH - RIGHT - (WIDTH - LEFT - RIGHT) * f64::from(minutes) / 10.0;
         let label = if minutes == 0 { "now".to_owned() } else { format!("−{minutes} min") };
-        let _ = write!(svg, "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>", HEIGHT - 6.0);
+        let _ = write!(
+            svg,
+            "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+            HEIGHT - 6.0
+        );
     }
     let layers: [(&str, Layer); 4] = [
         ("live", |s| [0, s.live]),
@@ -72,12 +76,7 @@ pub(super) fn svg(history: &VecDeque<Sample>) -> String {
 }
 
 /// A stepped band from `base` to `base + height`, since the number of servers does not change gradually.
-fn area(
-    shown: &[&Sample],
-    x: impl Fn(&Sample) -> f64,
-    y: impl Fn(f64) -> f64,
-    layer: Layer,
-) -> String {
+fn area(shown: &[&Sample], x: impl Fn(&Sample) -> f64, y: impl Fn(f64) -> f64, layer: Layer) -> String {
     let mut top = String::new();
     let mut bottom = Vec::with_capacity(shown.len());
     let mut before: Option<[u32; 2]> = None;
@@ -125,7 +124,9 @@ mod tests {
 
     #[test]
     fn axes_are_round() {
-        for (value, least, expect) in [(0.0, 4.0, 4.0), (5.0, 4.0, 8.0), (9.0, 4.0, 20.0), (21.0, 4.0, 40.0), (390.0, 10.0, 400.0)] {
+        for (value, least, expect) in
+            [(0.0, 4.0, 4.0), (5.0, 4.0, 8.0), (9.0, 4.0, 20.0), (21.0, 4.0, 40.0), (390.0, 10.0, 400.0)]
+        {
             assert_eq!(ceiling(value, least), expect, "{value}");
         }
     }

@@ -161,7 +161,11 @@ fn server_row(server: &ServerStatus) -> String {
     }
     notes.extend(server.why_not.clone().filter(|_| server.standing == "in_service"));
     if let Some(left_ms) = server.ttl_left_ms.filter(|_| server.standing == "draining") {
-        notes.push(if left_ms == 0 { "no cache names it".to_owned() } else { format!("caches may name it for {}", age(left_ms)) });
+        notes.push(if left_ms == 0 {
+            "no cache names it".to_owned()
+        } else {
+            format!("caches may name it for {}", age(left_ms))
+        });
     }
     if server.twins {
         notes.push("two incarnations are alive".to_owned());
@@ -247,7 +251,9 @@ fn notices(status: &Status) -> String {
     if status.notices.is_empty() {
         return String::new();
     }
-    let line = |(wall_ms, text): &(u64, String)| format!("<li><span class=\"dim\">{}</span> {}</li>", clock(*wall_ms), escape(text));
+    let line = |(wall_ms, text): &(u64, String)| {
+        format!("<li><span class=\"dim\">{}</span> {}</li>", clock(*wall_ms), escape(text))
+    };
     let lines: String = status.notices.iter().rev().take(NOTICES_SHOWN_MAX).map(line).collect();
     format!("<section><h2>What happened</h2><ol>{lines}</ol></section>")
 }

@@ -41,7 +41,8 @@ fn view() -> View {
     view.status.servers = ["in_service", "unknown", "draining", "silent", "admin_down"].map(|s| server(EVIL, s)).into();
     view.status.scaler.enabled = true;
     view.status.scaler.frozen = Some(EVIL.into());
-    let report = Report { reason: EVIL.into(), formula: EVIL.into(), refused: vec![EVIL.into()], desired: 3, action: EVIL.into() };
+    let report =
+        Report { reason: EVIL.into(), formula: EVIL.into(), refused: vec![EVIL.into()], desired: 3, action: EVIL.into() };
     view.status.scaler.decisions = vec![DecisionStatus { wall_ms: 3_723_000, report }];
     view.history.push_back(Sample { live: 3, sessions: 9, ..Sample::default() });
     view

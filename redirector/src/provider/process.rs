@@ -187,9 +187,9 @@ impl Inner {
                 Err(error(ErrorKind::Mismatch, format!("{} exists, launched by another call", request.member_id)))
             };
         }
-        let address = self.free_address(&state).ok_or_else(|| {
-            error(ErrorKind::NoCapacity, format!("all {} addresses are in use", self.settings.count_max))
-        })?;
+        let address = self
+            .free_address(&state)
+            .ok_or_else(|| error(ErrorKind::NoCapacity, format!("all {} addresses are in use", self.settings.count_max)))?;
         let now = (self.wall)().0;
         let delay_ms = state.draws.jitter_ms(self.settings.boot_delay_ms, self.settings.boot_delay_jitter);
         let record = Record {

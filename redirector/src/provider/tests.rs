@@ -63,7 +63,8 @@ async fn until_states(provider: &ProcessProvider, expect: &[InstanceState]) {
 #[tokio::test]
 async fn a_launch_is_idempotent_boots_late_and_ends() {
     let (dir, clock) = (directory("life"), Arc::new(AtomicU64::new(1_000_000)));
-    let provider = open(settings(&[&["sleep", "600"], &["sh", "-c", "echo {id} {ip} {port} {n}; exec sleep 600"]]), &dir, &clock);
+    let provider =
+        open(settings(&[&["sleep", "600"], &["sh", "-c", "echo {id} {ip} {port} {n}; exec sleep 600"]]), &dir, &clock);
     let first = provider.launch(request("b1", "t1")).await.unwrap();
     assert_eq!(provider.launch(request("b1", "t1")).await.unwrap(), first);
     let other = provider.launch(request("b1", "t2")).await.unwrap_err();

@@ -59,6 +59,10 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        if self.0.join("state/instances").exists() {
+            // A test that failed leaves its instances; one that did not has none.
+            let _ = Command::new(BINARY).arg("stop-farm").arg("--config").arg(self.0.join("redirector.toml")).output();
+        }
         if !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.0);
         }
