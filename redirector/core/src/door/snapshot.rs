@@ -24,8 +24,10 @@ pub struct Snapshot {
     pub retry_after_s: u32,
     /// Affinity cookies.
     pub cookies: CookieKeys,
-    /// Every member that has an address, ordered by id.
+    /// Every member, ordered by id.
     pub servers: Vec<Server>,
+    /// Indices of `servers` by slot; `u32::MAX` where a slot is free.
+    pub by_slot: Vec<u32>,
     /// Where new sessions go; it indexes `servers`.
     pub table: Table,
 }
@@ -50,6 +52,18 @@ pub struct Server {
 }
 
 impl Snapshot {
+    /// The index that [`Snapshot::by_slot`] is.
+    pub fn index_slots(servers: &[Server]) -> Vec<u32> {
+        let slots = servers.iter().map(|s| s.slot as usize + 1).max().unwrap_or(0);
+        let mut by_slot = vec![u32::MAX; slots];
+        for (at, server) in servers.iter().enumerate() {
+            if let Some(entry) = by_slot.get_mut(server.slot as usize) {
+                *entry = at as u32;
+            }
+        }
+        by_slot
+    }
+
     /// A server by id.
     pub fn server(&self, id: &str) -> Option<&Server> {
         let at = self.servers.binary_search_by(|s| s.id.as_str().cmp(id)).ok()?;
@@ -58,7 +72,7 @@ impl Snapshot {
 
     /// The value of `Set-Cookie` that brings a session back to a backend. The one allocation of a redirect.
     pub fn set_cookie(&self, slot: u32, now: Now) -> Option<String> {
-        let server = self.servers.iter().find(|s| s.slot == slot)?;
+        let server = self.servers.get(*self.by_slot.get(slot as usize)? as usize)?;
         Some(self.cookies.set_cookie(&server.id, now.wall))
     }
 

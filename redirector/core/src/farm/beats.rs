@@ -80,10 +80,10 @@ impl Control {
             Change::Forgotten => "is forgotten",
         };
         self.unsaved = true;
-        if change == Change::Forgotten {
-            if let Some(seen) = self.seen.remove(id) {
-                self.slots.give_back(seen.slot);
-            }
+        if change == Change::Forgotten
+            && let Some(seen) = self.seen.remove(id)
+        {
+            self.slots.give_back(seen.slot);
         }
         self.notice(now, format!("{id} {text}"), effects);
     }

@@ -13,7 +13,7 @@ use crate::scale::{ExecState, Instance, PlanState, Record, Report};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::Tombstone;
 use farm_shared::id::Id;
-use farm_shared::member::{LeasePolicy, Roster};
+use farm_shared::member::{LeasePolicy, Roster, SavedRoster};
 use farm_shared::time::{Mono, Now};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -190,7 +190,7 @@ impl Control {
     fn reload(&mut self, spec: Arc<Spec>, keys: Keys, now: Now) {
         if *self.roster.policy() != policy(&spec) || self.spec.farm != spec.farm {
             // Leases are measured in the new way from here on; until they are heard, members stand as after a restart.
-            let saved = if self.spec.farm == spec.farm { self.roster.save() } else { Default::default() };
+            let saved = if self.spec.farm == spec.farm { self.roster.save() } else { SavedRoster::default() };
             self.roster = Roster::restore(policy(&spec), saved, now);
             let (roster, slots) = (&self.roster, &mut self.slots);
             self.seen.retain(|id, seen| {

@@ -23,6 +23,7 @@ pub struct Keys {
 
 /// What happened.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one, a reload, is rare, and an event is moved once")]
 pub enum Event {
     /// A message that [`farm_shared::heartbeat::Keyring::open`] let through. Answered by [`Effect::Reply`] or
     /// [`Effect::Refused`] in the same step, always exactly one of them.

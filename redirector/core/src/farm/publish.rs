@@ -60,6 +60,7 @@ impl Control {
             url_bytes_max: door.url_bytes_max,
             retry_after_s: door.retry_after_s,
             cookies: CookieKeys::new(&self.spec.farm, &self.keys, door.cookie_max_age_s),
+            by_slot: Snapshot::index_slots(&servers),
             servers,
             table,
         });

@@ -82,3 +82,51 @@ impl Speeds {
         (mu, mu * self.queue_per_session)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(cores: f64, busy: f64, completions: u64) -> Load {
+        Load { cores, busy, completions, sessions: 10, queue: 2.0, ..Load::default() }
+    }
+
+    /// Speeds of two backends that completed so many in 100 s at this busy share, on one core each.
+    fn speeds(a: (u64, f64), b: (u64, f64)) -> [f64; 2] {
+        let loads = [load(1.0, a.1, a.0), load(1.0, b.1, b.0)];
+        let mut meters = [SpeedMeter::default(); 2];
+        for (meter, load) in meters.iter_mut().zip(&loads) {
+            meter.observe(&Load { completions: 0, ..*load }, 0);
+            meter.observe(load, 100_000);
+        }
+        let speeds = Speeds::of(meters.iter().zip(&loads), 1.0);
+        [speeds.speed(&meters[0], &loads[0]).0, speeds.speed(&meters[1], &loads[1]).0]
+    }
+
+    #[test]
+    fn speed_is_what_is_done_while_busy() {
+        let [fast, slow] = speeds((3_000, 1.0), (1_000, 1.0));
+        assert!((2.8..3.2).contains(&(fast / slow)), "{fast} {slow}");
+        let [much, little] = speeds((3_000, 1.0), (300, 0.1));
+        assert!((0.95..1.05).contains(&(much / little)), "who got less is not slower: {much} {little}");
+        let [_, lucky] = speeds((3_000, 1.0), (2, 0.0));
+        assert!(lucky < 2.5 * 30.0, "two completions say little: {lucky}");
+        assert_eq!(speeds((0, 0.0), (0, 0.0)), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn hostile_counters_stay_finite() {
+        let [a, b] = speeds((u64::MAX, 0.0), (0, 1.0));
+        assert!(a.is_finite() && b.is_finite() && a > 0.0 && b > 0.0);
+    }
+
+    #[test]
+    fn the_queue_that_a_session_adds_is_learnt() {
+        let (meter, load) = (SpeedMeter::default(), load(1.0, 0.5, 0));
+        let mut r = 1.0;
+        for _ in 0..200 {
+            r = Speeds::of([(&meter, &load)].into_iter(), r).queue_per_session;
+        }
+        assert!((r - 0.2).abs() < 0.01, "{r}");
+    }
+}
