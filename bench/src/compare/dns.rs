@@ -198,7 +198,7 @@ impl DnsReport {
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "# CPU time per DNS answer\n\n{}\n\nEach server answers on core 0, one thread; the load generator runs on core 1: a closed loop with {} \
-             questions under way, EDNS with 1232 octets, over loopback. {} rounds of {} s for each server and case, in turns; medians. CPU time is the \
+             questions under way, EDNS with 1232 octets, over loopback. {} round(s) of {} s for each server and case, in turns; medians. CPU time is the \
              scheduler's sum over all threads and processes of a server. On loopback it includes the delivery of the answers to the asker's socket (a \
              network card's interrupt elsewhere), and the delivery of the questions is at the asker's cost; both are alike for all.\n\n\
              * `echo` receives and sends back in batches of 32 and reads nothing: the floor.\n\

@@ -125,7 +125,7 @@ impl HttpReport {
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "# CPU time per redirect\n\n{}\n\nEach server on core 0 with one worker, wrk on core 1 with 32 connections that stay open, over \
-             loopback; {} rounds of {} s each, in turns; medians. CPU time is the scheduler's sum over all threads and processes of a server and \
+             loopback; {} round(s) of {} s each, in turns; medians. CPU time is the scheduler's sum over all threads and processes of a server and \
              includes, on loopback, the delivery of what it sends.\n\nnginx returns one fixed target. The redirector chooses by the weights of the \
              heartbeats, and signs a cookie for every new session; *returning* brings its cookie and has it checked.\n\n",
             self.machine.describe(),

@@ -130,7 +130,7 @@ impl Server {
             Some(Err(why)) => why,
             None => format!("not ready within {} s", time_max.as_secs()),
         };
-        Err(io::Error::other(format!("{why}; its log ends with:\n{}", self.log_end())))
+        Err(io::Error::other(format!("{why}\nIts log ends with:\n{}", self.log_end())))
     }
 
     fn log_end(&self) -> String {
