@@ -136,7 +136,7 @@ impl Control {
             }
             Event::Reload { spec, keys } => self.reload(spec, keys, now),
             Event::Listing(list) => self.list(list, now, &mut effects),
-            Event::Provider(outcome) => self.outcome(outcome, now, &mut effects),
+            Event::Provider(outcome) => self.outcome(*outcome, now, &mut effects),
             Event::Journalled { seq, ok } => self.journalled(seq, ok, now, &mut effects),
         }
         effects

@@ -55,7 +55,7 @@ pub enum Event {
     /// The provider's complete list of this farm's instances, asked for by the shell every [`crate::config::ScalerSpec::poll_ms`].
     Listing(Result<Vec<Instance>, String>),
     /// What came of an [`Effect::Call`].
-    Provider(CallOutcome),
+    Provider(Box<CallOutcome>),
     /// What came of an [`Effect::Journal`]: it is on disk, or it is not. No call is made for an intent that is not.
     Journalled {
         /// [`Record::seq`].

@@ -90,7 +90,7 @@ impl Bench {
                 }
                 Effect::Call(call) => {
                     let outcome = self.provide(call.clone());
-                    self.step(Event::Provider(outcome));
+                    self.step(Event::Provider(Box::new(outcome)));
                 }
                 _ => {}
             }
