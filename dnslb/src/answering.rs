@@ -1,7 +1,6 @@
 //! What every transport needs to answer: the snapshot, the clock, the draws and where to count.
 
-use arc_swap::ArcSwap;
-use arc_swap::cache::Cache;
+use arc_swap::{ArcSwap, Guard};
 use dnslb_core::respond::{Reply, Transport, respond};
 use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
@@ -35,7 +34,7 @@ impl Answering {
     /// The answerer of one thread (or of one connection's task); `thread` chooses its tally and its stream of draws.
     pub fn answerer(&self, thread: usize, stream: u64) -> Answerer {
         Answerer {
-            cache: Cache::new(Arc::clone(&self.published)),
+            published: Arc::clone(&self.published),
             clock: self.clock,
             thread,
             tally: self.tallies.get(thread),
@@ -47,7 +46,7 @@ impl Answering {
 
 /// Answers questions, one after the other.
 pub struct Answerer {
-    cache: Cache<Published, Arc<Live>>,
+    published: Published,
     clock: Clock,
     thread: usize,
     tally: Arc<Tally>,
@@ -57,7 +56,7 @@ pub struct Answerer {
 
 /// An [`Answerer`] with one snapshot and one reading of the clock: for one batch.
 pub struct Round<'a> {
-    live: &'a Live,
+    live: Guard<Arc<Live>>,
     now: Now,
     thread: usize,
     tally: &'a Tally,
@@ -66,11 +65,11 @@ pub struct Round<'a> {
 }
 
 impl Answerer {
-    /// Takes the current snapshot and time for a batch. An idle thread calls it too now and then, so as not to keep an old
-    /// snapshot alive.
+    /// Takes the current snapshot and time for a batch. Between batches nothing holds a snapshot: a thousand idle connections must
+    /// not keep a thousand old ones alive.
     pub fn round(&mut self) -> Round<'_> {
         Round {
-            live: self.cache.load(),
+            live: self.published.load(),
             thread: self.thread,
             now: self.clock.now(),
             tally: &self.tally,
@@ -80,7 +79,7 @@ impl Answerer {
     }
 
     /// Where this answerer counts.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 }

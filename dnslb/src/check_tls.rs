@@ -145,3 +145,85 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::path::PathBuf;
+    use std::process::Command;
+    use tokio::io::AsyncReadExt as _;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    /// A folder with a certificate for b1.example.com that signs itself, and its key; none without the openssl command.
+    fn certificate() -> Option<PathBuf> {
+        let folder = std::env::temp_dir().join(format!("dnslb-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=b1.example.com", "-addext", "subjectAltName=DNS:b1.example.com"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
+            .current_dir(&folder)
+            .output();
+        made.is_ok_and(|output| output.status.success()).then_some(folder)
+    }
+
+    fn spec(host: &str, tls_verify: bool, ca_file: &str) -> CheckSpec {
+        CheckSpec {
+            kind: CheckKind::Https,
+            port: 443,
+            path: "/".into(),
+            host: Some(host.into()),
+            expect_status: None,
+            interval_ms: 1_000,
+            timeout_ms: 1_000,
+            rise: 1,
+            fall: 1,
+            tls_verify,
+            ca_file: Some(ca_file.into()),
+        }
+    }
+
+    #[tokio::test]
+    async fn certificates_are_judged_as_configured() {
+        let Some(folder) = certificate() else {
+            eprintln!("SKIPPED: no openssl command");
+            return;
+        };
+        let chain = CertificateDer::pem_file_iter(folder.join("cert.pem")).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let _ = stream.read(&mut [0; 1]).await;
+                }
+            }
+        });
+        let config = folder.join("dnslb.toml");
+        for (check, good) in [
+            (spec("b1.example.com", true, "cert.pem"), true),
+            (spec("b2.example.com", true, "cert.pem"), false),
+            (spec("b2.example.com", false, "cert.pem"), true),
+        ] {
+            let trust = Trust::of(&check);
+            let configs = TlsConfigs(BTreeMap::from([(trust.clone(), Arc::new(client_config(&trust, &config).unwrap()))]));
+            let stream = TcpStream::connect(to).await.unwrap();
+            let outcome = configs.connect(stream, to, &check).await.map(|_| ());
+            assert_eq!(outcome.is_ok(), good, "{check:?}: {outcome:?}");
+        }
+        assert!(client_config(&Trust::File("key.pem".into()), &config).unwrap_err().contains("no certificate"));
+        assert!(client_config(&Trust::File("none.pem".into()), &config).is_err());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -124,10 +124,11 @@ pub fn restart_needed(old: &Spec, new: &Spec, config: &Path) -> Vec<Problem> {
         ("admin.listen", old.admin.listen == new.admin.listen),
         ("admin.token_file", old.admin.token_file == new.admin.token_file),
     ];
+    let text = read_config(config).unwrap_or_default();
     let changed = same.into_iter().filter(|(_, same)| !same);
     changed
         .map(|(key, _)| {
-            let place = Place { file: config.display().to_string(), line: 1, key: key.into() };
+            let place = Place { file: config.display().to_string(), line: line_of(&text, key), key: key.into() };
             place.problem(
                 "another value than the daemon was started with",
                 "the same value, or a restart instead of a reload",

@@ -14,6 +14,7 @@ use farm_shared::draw::Draws;
 use farm_shared::heartbeat::Kind;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -42,6 +43,9 @@ const OUTCOMES_MAX: usize = 1_024;
 /// Requests of operators that may wait.
 const ASKS_MAX: usize = 64;
 
+/// Panics that are written to standard error.
+const PANICS_SHOWN_MAX: u64 = 16;
+
 /// Why the daemon does not serve.
 #[derive(Debug)]
 pub enum ServeError {
@@ -64,6 +68,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         tracing::warn!("{warning}");
     }
     let Loaded { spec, zones, keyring, tls, admin: admin_addr, token, token_missing, state_dir, .. } = loaded;
+    bound_panic_output();
     let clock = Clock::start();
     let draws = draws_from_os().map_err(|e| ServeError::of("random seed", e))?;
     let signals = Signals::new().map_err(|e| ServeError::of("signals", e))?;
@@ -185,6 +190,18 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A defect that a stranger's question can reach must not fill the disk: the first panics are shown whole, later ones are counted by
+/// whoever catches them.
+fn bound_panic_output() {
+    static SHOWN: AtomicU64 = AtomicU64::new(0);
+    let show = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if SHOWN.fetch_add(1, Relaxed) < PANICS_SHOWN_MAX {
+            show(info);
+        }
+    }));
 }
 
 /// Makes the admin token at the first start, in a file that only this user reads.

@@ -126,19 +126,16 @@ impl Connection {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) | Err(_) => return,
             }
-            match self.answer_whole_frames().await {
+            match self.answer_whole_frames(admitted).await {
                 Step::Close => return,
                 Step::Partial => {}
                 // Only a whole question counts: octets that trickle in do not keep a connection.
-                Step::Answered => {
-                    admitted.active();
-                    idle_end = (Instant::now() + limits.idle_timeout).min(end);
-                }
+                Step::Answered => idle_end = (Instant::now() + limits.idle_timeout).min(end),
             }
         }
     }
 
-    async fn answer_whole_frames(&mut self) -> Step {
+    async fn answer_whole_frames(&mut self, admitted: &Admitted) -> Step {
         let mut at = 0;
         let mut step = Step::Partial;
         loop {
@@ -150,6 +147,8 @@ impl Connection {
                 }
                 Frame::Whole(query) => {
                     at += 2 + query.len();
+                    // Before its answer leaves, so that whoever has an answer is known to be active.
+                    admitted.active();
                     if !answer(&mut self.answerer, self.client, query, &mut self.out) {
                         let _ = self.flush().await;
                         return Step::Close;

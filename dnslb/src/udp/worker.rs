@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::mmsg::{Batch, client_ip, tell_asked_address};
+use super::mmsg::{Batch, client_ip, ignore_path_mtu, tell_asked_address};
 use crate::answering::{Answerer, Round};
-use crate::tally::Dropped;
+use crate::tally::{Dropped, Tally};
 
 /// How long a worker may take to see that it shall stop.
 const STOP_LATENCY: Duration = Duration::from_millis(250);
@@ -33,6 +33,7 @@ pub fn prepare(socket: &UdpSocket) -> io::Result<()> {
     socket.set_write_timeout(Some(STOP_LATENCY))?;
     // The kernel may grant less (net.core.rmem_max); that is no reason not to serve.
     let _ = SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER_OCTETS);
+    ignore_path_mtu(socket.as_fd(), address.is_ipv6())?;
     if address.ip().is_unspecified() {
         tell_asked_address(socket.as_fd(), address.is_ipv6())?;
     }
@@ -55,12 +56,11 @@ pub fn start(
         let mut failing = false;
         while !stop.load(Relaxed) {
             match batch.receive(socket.as_fd()) {
-                Ok(0) => {
-                    answerer.round();
-                }
+                Ok(0) => {}
                 Ok(_) => {
                     failing = false;
-                    serve(&socket, &mut batch, &mut answerer);
+                    let tally = Arc::clone(answerer.tally());
+                    serve(&socket, &mut batch, &tally, |batch| answer_all(batch, answerer.round()));
                 }
                 Err(error) => {
                     // Once per series of failures, and not in a busy loop.
@@ -75,14 +75,14 @@ pub fn start(
     })
 }
 
-fn serve(socket: &UdpSocket, batch: &mut Batch, answerer: &mut Answerer) {
-    let outcome = catch_unwind(AssertUnwindSafe(|| answer_all(batch, answerer.round())));
-    if outcome.is_err() {
-        answerer.tally().dropped(Dropped::Defect);
+/// Answers one batch and sends it. What was answered before a panic still goes out; the question that caused it, and those behind
+/// it, get nothing.
+fn serve(socket: &UdpSocket, batch: &mut Batch, tally: &Tally, answer: impl FnOnce(&mut Batch)) {
+    if catch_unwind(AssertUnwindSafe(|| answer(batch))).is_err() {
+        tally.dropped(Dropped::Defect);
     }
-    // What was answered before a panic still goes out; the question that caused it has no answer.
     let sent = batch.send(socket.as_fd());
-    answerer.tally().send_failed(sent.failed);
+    tally.send_failed(sent.failed);
 }
 
 fn answer_all(batch: &mut Batch, mut round: Round<'_>) {
@@ -107,5 +107,36 @@ fn pin(cpu: usize) {
     set.set(cpu);
     if let Err(error) = sched_setaffinity(None, &set) {
         tracing::warn!(cpu, %error, "a worker could not be pinned");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::tally::Tallies;
+
+    #[test]
+    fn a_panic_costs_its_own_batch_and_no_more() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        prepare(&server).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let (mut batch, tallies) = (Batch::new(), Tallies::new(1));
+        let tally = tallies.get(0);
+        for panics in [true, false] {
+            client.send(b"q").unwrap();
+            while batch.receive(server.as_fd()).unwrap() == 0 {}
+            serve(&server, &mut batch, &tally, |batch| {
+                for mut exchange in batch.exchanges() {
+                    exchange.answer[0] = b'a';
+                    exchange.reply(1);
+                }
+                assert!(!panics, "as a defect would");
+            });
+            assert_eq!(client.recv(&mut [0; 8]).unwrap(), 1);
+        }
+        assert_eq!(tallies.dropped().map(|(_, count)| count), [0, 0, 0, 1]);
     }
 }

@@ -222,7 +222,7 @@ pub fn query(name: &str, record_type: RecordType) -> Message {
 pub fn udp(server: SocketAddr, message: &Message) -> io::Result<Message> {
     let socket = udp_client(server);
     socket.send(&message.to_vec().unwrap())?;
-    let mut buffer = [0; 65_535];
+    let mut buffer = [0; 4_096];
     let len = socket.recv(&mut buffer)?;
     Ok(Message::from_vec(&buffer[..len]).unwrap())
 }
