@@ -275,7 +275,7 @@ impl Shell {
                 };
                 let how = outcome.result.as_ref().map_or_else(|e| e.kind.label(), |_| "ok");
                 *self.counts.calls.entry((what, how)).or_default() += 1;
-                self.step(Event::Provider(Box::new(outcome)));
+                self.step(Event::Provider(outcome));
             }
             Back::Listing(listing) => {
                 self.listing = false;
