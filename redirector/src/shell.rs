@@ -110,6 +110,7 @@ impl Shell {
             connections: 0,
             counts: ShellCounts::default(),
             history: history.samples(),
+            acts: history.acts(),
         };
         let (views, viewers) = watch::channel(Arc::new(view));
         let shell = Self {
@@ -275,7 +276,7 @@ impl Shell {
                 };
                 let how = outcome.result.as_ref().map_or_else(|e| e.kind.label(), |_| "ok");
                 *self.counts.calls.entry((what, how)).or_default() += 1;
-                self.step(Event::Provider(outcome));
+                self.step(Event::Provider(Box::new(outcome)));
             }
             Back::Listing(listing) => {
                 self.listing = false;
@@ -378,6 +379,7 @@ impl Shell {
             connections: self.parts.door.connections(),
             counts: self.counts.clone(),
             history: self.history.samples(),
+            acts: self.history.acts(),
         };
         self.views.send_replace(Arc::new(view));
     }

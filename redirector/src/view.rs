@@ -3,7 +3,7 @@
 //! Readers take the last picture and never reach into the control loop, so that no number of them can slow it down.
 
 use crate::door::TallySum;
-use redirector_core::farm::{ScalerStatus, Status};
+use redirector_core::farm::{DecisionStatus, ScalerStatus, Status};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub const SAMPLE_MS: u64 = 1_000;
 /// Samples kept: ten minutes.
 pub const SAMPLES_MAX: usize = 600;
+
+const ACTS_MAX: usize = 20;
 
 /// The farm at one time, in few numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -65,6 +67,8 @@ pub struct View {
     pub counts: ShellCounts,
     /// The last ten minutes, oldest first.
     pub history: VecDeque<Sample>,
+    /// The scaler's last decisions that changed something, newest last.
+    pub acts: VecDeque<DecisionStatus>,
 }
 
 impl View {
@@ -103,7 +107,14 @@ impl View {
             alarms: Vec::new(),
             notices: Vec::new(),
         };
-        Self { status, door: TallySum::default(), connections: 0, counts: ShellCounts::default(), history: VecDeque::new() }
+        Self {
+            status,
+            door: TallySum::default(),
+            connections: 0,
+            counts: ShellCounts::default(),
+            history: VecDeque::new(),
+            acts: VecDeque::new(),
+        }
     }
 
     /// The document of `GET /v1/status`.
@@ -124,16 +135,25 @@ impl View {
     }
 }
 
-/// The samples of the last ten minutes.
+/// The samples of the last ten minutes, and the decisions that changed something.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     samples: VecDeque<Sample>,
+    acts: VecDeque<DecisionStatus>,
     last: TallySum,
 }
 
 impl History {
     /// Adds one sample if it is time for one.
     pub fn add(&mut self, status: &Status, door: TallySum) {
+        let since = self.acts.back().map_or(0, |act| act.wall_ms);
+        let acts = status.scaler.decisions.iter().filter(|d| d.wall_ms > since && d.report.action != "nothing");
+        for act in acts {
+            if self.acts.len() >= ACTS_MAX {
+                self.acts.pop_front();
+            }
+            self.acts.push_back(act.clone());
+        }
         let due = self.samples.back().is_none_or(|last| status.wall_ms.abs_diff(last.wall_ms) >= SAMPLE_MS);
         if !due {
             return;
@@ -155,6 +175,11 @@ impl History {
             waits: door.waits.saturating_sub(self.last.waits),
         });
         self.last = door;
+    }
+
+    /// A copy of the decisions that changed something.
+    pub fn acts(&self) -> VecDeque<DecisionStatus> {
+        self.acts.clone()
     }
 
     /// A copy for a picture.

@@ -25,7 +25,7 @@ pub fn parts(view: &View) -> [(&'static str, String); 6] {
         ("summary", summary(view)),
         ("chart", chart(view)),
         ("servers", servers(status)),
-        ("scaler", scaler(status)),
+        ("scaler", scaler(view)),
         ("notices", notices(status)),
     ]
 }
@@ -111,7 +111,9 @@ fn chart(view: &View) -> String {
 
 fn servers(status: &Status) -> String {
     let mut rows = String::new();
-    for server in status.servers.iter().take(SERVERS_SHOWN_MAX) {
+    let mut sorted: Vec<&ServerStatus> = status.servers.iter().collect();
+    sorted.sort_by_cached_key(|s| natural(&s.id));
+    for server in sorted.into_iter().take(SERVERS_SHOWN_MAX) {
         rows.push_str(&server_row(server));
     }
     let known = |id: &str| status.servers.iter().any(|s| s.id == id);
@@ -144,6 +146,13 @@ fn servers(status: &Status) -> String {
         status.doors,
         if status.doors == 1 { "" } else { "s" },
     )
+}
+
+/// A key that sorts b2 before b10.
+fn natural(id: &str) -> (String, usize, String) {
+    let name = id.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = id.get(name.len()..).unwrap_or_default().trim_start_matches('0');
+    (name.to_owned(), number.len(), number.to_owned())
 }
 
 fn server_row(server: &ServerStatus) -> String {
@@ -201,8 +210,8 @@ fn bar(class: &str, share: f64) -> String {
     )
 }
 
-fn scaler(status: &Status) -> String {
-    let scaler = &status.scaler;
+fn scaler(view: &View) -> String {
+    let scaler = &view.status.scaler;
     if !scaler.enabled {
         return "<section><h2>Scaler</h2><p class=\"dim\">Off: the farm stays as it is.</p></section>".to_owned();
     }
@@ -217,7 +226,10 @@ fn scaler(status: &Status) -> String {
             let _ = write!(notes, "<p>{what}: {}</p>", escape(text));
         }
     }
-    let decisions: String = scaler.decisions.iter().rev().take(DECISIONS_SHOWN_MAX).map(decision).collect();
+    // The newest whatever it says, and before it those that changed something.
+    let newest = scaler.decisions.last();
+    let acts = view.acts.iter().rev().filter(|act| newest.is_none_or(|n| n.wall_ms != act.wall_ms));
+    let decisions = joined(newest.into_iter().chain(acts).take(DECISIONS_SHOWN_MAX), decision);
     let decisions = if decisions.is_empty() { "<li class=\"idle\">No decision yet.</li>".to_owned() } else { decisions };
     format!(
         "<section><h2>Scaler</h2><div class=\"facts\"><span>policy <b>{}{}</b></span><span>wants <b>{}</b></span>\

@@ -41,9 +41,15 @@ fn view() -> View {
     view.status.servers = ["in_service", "unknown", "draining", "silent", "admin_down"].map(|s| server(EVIL, s)).into();
     view.status.scaler.enabled = true;
     view.status.scaler.frozen = Some(EVIL.into());
-    let report =
-        Report { reason: EVIL.into(), formula: EVIL.into(), refused: vec![EVIL.into()], desired: 3, action: EVIL.into() };
-    view.status.scaler.decisions = vec![DecisionStatus { wall_ms: 3_723_000, report }];
+    let report = Report {
+        reason: EVIL.into(),
+        formula: EVIL.into(),
+        refused: vec![EVIL.into()],
+        action: EVIL.into(),
+        ..Report::default()
+    };
+    view.status.scaler.decisions = vec![DecisionStatus { wall_ms: 3_723_000, report: report.clone() }];
+    view.acts.push_back(DecisionStatus { wall_ms: 3_000, report });
     view.history.push_back(Sample { live: 3, sessions: 9, ..Sample::default() });
     view
 }
@@ -74,6 +80,13 @@ fn the_policy_names_what_the_page_holds() {
     assert!(policy.contains("style-src 'sha256-") && policy.contains("script-src 'sha256-") && !policy.contains("unsafe"));
     let page = page(&View::empty());
     assert!(page.contains(&format!("<style>{STYLE}</style>")) && page.contains(&format!("<script>{SCRIPT}</script>")));
+}
+
+#[test]
+fn numbers_in_ids_sort_as_numbers() {
+    let mut ids = ["b10", "b2", "a9", "b", "b02x", "b1"];
+    ids.sort_by_cached_key(|id| natural(id));
+    assert_eq!(ids, ["a9", "b", "b1", "b2", "b10", "b02x"]);
 }
 
 #[test]
