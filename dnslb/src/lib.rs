@@ -16,6 +16,7 @@ pub mod named;
 pub mod persist;
 pub mod query_log;
 pub mod serve;
+pub mod shares;
 pub mod shell;
 pub mod tally;
 pub mod tcp;

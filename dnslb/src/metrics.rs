@@ -4,21 +4,20 @@
 //! documentation, so the two cannot differ.
 
 use dnslb_core::config::PoolSpec;
-use dnslb_core::control::{MemberStatus, PoolStatus, Status};
+use dnslb_core::control::{PoolStatus, Status};
 use farm_daemon::refusals::Refusals;
 use farm_daemon::state_dir::StateDir;
 use farm_shared::exposition::{Exposition, Kind};
 use farm_shared::id::Id;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::checks::Checker;
 use crate::meters::Meters;
-use crate::named::Registry;
 use crate::query_log::QueryLog;
+use crate::shares::Shares;
 use crate::shell::Ask;
 use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
@@ -34,7 +33,7 @@ pub struct Metrics {
     /// Answers.
     pub tallies: Tallies,
     /// Who was named.
-    pub registry: Arc<Mutex<Registry>>,
+    pub shares: Arc<Shares>,
     /// TCP connections.
     pub clients: Arc<Clients>,
     /// Checks.
@@ -49,22 +48,6 @@ pub struct Metrics {
     pub log: QueryLog,
     /// The way to the control loop.
     pub ask: mpsc::Sender<Ask>,
-    /// What earlier scrapes saw.
-    pub accounts: Mutex<Accounts>,
-}
-
-/// What earlier scrapes saw of each pool.
-pub type Accounts = BTreeMap<Id, Account>;
-
-/// A slot is given again when its member is gone, and shares are compared since the targets changed last: so a scrape remembers
-/// from which counts on it counts.
-#[derive(Debug, Default)]
-pub struct Account {
-    /// Per slot: whose it is, and the count when that was first seen.
-    owners: BTreeMap<u32, (Id, u64)>,
-    /// The target shares by slot, as bits, and the counts (named, lowest) when they were first seen.
-    targets: BTreeMap<u32, u64>,
-    since: BTreeMap<u32, (u64, u64)>,
 }
 
 impl Metrics {
@@ -175,19 +158,10 @@ impl Metrics {
     }
 
     fn shares(&self, out: &mut Exposition, pools: &[PoolStatus], specs: &[PoolSpec]) {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.retain(|name, _| pools.iter().any(|pool| pool.name == *name));
+        let (answers, rows) = self.shares.account(pools, specs);
         out.family("dnslb_pool_answers_total", Kind::Counter, "Answers of a pool, empty ones among them.");
-        for pool in pools {
-            let answers = registry.pool(&pool.name).map_or(0, |counters| counters.answers());
+        for (pool, answers) in pools.iter().zip(answers) {
             out.sample(&[("pool", pool.name.as_str())], answers);
-        }
-        let mut rows = Vec::new();
-        for pool in pools {
-            let counts = |slot| registry.pool(&pool.name).map_or((0, 0), |counters| counters.named(slot));
-            let sort_share = specs.iter().find(|spec| spec.name == pool.name).map_or(0.0, |spec| spec.sort_share);
-            rows.push(accounts.entry(pool.name.clone()).or_default().rows(&pool.members, sort_share, counts));
         }
         let lines = || {
             let members =
@@ -204,7 +178,7 @@ impl Metrics {
         for (labels, member, _) in lines() {
             out.sample(&labels, member.target_share);
         }
-        let help = "The share that answers gave it since a scrape first saw the present targets: sort_share of an answer goes to its lowest address, the rest to all named alike.";
+        let help = "The share that answers gave it since the targets are what they are: sort_share of an answer goes to its lowest address, the rest to all named alike.";
         out.family("dnslb_pool_share_served", Kind::Gauge, help);
         for (labels, _, row) in lines() {
             if let Some(served) = row.served {
@@ -214,60 +188,13 @@ impl Metrics {
     }
 }
 
-/// What is shown of one member.
-#[derive(Debug, PartialEq)]
-struct Row {
-    named: u64,
-    served: Option<f64>,
-}
-
-impl Account {
-    /// One row for each member of the pool, from the counts (named, lowest) of its slot.
-    fn rows(&mut self, members: &[MemberStatus], sort_share: f64, counts: impl Fn(u32) -> (u64, u64)) -> Vec<Row> {
-        let slots: Vec<(u32, (u64, u64))> = members.iter().map(|member| (member.slot, counts(member.slot))).collect();
-        let targets: BTreeMap<u32, u64> =
-            members.iter().map(|member| (member.slot, member.target_share.to_bits())).collect();
-        let mut moved = targets != self.targets;
-        for (member, (slot, (named, _))) in members.iter().zip(&slots) {
-            let base = match self.owners.get(slot) {
-                Some((owner, base)) if *owner == member.name => *base,
-                // The first owner that is seen has counted from the start; a later one takes over a slot that was used.
-                Some(_) => *named,
-                None => 0,
-            };
-            moved |= self.owners.get(slot).is_some_and(|(owner, _)| *owner != member.name);
-            self.owners.insert(*slot, (member.name.clone(), base));
-        }
-        if moved {
-            // At the first sight of a pool nothing was counted for other targets, so its counts stand.
-            let first = self.targets.is_empty();
-            self.since = slots.iter().map(|(slot, counts)| (*slot, if first { (0, 0) } else { *counts })).collect();
-            self.targets = targets;
-        }
-        let since = |slot: &u32, (named, lowest): &(u64, u64)| {
-            let (named_then, lowest_then) = self.since.get(slot).copied().unwrap_or_default();
-            (named.saturating_sub(named_then) as f64, lowest.saturating_sub(lowest_then) as f64)
-        };
-        let fresh: Vec<(f64, f64)> = slots.iter().map(|(slot, counts)| since(slot, counts)).collect();
-        let named_sum: f64 = fresh.iter().map(|(named, _)| named).sum();
-        let lowest_sum: f64 = fresh.iter().map(|(_, lowest)| lowest).sum();
-        let rows = slots.iter().zip(&fresh).map(|((slot, (named, _)), (named_fresh, lowest_fresh))| {
-            let base = self.owners.get(slot).map_or(0, |(_, base)| *base);
-            let served = (named_sum > 0.0 && lowest_sum > 0.0)
-                .then(|| (1.0 - sort_share) * named_fresh / named_sum + sort_share * lowest_fresh / lowest_sum);
-            Row { named: named.saturating_sub(base), served }
-        });
-        rows.collect()
-    }
-}
-
 /// The families as a Markdown table.
 pub fn document() -> String {
     let (outcomes, _) = mpsc::channel(1);
     let (ask, _) = mpsc::channel(1);
     let metrics = Metrics {
         tallies: Tallies::new(1),
-        registry: Arc::default(),
+        shares: Arc::new(Shares::new(1)),
         clients: Arc::default(),
         checker: Checker::new(outcomes),
         meters: Arc::default(),
@@ -275,7 +202,6 @@ pub fn document() -> String {
         state_dir: None,
         log: QueryLog::off(),
         ask,
-        accounts: Mutex::default(),
     };
     let mut out = Exposition::new();
     metrics.counters(&mut out);

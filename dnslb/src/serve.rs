@@ -14,8 +14,8 @@ use farm_shared::draw::Draws;
 use farm_shared::heartbeat::Kind;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -25,9 +25,9 @@ use crate::checks::Checker;
 use crate::load::{Loaded, load};
 use crate::meters::Meters;
 use crate::metrics::Metrics;
-use crate::named::Registry;
 use crate::persist::{self, Persister};
 use crate::query_log::QueryLog;
+use crate::shares::Shares;
 use crate::shell::{Parts, Shell, live};
 use crate::tally::Tallies;
 use crate::tcp::TcpLimits;
@@ -74,10 +74,6 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let signals = Signals::new().map_err(|e| ServeError::of("signals", e))?;
     let state_dir = state_dir.map(|path| open_state(&path)).transpose()?;
     let saved = state_dir.as_deref().map(saved).transpose()?.unwrap_or_default();
-    let token = match token_missing {
-        Some(path) => Some(make_token(&path, draws.child("admin token", 0))?),
-        None => token,
-    };
 
     // All listeners first: a daemon that cannot have its second address must not answer on its first.
     let mut announcer = Announcer::new(ports_file);
@@ -103,6 +99,10 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         announcer.add("admin", listener.addr());
     }
 
+    let token = match token_missing {
+        Some(path) => Some(make_token(&path, draws.child("admin token", 0))?),
+        None => token,
+    };
     let keyring = Arc::new(ArcSwap::from_pointee(keyring));
     let options = ReceiverOptions {
         id: spec.server.id.clone(),
@@ -118,7 +118,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let checker = Checker::new(outcomes_sender);
     let meters = Arc::new(Meters::default());
     meters.configured(clock.now().wall);
-    let registry = Arc::new(Mutex::new(Registry::new(bound.tallies())));
+    let shares = Arc::new(Shares::new(bound.tallies()));
     let tallies = Tallies::new(bound.tallies());
     let clients = Arc::new(Clients::default());
     let log = QueryLog::start(u64::from(spec.server.query_log_sample)).map_err(|e| ServeError::of("query log", e))?;
@@ -133,12 +133,12 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         }
     }
     let first = first.ok_or_else(|| ServeError::Unavailable("the control loop published nothing at its start".into()))?;
-    let published = Arc::new(ArcSwap::from_pointee(live(&registry, &control, first, None)));
+    let published = Arc::new(ArcSwap::from_pointee(live(&shares, &control, first, None)));
     meters.published();
 
     let metrics = Metrics {
         tallies: tallies.clone(),
-        registry: Arc::clone(&registry),
+        shares: Arc::clone(&shares),
         clients: Arc::clone(&clients),
         checker: checker.clone(),
         meters: Arc::clone(&meters),
@@ -146,7 +146,6 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         state_dir: state_dir.clone(),
         log: log.clone(),
         ask: ask.clone(),
-        accounts: Mutex::default(),
     };
     let notifier = Notifier::from_env();
     let shell = Shell::new(
@@ -154,7 +153,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
             control,
             clock,
             published: Arc::clone(&published),
-            registry,
+            shares,
             checker,
             outcomes,
             tls,

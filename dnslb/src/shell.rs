@@ -13,7 +13,7 @@ use farm_daemon::systemd::Notifier;
 use farm_shared::config::Problem;
 use farm_shared::heartbeat::Keyring;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -25,14 +25,18 @@ use crate::check_tls::TlsConfigs;
 use crate::checks::{Checker, Outcome};
 use crate::load::{Loaded, load, restart_needed};
 use crate::meters::Meters;
-use crate::named::{Live, Registry};
+use crate::named::Live;
 use crate::persist::Persister;
+use crate::shares::Shares;
 
 /// Events that one flush may follow; more wait for the next, so that a flood cannot hold up publication.
 const BURST: usize = 256;
 
 /// How often time passes for the core.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Ticks between two looks at the shares that were served.
+const ACCOUNT_TICKS: u128 = 10;
 
 /// Builders and loads that may have ended and wait to be heard.
 const RESULTS_MAX: usize = 64;
@@ -62,7 +66,7 @@ pub struct Parts {
     /// Where snapshots go.
     pub published: Published,
     /// The counters of pools.
-    pub registry: Arc<Mutex<Registry>>,
+    pub shares: Arc<Shares>,
     /// Runs checks.
     pub checker: Checker,
     /// Their outcomes.
@@ -97,6 +101,8 @@ pub struct Shell {
     /// Those who asked since it began: they want what the file says now.
     again: Vec<Waiting>,
     again_wanted: bool,
+    /// The generation that the shares have seen.
+    accounted: u64,
 }
 
 #[expect(clippy::large_enum_variant, reason = "moved once from its queue to the core, which boxes it")]
@@ -120,10 +126,12 @@ impl Shell {
             reloading: None,
             again: Vec::new(),
             again_wanted: false,
+            accounted: 0,
         };
         for effect in later {
             shell.apply(effect, &mut To::default());
         }
+        shell.account();
         shell
     }
 
@@ -150,6 +158,9 @@ impl Shell {
             }
             if matches!(input, Input::Tick) {
                 ticks += 1;
+                if ticks.is_multiple_of(ACCOUNT_TICKS) {
+                    self.account();
+                }
                 if watchdog_ticks.is_some_and(|period| ticks.is_multiple_of(period)) {
                     self.parts.notifier.watchdog();
                 }
@@ -253,9 +264,18 @@ impl Shell {
 
     fn publish(&mut self, snapshot: Arc<Snapshot>) {
         tracing::debug!(generation = snapshot.generation, "published");
-        let live = live(&self.parts.registry, &self.parts.control, snapshot, Some(&self.parts.published.load()));
+        let live = live(&self.parts.shares, &self.parts.control, snapshot, Some(&self.parts.published.load()));
         self.parts.published.store(Arc::new(live));
         self.parts.meters.published();
+    }
+
+    /// Has the shares look at what changed, so that a scrape compares like with like however late it comes.
+    fn account(&mut self) {
+        let control = &self.parts.control;
+        if self.accounted != control.generation() {
+            self.accounted = control.generation();
+            self.parts.shares.account(&control.status(self.parts.clock.now()).pools, &control.spec().pools);
+        }
     }
 
     fn reload(&mut self, to: Option<Waiting>) {
@@ -322,9 +342,9 @@ struct To {
 }
 
 /// A snapshot with its counters.
-pub fn live(registry: &Mutex<Registry>, control: &Control, snapshot: Arc<Snapshot>, before: Option<&Live>) -> Live {
+pub fn live(shares: &Shares, control: &Control, snapshot: Arc<Snapshot>, before: Option<&Live>) -> Live {
     let names: Vec<_> = control.spec().pools.iter().map(|pool| pool.name.clone()).collect();
-    registry.lock().unwrap_or_else(PoisonError::into_inner).live(snapshot, &names, before)
+    shares.live(snapshot, &names, before)
 }
 
 fn log(notice: &Notice) {
