@@ -97,6 +97,17 @@ impl Daemon {
         daemon
     }
 
+    /// Starts dnslb with zones alone, by name and file: listener `dns` answers for them.
+    pub fn serve_dns(scratch: &Scratch, zones: &[(&str, &Path)]) -> Self {
+        let token = scratch.path().join("admin.token");
+        let head = "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+        let zone = |(name, file): &(&str, &Path)| format!("[[zone]]\nname = \"{name}\"\nfile = \"{}\"\n", file.display());
+        let zones: Vec<String> = zones.iter().map(zone).collect();
+        let config = format!("{head}token_file = \"{}\"\n{}", token.display(), zones.concat());
+        let config = scratch.write("dnslb.toml", &config);
+        Self::serve("dnslb", scratch, &config, &[])
+    }
+
     /// Starts any command with its output in a log file.
     pub fn spawn(mut command: Command, log: PathBuf) -> Self {
         let file = std::fs::File::create(&log).expect("a log file");
@@ -126,6 +137,21 @@ impl Daemon {
         if let Ok(Some(status)) = self.child.try_wait() {
             panic!("it ended with {status}:\n{}", self.log());
         }
+    }
+
+    /// Whether it is gone.
+    pub fn ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// SIGTERM, and SIGKILL if it is still there after a while. Never panics, so a drop may call it.
+    pub fn end(&mut self) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let began = std::time::Instant::now();
+        while !self.ended() && began.elapsed() < SOON {
+            wait::pause();
+        }
+        self.kill();
     }
 
     /// Sends a signal to it alone.

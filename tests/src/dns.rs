@@ -25,7 +25,7 @@ pub fn udp(server: SocketAddr, message: &Message) -> std::io::Result<Message> {
     socket.connect(server)?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     socket.send(&message.to_vec().expect("a message"))?;
-    let mut buffer = [0; 65_535];
+    let mut buffer = vec![0; 65_535];
     let length = socket.recv(&mut buffer)?;
     decode(&buffer[..length])
 }
@@ -42,6 +42,75 @@ pub fn tcp(server: SocketAddr, message: &Message) -> std::io::Result<Message> {
     let mut buffer = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut buffer)?;
     decode(&buffer)
+}
+
+/// One server, asked with octets: what no client library would send can be sent too.
+pub struct Octets {
+    server: SocketAddr,
+    udp: UdpSocket,
+    tcp: Option<TcpStream>,
+}
+
+impl Octets {
+    /// A client of `server` with a UDP port of its own and, once it is needed, one TCP connection.
+    pub fn to(server: SocketAddr) -> std::io::Result<Self> {
+        let udp = UdpSocket::bind((if server.is_ipv4() { "0.0.0.0" } else { "::" }, 0))?;
+        udp.connect(server)?;
+        udp.set_read_timeout(Some(Duration::from_secs(2)))?;
+        Ok(Self { server, udp, tcp: None })
+    }
+
+    /// The answer with the query's ID; `None` after two seconds of silence.
+    pub fn udp(&self, query: &[u8]) -> Option<Vec<u8>> {
+        self.udp.send(query).ok()?;
+        let mut buffer = vec![0; 65_535];
+        loop {
+            let length = self.udp.recv(&mut buffer).ok()?;
+            if buffer[..length].get(..2) == query.get(..2) {
+                buffer.truncate(length);
+                return Some(buffer);
+            }
+        }
+    }
+
+    /// The answer to `query`, if it comes before that to `probe`, which is sent behind it and always answered. So silence needs no
+    /// waiting, on a server that answers in order. A query too short for an ID counts as answered by whatever is not the probe's.
+    pub fn udp_before(&self, query: &[u8], probe: &[u8]) -> Option<Vec<u8>> {
+        assert_ne!(query.get(..2), probe.get(..2), "the probe needs an ID of its own");
+        self.udp.send(query).ok()?;
+        self.udp.send(probe).ok()?;
+        let mut first = None;
+        let mut buffer = vec![0; 65_535];
+        loop {
+            let length = self.udp.recv(&mut buffer).expect("the probe's answer");
+            let answer = &buffer[..length];
+            if answer.get(..2) == probe.get(..2) {
+                return first;
+            }
+            first = first.or_else(|| Some(answer.to_vec()));
+        }
+    }
+
+    /// The next answer on the one TCP connection, which is opened anew if the server has closed it.
+    pub fn tcp(&mut self, query: &[u8]) -> Option<Vec<u8>> {
+        let kept = self.tcp.take().and_then(|stream| self.over(stream, query));
+        kept.or_else(|| {
+            let stream = TcpStream::connect_timeout(&self.server, Duration::from_secs(2)).ok()?;
+            stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+            stream.set_nodelay(true).ok()?;
+            self.over(stream, query)
+        })
+    }
+
+    fn over(&mut self, mut stream: TcpStream, query: &[u8]) -> Option<Vec<u8>> {
+        stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], query].concat()).ok()?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).ok()?;
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut answer).ok()?;
+        self.tcp = Some(stream);
+        Some(answer)
+    }
 }
 
 fn decode(bytes: &[u8]) -> std::io::Result<Message> {

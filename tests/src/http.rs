@@ -41,10 +41,10 @@ pub fn get(addr: SocketAddr, path: &str) -> std::io::Result<Response> {
 pub fn request(addr: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Response> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        text += &[*name, ": ", *value, "\r\n"].concat();
     }
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        text.push_str(&format!("host: {addr}\r\n"));
+        text = format!("{text}host: {addr}\r\n");
     }
     text.push_str("\r\n");
     send(addr, &[text.as_bytes(), body].concat())

@@ -3,10 +3,13 @@
 //! It must never sleep for luck (every wait is for a condition, with a deadline), never end a process that it did not start, and never
 //! say that something was tested when its peer is missing: a test that cannot run says `SKIPPED` on standard error.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
+pub mod answer;
 pub mod daemon;
 pub mod dns;
 pub mod farm;
 pub mod http;
 pub mod peer;
+pub mod question;
 pub mod wait;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Asks every 10 ms until `probe` gives something; panics with `what` after `deadline`.
+/// Asks every 5 ms until `probe` gives something; panics with `what` after `deadline`.
 pub fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -10,7 +10,7 @@ pub fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Optio
             return found;
         }
         assert!(began.elapsed() < deadline, "not within {deadline:?}: {what}");
-        pause(Duration::from_millis(10));
+        pause();
     }
 }
 
@@ -21,12 +21,12 @@ pub fn while_holds(what: &str, span: Duration, mut probe: impl FnMut() -> bool) 
     while began.elapsed() < span {
         assert!(probe(), "{what} (after {:?})", began.elapsed());
         asked += 1;
-        pause(Duration::from_millis(5));
+        pause();
     }
     asked
 }
 
 #[allow(clippy::disallowed_methods, reason = "the one pause between two looks at a condition")]
-fn pause(span: Duration) {
-    std::thread::sleep(span);
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
 }

@@ -29,13 +29,24 @@ pub(super) struct Resolver<'s, 'o> {
 }
 
 /// Where the current name of a chain stands in the message.
-struct Chain {
+struct Chain<'s> {
     /// Offset of each name so far, the question's first.
     at: [usize; Limits::CHAIN_CEILING as usize + 1],
+    /// The DNAME record, if any, that each step took.
+    dnames: [Option<&'s RrSet>; Limits::CHAIN_CEILING as usize + 1],
     steps: usize,
 }
 
-impl Chain {
+impl<'s> Chain<'s> {
+    fn new() -> Self {
+        Self { at: [HEADER_LEN; _], dnames: [None; _], steps: 0 }
+    }
+
+    /// Whether an earlier step took this DNAME record: then it is in the answer.
+    fn took(&self, dname: &'s RrSet) -> bool {
+        self.dnames.iter().flatten().any(|taken| std::ptr::eq(*taken, dname))
+    }
+
     fn current(&self) -> usize {
         self.at.get(self.steps).copied().unwrap_or(HEADER_LEN)
     }
@@ -58,12 +69,12 @@ impl<'s, 'o> Resolver<'s, 'o> {
 
     /// Writes the sections for a question of class IN. `name` is lost: it follows the chain.
     pub(super) fn resolve(&mut self, name: &mut NameBuf, rtype: Rtype) {
-        let mut chain = Chain { at: [HEADER_LEN; Limits::CHAIN_CEILING as usize + 1], steps: 0 };
+        let mut chain = Chain::new();
         while self.step(name, rtype, &mut chain).is_some() {}
     }
 
     /// Answers for one name; `Some` when it was an alias and `name` now is where it leads.
-    fn step(&mut self, name: &mut NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<()> {
+    fn step(&mut self, name: &mut NameBuf, rtype: Rtype, chain: &mut Chain<'s>) -> Option<()> {
         let snapshot = self.snapshot;
         let Some(at) = snapshot.zones.zone_of(name, rtype == Rtype::DS) else {
             if chain.steps == 0 {
@@ -105,7 +116,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
         zone: &'s Zone,
         name: &mut NameBuf,
         rtype: Rtype,
-        chain: &mut Chain,
+        chain: &mut Chain<'s>,
     ) -> Option<()> {
         let name_at = chain.current();
         let owner = Owner { at: name_at, wire: name.wire() };
@@ -142,7 +153,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
     }
 
     /// Makes `name` the next one of a chain, which stands at `at` in the message; `None` when it was there before.
-    fn follow(&self, name: &mut NameBuf, target: &[u8], at: usize, chain: &mut Chain) -> Option<()> {
+    fn follow(&self, name: &mut NameBuf, target: &[u8], at: usize, chain: &mut Chain<'s>) -> Option<()> {
         let seen = chain.at.get(..=chain.steps)?;
         // Length octets are below every letter, so comparing whole names without case is right.
         if seen.iter().any(|&seen| self.writer.written(seen, target.len()).eq_ignore_ascii_case(target)) {
@@ -154,17 +165,20 @@ impl<'s, 'o> Resolver<'s, 'o> {
     }
 
     /// Replaces the end of the name as the DNAME record says (RFC 6672).
-    fn dname(&mut self, dname: &'s RrSet, depth: usize, name: &mut NameBuf, rtype: Rtype, chain: &mut Chain) -> Option<()> {
+    fn dname(&mut self, dname: &'s RrSet, depth: usize, name: &mut NameBuf, rtype: Rtype, chain: &mut Chain<'s>) -> Option<()> {
         if chain.steps >= self.chain_max() {
             return None;
         }
         let name_at = chain.current();
         let owner = Owner { at: name_at + name.start_of(depth), wire: name.suffix(depth) };
-        if self.writer.set(Section::Answer, owner, dname, ANY_TTL).is_none() {
+        if !chain.took(dname) && self.writer.set(Section::Answer, owner, dname, ANY_TTL).is_none() {
             self.truncated = true;
             return None;
         }
-        let target = dname.target.as_ref()?.wire();
+        let target = dname.target.as_ref()?;
+        // One that leads to or below its own owner would grow the name without end.
+        let grows = last_labels(target, depth).is_some_and(|end| end.eq_ignore_ascii_case(owner.wire));
+        let target = target.wire();
         let prefix = name.wire().get(..name.start_of(depth))?;
         let mut changed = [0; NAME_LEN_MAX];
         let Some(changed) = changed.get_mut(..prefix.len() + target.len()) else {
@@ -178,9 +192,10 @@ impl<'s, 'o> Resolver<'s, 'o> {
             self.truncated = true;
             return None;
         };
-        if matches!(rtype, Rtype::CNAME | Rtype::ANY) {
+        if grows || matches!(rtype, Rtype::CNAME | Rtype::ANY) {
             return None;
         }
+        *chain.dnames.get_mut(chain.steps)? = Some(dname);
         self.follow(name, changed, at, chain)
     }
 
@@ -250,6 +265,16 @@ impl<'s, 'o> Resolver<'s, 'o> {
             }
         }
     }
+}
+
+/// The end of a name, `depth` labels long; `None` if it is shorter than that.
+fn last_labels(name: &Name, depth: usize) -> Option<&[u8]> {
+    let mut rest = name.wire();
+    for _ in 0..name.label_count().checked_sub(depth)? {
+        let (&len, labels) = rest.split_first()?;
+        rest = labels.get(usize::from(len)..)?;
+    }
+    Some(rest)
 }
 
 /// The type of address to answer, if the overlay answers this query type: ANY gets the first family that is not empty.

@@ -101,6 +101,26 @@ fn aliases() {
 }
 
 #[test]
+fn dnames() {
+    // The reader shows the data of a DNAME in base64.
+    let text = "@ SOA ns admin 1 1 1 1 60\n@ NS ns.else.test.\nold DNAME n\na.n CNAME b.old\nb.n A 192.0.2.1\n\
+                up DNAME x.up\nnear DNAME xup\na.xup A 192.0.2.2\n";
+    let zone = snapshot(&[("t", &format!("$TTL 9\n{text}"))], &[], Vec::new());
+    let check = |question: &str, expect: &str| check(&zone, question, expect);
+    check("b.old.t A", "NOERROR aa | AN old.t. 9 DNAME AW4BdAA=; b.old.t. 9 CNAME b.n.t.; b.n.t. 9 A 192.0.2.1");
+    check("b.old.t CNAME", "NOERROR aa | AN old.t. 9 DNAME AW4BdAA=; b.old.t. 9 CNAME b.n.t.");
+    // Taken twice, written once.
+    check(
+        "a.old.t A",
+        "NOERROR aa | AN old.t. 9 DNAME AW4BdAA=; a.old.t. 9 CNAME a.n.t.; a.n.t. 9 CNAME b.old.t.; b.old.t. 9 CNAME b.n.t.; \
+         b.n.t. 9 A 192.0.2.1",
+    );
+    // One that leads below itself ends after a step; one that only looks like it goes on.
+    check("a.up.t A", "NOERROR aa | AN up.t. 9 DNAME AXgCdXABdAA=; a.up.t. 9 CNAME a.x.up.t.");
+    check("a.near.t A", "NOERROR aa | AN near.t. 9 DNAME A3h1cAF0AA==; a.near.t. 9 CNAME a.xup.t.; a.xup.t. 9 A 192.0.2.2");
+}
+
+#[test]
 fn delegations() {
     let zone = example();
     let referral = "NOERROR | AU sub.example. 300 NS ns.sub.example., ns1.example. \

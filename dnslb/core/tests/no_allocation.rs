@@ -1,0 +1,110 @@
+//! An answer costs no allocation, whatever is asked.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use dnslb_core::name::Name;
+use dnslb_core::overlay::{Overlay, OverlayTarget};
+use dnslb_core::respond::{Transport, respond};
+use dnslb_core::snapshot::{FamilyAnswers, Limits, PoolAnswers, Snapshot};
+use dnslb_core::zone::{self, Files, Zones, rtype_from_text};
+use farm_shared::time::{Mono, Now};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+const ZONE: &str = "$TTL 60
+@ SOA ns1 admin 1 2 3 4 5
+@ NS ns1
+@ MX 10 ns1
+ns1 A 192.0.2.53
+ns1 AAAA 2001:db8::53
+alias CNAME www
+loop1 CNAME loop2
+loop2 CNAME loop1
+*.wild A 192.0.2.9
+a.b.ent TXT deep
+sub NS ns.sub
+sub DS 1 13 2 0000000000000000000000000000000000000000000000000000000000000000
+ns.sub A 192.0.2.99
+old DNAME new
+x.new CNAME www
+";
+
+struct Text(String);
+
+impl Files for Text {
+    fn read(&self, _: &str) -> Result<Vec<u8>, String> {
+        Ok(self.0.clone().into_bytes())
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let name = |text: &str| Name::from_text(text).unwrap();
+    let big: String = (0..2_000).map(|i| format!("big A 10.0.{}.{}\n", i >> 8, i & 255)).collect();
+    let zone = zone::load(&name("example."), &Text(format!("{ZONE}{big}")), "test").unwrap().zone;
+    let zones = Zones::new([Arc::new(zone)]).unwrap();
+    let host = OverlayTarget::Host { v4: Some(Ipv4Addr::LOCALHOST), v6: None, ttl_s: 9 };
+    let overlay = Overlay::build(&zones, [(name("www.example."), OverlayTarget::Pool(0)), (name("b1.farm.example."), host)]);
+    let subset: Vec<(u32, Ipv4Addr)> = (0..4).map(|i| (i, Ipv4Addr::from(i))).collect();
+    let pool = PoolAnswers { v4: FamilyAnswers::v4([(&subset[..], Mono::NEVER)]), ttl_s_max: 9, ..PoolAnswers::default() };
+    Snapshot {
+        generation: 1,
+        zones: Arc::new(zones),
+        overlay: Arc::new(overlay),
+        pools: vec![Arc::new(pool)],
+        limits: Limits::default(),
+    }
+}
+
+fn query(name: &str, rtype: &str) -> Vec<u8> {
+    let mut message = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    message.extend_from_slice(Name::from_text(name).unwrap().wire());
+    message.extend_from_slice(&rtype_from_text(rtype).unwrap().0.to_be_bytes());
+    message.extend_from_slice(&[0, 1, 0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
+    message
+}
+
+#[test]
+fn an_answer_allocates_nothing() {
+    let names = [
+        ".",
+        "example.",
+        "www.example.",
+        "WWW.Example.",
+        "b1.farm.example.",
+        "farm.example.",
+        "alias.example.",
+        "loop1.example.",
+        "q.wild.example.",
+        "b.ent.example.",
+        "nope.example.",
+        "x.sub.example.",
+        "sub.example.",
+        "x.old.example.",
+        "big.example.",
+        "else.test.",
+    ];
+    let types = ["A", "AAAA", "NS", "SOA", "MX", "TXT", "DS", "CNAME", "ANY", "TYPE65280", "AXFR"];
+    let mut queries: Vec<Vec<u8>> = names.iter().flat_map(|name| types.map(|rtype| query(name, rtype))).collect();
+    // Those that are refused cost nothing either.
+    let whole = query("www.example.", "A");
+    queries.extend((0..whole.len()).map(|len| whole.iter().copied().take(len).collect()));
+    queries.extend((2..whole.len()).flat_map(|at| {
+        [0x01, 0x10, 0x80, 0xff]
+            .map(|bits| whole.iter().enumerate().map(|(i, b)| if i == at { b ^ bits } else { *b }).collect())
+    }));
+
+    let snapshot = snapshot();
+    let client = Ipv4Addr::LOCALHOST.into();
+    let mut out = vec![0; 65_535];
+    let mut answered = 0;
+    let counted = allocation_counter::measure(|| {
+        for query in &queries {
+            for transport in [Transport::Udp, Transport::Tcp] {
+                answered += u32::from(respond(&snapshot, transport, client, query, Now::default(), 7, &mut out).is_some());
+            }
+        }
+    });
+    assert!(answered > 500, "{answered}");
+    assert_eq!(counted.count_total, 0, "allocations in {answered} answers");
+    // The counter does count.
+    assert_eq!(allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7)))).count_total, 1);
+}
