@@ -7,7 +7,6 @@
 use super::shares::{bounds, shares};
 use farm_shared::draw::Draws;
 use farm_shared::id::Id;
-use std::cmp::Reverse;
 use std::net::IpAddr;
 
 /// Most subsets of a schedule.
@@ -135,26 +134,37 @@ pub fn build(members: &[ScheduleMember], k: usize, sort_share: f64, subsets: usi
     Schedule { size, slots, shares }
 }
 
+/// What the choice of an answer looks at: kept together and small, since every answer goes over all of them.
 #[derive(Clone, Copy)]
-struct Account {
+struct Claim {
+    deficit: i64,
     /// What it gains per answer.
     share: i64,
-    deficit: i64,
+    /// Breaks ties; drawn anew whenever the member is named.
+    tie: u32,
+    /// Whose it is.
+    member: u32,
+}
+
+/// The rest of what is kept of a member.
+#[derive(Clone, Copy)]
+struct Account {
     /// What it has paid.
     load: i64,
     /// How often it should have stood first and did not.
     first: i64,
-    /// Breaks ties; drawn anew whenever the member is named.
-    tie: u64,
+    tie: u32,
     /// Position among all addresses.
     rank: u32,
     /// Number of its failure domain.
     zone: u32,
 }
 
+/// Indices into `accounts` come from `0..members.len()`, and a claim's `member` is one of them.
 struct State {
     accounts: Vec<Account>,
-    order: Vec<usize>,
+    /// In any order; an answer is made of the first `size`.
+    claims: Vec<Claim>,
     answer: Vec<usize>,
     zones_named: Vec<i64>,
     size: usize,
@@ -169,28 +179,20 @@ impl State {
         let mut zones: Vec<&Id> = members.iter().filter_map(|m| m.zone.as_ref()).collect();
         zones.sort_unstable();
         zones.dedup();
-        let mut accounts: Vec<Account> = members
-            .iter()
-            .zip(targets)
-            .enumerate()
-            .map(|(i, (member, share))| Account {
-                share: (share * ONE) as i64,
-                deficit: 0,
-                load: 0,
-                first: 0,
-                tie: draws.u64(),
-                rank: 0,
-                // Members without a domain are each a domain of their own.
-                zone: member.zone.as_ref().map_or(zones.len() + i, |zone| zones.partition_point(|z| *z < zone)) as u32,
-            })
-            .collect();
+        // Members without a domain are each a domain of their own.
+        let zone = |i: usize, member: &ScheduleMember| {
+            member.zone.as_ref().map_or(zones.len() + i, |zone| zones.partition_point(|z| *z < zone)) as u32
+        };
+        let account = |(i, member)| Account { load: 0, first: 0, tie: 0, rank: 0, zone: zone(i, member) };
+        let mut accounts: Vec<Account> = members.iter().enumerate().map(account).collect();
         for (rank, i) in by_address.into_iter().enumerate() {
-            if let Some(account) = accounts.get_mut(i) {
-                account.rank = rank as u32;
-            }
+            accounts[i].rank = rank as u32;
         }
+        let claim = |(member, target): (u32, &f64)| {
+            Claim { deficit: 0, share: (target * ONE) as i64, tie: draws.u64() as u32, member }
+        };
         Self {
-            order: (0..members.len()).collect(),
+            claims: (0..).zip(targets).map(claim).collect(),
             answer: Vec::with_capacity(size),
             zones_named: if zones.len() > 1 { vec![0; zones.len() + members.len()] } else { Vec::new() },
             size,
@@ -200,56 +202,47 @@ impl State {
         }
     }
 
-    /// Indices come from `0..members.len()`, which all vectors here have.
-    fn account(&self, i: usize) -> Account {
-        self.accounts[i]
-    }
-
     fn next(&mut self, draws: &mut Draws) {
-        for account in &mut self.accounts {
-            account.deficit += account.share;
+        for claim in &mut self.claims {
+            claim.deficit += claim.share;
         }
         self.choose();
-        self.stand_first(draws);
-        let lowest = self.answer.iter().copied().min_by_key(|&i| self.account(i).rank);
-        for &i in &self.answer {
-            let account = &mut self.accounts[i];
+        let chosen = &mut self.claims[..self.size];
+        self.answer.clear();
+        self.answer.extend(chosen.iter().map(|claim| claim.member as usize));
+        let lowest = self.answer.iter().copied().min_by_key(|&i| self.accounts[i].rank);
+        for (claim, &i) in chosen.iter_mut().zip(&self.answer) {
             let pay = self.pay_each + if Some(i) == lowest { self.pay_sort } else { 0 };
-            account.deficit -= pay;
-            account.load += pay;
-            account.tie = draws.u64();
+            claim.deficit -= pay;
+            claim.tie = draws.u64() as u32;
+            self.accounts[i].load += pay;
+            self.accounts[i].tie = claim.tie;
         }
+        self.stand_first(draws);
     }
 
-    /// The `size` members of largest deficit.
+    /// Brings the `size` claims of largest deficit to the front.
     fn choose(&mut self) {
-        let n = self.order.len();
+        let n = self.claims.len();
         let spread = !self.zones_named.is_empty();
         let candidates = if spread { n.min(self.size * CANDIDATES) } else { self.size };
-        let accounts = &self.accounts;
-        let by_deficit = |&i: &usize| Reverse((accounts[i].deficit, accounts[i].tie));
         if candidates < n {
-            self.order.select_nth_unstable_by_key(candidates - 1, by_deficit);
+            self.claims.select_nth_unstable_by(candidates - 1, |a, b| (b.deficit, b.tie).cmp(&(a.deficit, a.tie)));
         }
-        self.answer.clear();
-        let candidates = &self.order[..candidates];
         if !spread {
-            self.answer.extend_from_slice(candidates);
             return;
         }
-        let mut left = candidates.to_vec();
-        while self.answer.len() < self.size {
-            let score = |i: usize| {
-                let account = accounts[i];
-                (account.deficit - self.pay_each * self.zones_named[account.zone as usize], account.tie)
+        for at in 0..self.size {
+            let score = |claim: &Claim| {
+                let named = self.zones_named[self.accounts[claim.member as usize].zone as usize];
+                (claim.deficit - self.pay_each * named, claim.tie)
             };
-            let Some(at) = (0..left.len()).max_by_key(|&at| score(left[at])) else { break };
-            let best = left.swap_remove(at);
-            self.zones_named[accounts[best].zone as usize] += 1;
-            self.answer.push(best);
+            let best = (at..candidates).max_by_key(|&at| score(&self.claims[at])).unwrap_or(at);
+            self.claims.swap(at, best);
+            self.zones_named[self.accounts[self.claims[at].member as usize].zone as usize] += 1;
         }
-        for &i in &self.answer {
-            self.zones_named[accounts[i].zone as usize] = 0;
+        for claim in &self.claims[..self.size] {
+            self.zones_named[self.accounts[claim.member as usize].zone as usize] = 0;
         }
     }
 
@@ -259,7 +252,7 @@ impl State {
             self.accounts[i].first += turn;
         }
         let first = (0..self.answer.len()).max_by_key(|&at| {
-            let account = self.account(self.answer[at]);
+            let account = &self.accounts[self.answer[at]];
             (account.first, account.tie)
         });
         self.answer.swap(0, first.unwrap_or(0));
