@@ -45,8 +45,7 @@ struct Task {
     samples: Vec<Sample>,
 }
 
-fn measure(door: &mut Door, wrk: &Path, seconds: u64, cookie: Option<&str>) -> io::Result<Sample> {
-    door.refresh()?;
+fn measure(door: &Door, wrk: &Path, seconds: u64, cookie: Option<&str>) -> io::Result<Sample> {
     let url = format!("http://{}/inbox", door.address);
     let before = door.server.read()?;
     let began = Instant::now();
@@ -98,7 +97,7 @@ pub fn compare(options: &HttpOptions) -> io::Result<HttpReport> {
     machine.versions.extend(version("redirector", Some(&options.redirector), "--version"));
     for round in 1..=options.rounds {
         for task in &mut tasks {
-            let Some(door) = doors.get_mut(task.door) else { continue };
+            let Some(door) = doors.get(task.door) else { continue };
             match measure(door, &wrk, options.seconds, task.cookie.as_deref()) {
                 Ok(sample) => {
                     let us = sample.cpu_ns as f64 / 1e3 / sample.answers.max(1) as f64;
@@ -126,8 +125,8 @@ impl HttpReport {
         let mut text = format!(
             "# CPU time per redirect\n\n{}\n\nEach server on core 0 with one worker, wrk on core 1 with 32 connections that stay open, over \
              loopback; {} round(s) of {} s each, in turns; medians. CPU time is the scheduler's sum over all threads and processes of a server and \
-             includes, on loopback, the delivery of what it sends.\n\nnginx returns one fixed target. The redirector chooses by the weights of the \
-             heartbeats, and signs a cookie for every new session; *returning* brings its cookie and has it checked.\n\n",
+             includes, on loopback, the delivery of what it sends.\n\nnginx returns one fixed target. The redirector chooses by the weights of \
+             heartbeats, which come once a second from each backend (their cost is in its number), and signs a cookie for every new session; *returning* brings its cookie and has it checked.\n\n",
             self.machine.describe(),
             self.rounds,
             self.seconds

@@ -1,20 +1,23 @@
 //! Why: nginx and the redirector, each with one worker, and the heartbeats that give the redirector its backends.
-//! Never: no heartbeat while it is measured: one with the longest period comes before, so that redirects are all that costs.
+//! Never: no frozen farm: without fresh heartbeats a door counts its own dispatches against every backend and slows down, so they
+//! come once a second while it is measured, as from a real farm, and their small cost is the redirector's.
 
 use super::server::{Server, find_program, free_address};
 use super::wait::wall_ms;
-use farm_shared::heartbeat::{FarmKey, Heartbeat, Load, Role, State, VERSION};
+use farm_shared::heartbeat::{Envelope, FarmKey, Heartbeat, Load, Role, State, VERSION};
 use farm_shared::id::Id;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A made-up secret: it protects nothing but a benchmark on loopback.
 const FARM_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const FARM: &str = "bench";
-const PERIOD_MS: u64 = 60_000;
+const PERIOD_MS: u64 = 1_000;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running front door.
@@ -23,12 +26,39 @@ pub struct Door {
     pub address: SocketAddr,
     /// The process.
     pub server: Server,
-    beats: Option<Beats>,
+    /// Ends with the door.
+    _heart: Option<Heart>,
 }
 
-/// Who sends heartbeats to it.
+/// A thread that sends heartbeats until it is dropped.
+struct Heart {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Heart {
+    fn start(mut beats: Beats) -> Self {
+        let (stop, stopped) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(Duration::from_millis(PERIOD_MS)) == Err(RecvTimeoutError::Timeout) {
+                // One that is lost is followed by another, well within the lease.
+                let _ = beats.send(false);
+            }
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The backends, as far as the door can tell.
 struct Beats {
-    to: SocketAddr,
+    socket: UdpSocket,
     backends: u32,
     seq: u64,
     inc: u64,
@@ -69,7 +99,7 @@ fn redirector_config(folder: &Path, door: SocketAddr, heartbeats: SocketAddr) ->
     format!(
         "hosts = [\"*\"]\n\n[server]\nid = \"bench\"\nlisten = [\"{door}\"]\nworkers = 1\nstate_dir = \"{folder}/state\"\n\n\
          [farm]\nname = \"{FARM}\"\nkey_file = \"{folder}/key\"\nallowed_prefixes = [\"127.0.0.0/8\"]\n\n\
-         [heartbeat]\nlisten_http = [\"{heartbeats}\"]\n\n[door]\ntarget = \"http://{{ip}}:{{port}}\"\nramp = \"0s\"\n\
+         [heartbeat]\nlisten_udp = [\"{heartbeats}\"]\n\n[lease]\nperiods = 10.0\n\n[door]\ntarget = \"http://{{ip}}:{{port}}\"\nramp = \"0s\"\n\
          total_timeout = \"1h\"\n"
     )
 }
@@ -84,7 +114,7 @@ impl Door {
         let arguments = ["-c".into(), config, "-p".into(), folder.to_path_buf(), "-e".into(), folder.join("start.log")];
         let mut server = Server::start(&program, arguments, folder)?;
         server.wait_ready(Duration::from_secs(20), || get(address).is_ok_and(|(status, _)| status == 302))?;
-        Ok(Self { address, server, beats: None })
+        Ok(Self { address, server, _heart: None })
     }
 
     /// The redirector, with so many backends.
@@ -101,16 +131,14 @@ impl Door {
         fs::write(&config, redirector_config(folder, address, to))?;
         let arguments = [Path::new("serve"), Path::new("--config"), &config];
         let mut server = Server::start(program, arguments, folder)?;
-        server.wait_ready(Duration::from_secs(20), || TcpStream::connect(to).is_ok())?;
-        let mut beats = Beats { to, backends, seq: 0, inc: wall_ms() };
-        beats.send()?;
+        server.wait_ready(Duration::from_secs(20), || TcpStream::connect(address).is_ok())?;
+        let socket = UdpSocket::bind((to.ip(), 0))?;
+        socket.connect(to)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        let mut beats = Beats { socket, backends, seq: 0, inc: wall_ms() };
+        beats.send(true)?;
         server.wait_ready(Duration::from_secs(20), || get(address).is_ok_and(|(status, _)| status == 302))?;
-        Ok(Self { address, server, beats: Some(beats) })
-    }
-
-    /// Refreshes the leases of its backends.
-    pub fn refresh(&mut self) -> io::Result<()> {
-        self.beats.as_mut().map_or(Ok(()), Beats::send)
+        Ok(Self { address, server, _heart: Some(Heart::start(beats)) })
     }
 
     /// The cookie of a session that has begun, as a request header.
@@ -125,22 +153,22 @@ impl Door {
 }
 
 impl Beats {
-    fn send(&mut self) -> io::Result<()> {
+    /// One heartbeat of each backend. With `wait`, the next one follows the reply to the last, and none is refused.
+    fn send(&mut self, wait: bool) -> io::Result<()> {
         let key = FarmKey::from_hex(FARM_KEY).map_err(other)?;
         let farm = Id::new(FARM).map_err(other)?;
         self.seq += 1;
         for n in 1..=self.backends {
             let id = Id::new(&format!("b{n}")).map_err(other)?;
             let body = serde_json::to_vec(&self.heartbeat(&farm, &id, n))?;
-            let mac = key.member(&farm, &id).sign(&body);
-            let (to, length) = (self.to, body.len());
-            let head = format!(
-                "POST /v1/heartbeat HTTP/1.1\r\nHost: {to}\r\nfarm-key: {farm}/{id}\r\nfarm-mac: {mac}\r\n\
-                 content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-            );
-            let (status, text) = exchange(to, &[head.as_bytes(), &body].concat())?;
-            if status != 200 {
-                return Err(other(format!("heartbeat of {id} refused: {text}")));
+            let member = key.member(&farm, &id);
+            self.socket.send(&Envelope::datagram(&farm, &id, &member.sign(&body), &body))?;
+            if wait {
+                let mut bytes = [0; 8_192];
+                let length = self.socket.recv(&mut bytes)?;
+                let reply = Envelope::from_datagram(bytes.get(..length).unwrap_or_default());
+                let reply = reply.and_then(|reply| member.open_reply(&reply.mac, reply.body));
+                reply.map_err(|refusal| other(format!("the reply to {id}: {}", refusal.reason())))?;
             }
         }
         Ok(())
@@ -183,12 +211,13 @@ mod tests {
         let problems = document.finish();
         assert!(problems.is_empty(), "{problems:?}");
         let spec = spec.unwrap();
-        assert_eq!((spec.workers, spec.door.ramp_ms, spec.heartbeat_http), (1, 0, vec![at(2)]));
+        assert_eq!((spec.workers, spec.door.ramp_ms, spec.heartbeat_udp), (1, 0, vec![at(2)]));
     }
 
     #[test]
     fn heartbeats_keep_the_schema() {
-        let beats = Beats { to: "127.0.0.1:1".parse().unwrap(), backends: 100, seq: 1, inc: 1 };
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let beats = Beats { socket, backends: 100, seq: 1, inc: 1 };
         let (farm, id) = (Id::new(FARM).unwrap(), Id::new("b100").unwrap());
         let heartbeat = beats.heartbeat(&farm, &id, 100);
         assert_eq!(heartbeat.check(), Ok(()));
