@@ -15,7 +15,7 @@ use farm_shared::heartbeat::Tombstone;
 use farm_shared::id::Id;
 use farm_shared::member::{LeasePolicy, Roster, SavedRoster};
 use farm_shared::time::{Mono, Now};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 const NOTICES_MAX: usize = 50;
@@ -54,7 +54,10 @@ pub struct Control {
     pub(super) boots_ms: VecDeque<u64>,
     pub(super) arrivals: u64,
     pub(super) completions: u64,
-    pub(super) waited: u64,
+    /// When, and requests turned away until then: as far back as those who were told to come again.
+    pub(super) waits: VecDeque<(Mono, u64)>,
+    /// Servers that are likely to be drained soon: they get fewer new sessions beforehand (seed 003, 3.4).
+    pub(super) victims: BTreeSet<Id>,
     pub(super) desired: u32,
     pub(super) decisions: VecDeque<(u64, Report)>,
     pub(super) journalled_plan: Option<Mono>,
@@ -100,7 +103,8 @@ impl Control {
             boots_ms: saved.boots_ms.into(),
             arrivals: 0,
             completions: 0,
-            waited: 0,
+            waits: VecDeque::new(),
+            victims: BTreeSet::new(),
             desired: 0,
             decisions: VecDeque::new(),
             journalled_plan: None,
@@ -123,7 +127,7 @@ impl Control {
         match event {
             Event::Heartbeat { heartbeat, dispatched } => self.heartbeat(*heartbeat, dispatched, now, &mut effects),
             Event::Tick { waited } => {
-                self.waited = self.waited.max(waited);
+                self.waits(waited, now);
                 self.tick(now, &mut effects);
                 self.scale(now, &mut effects);
             }
@@ -163,9 +167,9 @@ impl Control {
         Saved { v: 1, roster: self.roster.save(), exec: self.exec.clone(), boots_ms: self.boots_ms.iter().copied().collect() }
     }
 
-    /// The slot of a member, for [`Event::Heartbeat`].
+    /// The slot of a member, or the one that it would get if it were heard now: for [`Event::Heartbeat`].
     pub fn slot(&self, id: &Id) -> Option<u32> {
-        self.seen.get(id).map(|s| s.slot)
+        Some(self.seen.get(id).map_or_else(|| self.slots.next(), |s| s.slot))
     }
 
     /// The configuration in force.

@@ -30,7 +30,7 @@ pub enum Event {
     Heartbeat {
         /// The message.
         heartbeat: Box<Heartbeat>,
-        /// The counter of dispatches to its slot ([`super::Control::slot`]) now; 0 if it has no slot yet.
+        /// The counter of dispatches to its slot ([`super::Control::slot`]) now.
         dispatched: u32,
     },
     /// Time passes; at least every 250 ms, better 100.

@@ -17,4 +17,6 @@ pub use event::{AdminCommand, Effect, Event, Keys, SLOTS_MAX, Saved};
 pub use status::{DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, Status};
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ const PUBLISH_MS_MIN: u64 = 50;
 const MEMBERS_PER_MS: u64 = 100;
 /// Without news, when queues shrink by their age or ramps rise, in milliseconds.
 const RESTLESS_MS: u64 = 250;
+/// What a likely victim of scaling in gets of its fair share.
+const VICTIM_SHARE: f64 = 0.25;
 
 impl Control {
     pub(super) fn publish_due(&self, now: Now) -> bool {
@@ -93,7 +95,7 @@ impl Control {
             drain_per_s,
             age_ms: now.mono.since_ms(seen.heard),
             period_ms: member.heartbeat.period_ms,
-            ramp: ramp.max(0.1),
+            ramp: ramp.max(0.1) * if self.victims.contains(&member.heartbeat.id) { VICTIM_SHARE } else { 1.0 },
             room: load.limit.map(|limit| limit.saturating_sub(load.sessions)),
         }
     }

@@ -18,6 +18,8 @@ const LISTING_POLLS: u64 = 5;
 const LISTING_MS_MIN: u64 = 10_000;
 /// Plans that do nothing and say nothing new are journalled this often only, in milliseconds.
 const IDLE_PLAN_MS: u64 = 30_000;
+/// Between two samples of requests turned away, in milliseconds.
+const WAITS_MS: u64 = 500;
 
 impl Control {
     /// A plan, if one is due and there is enough to see. After a start: not before one lease has passed, so that every member had
@@ -43,6 +45,7 @@ impl Control {
         };
         let news = self.decide_news(&checked, &report, &violations, now);
         self.desired = report.desired;
+        self.victims = report.victims.iter().cloned().collect();
         if !news {
             return;
         }
@@ -108,6 +111,25 @@ impl Control {
         boots.sort_unstable();
         let at = (boots.len() * 95).div_ceil(100).saturating_sub(1);
         boots.get(at).copied().unwrap_or(self.spec.scaler.boot_prior_ms)
+    }
+
+    /// Requests turned away so far, twice a second at most.
+    pub(super) fn waits(&mut self, waited: u64, now: Now) {
+        if self.waits.back().is_some_and(|(at, _)| now.mono.since_ms(*at) < WAITS_MS) {
+            return;
+        }
+        self.waits.push_back((now.mono, waited));
+        let retry_ms = u64::from(self.spec.door.retry_after_s) * 1_000;
+        while self.waits.get(1).is_some_and(|(at, _)| now.mono.since_ms(*at) >= retry_ms) {
+            self.waits.pop_front();
+        }
+    }
+
+    /// Sessions that wait to begin: those turned away within one `Retry-After` come again, each of them once. Every door turns
+    /// away about as many as this one.
+    fn waiting(&self, now: Mono) -> u32 {
+        let (Some((_, from)), Some((_, to))) = (self.waits.front(), self.waits.back()) else { return 0 };
+        (to.saturating_sub(*from).min(1_000_000) as u32).saturating_mul(self.doors(now))
     }
 
     /// Why nothing may be changed, if so.
@@ -202,7 +224,7 @@ impl Control {
             overdue,
             arrivals: self.arrivals,
             completions: self.completions,
-            waited: self.waited,
+            waiting: self.waiting(now.mono),
             boot_ms_p95: self.boot_ms_p95(),
             heartbeat_ms: self.roster.members().values().map(|m| m.heartbeat.period_ms).max().unwrap_or(1_000),
             frozen: self.freeze(now.mono),

@@ -20,6 +20,11 @@ impl Slots {
         })
     }
 
+    /// The number that the next [`Slots::take`] gives.
+    pub(super) fn next(&self) -> u32 {
+        self.free.first().copied().unwrap_or(self.next)
+    }
+
     pub(super) fn give_back(&mut self, slot: u32) {
         if slot < self.next {
             self.free.insert(slot);

@@ -58,6 +58,7 @@ struct Bench {
     sessions: BTreeMap<String, u32>,
     drained: BTreeMap<String, bool>,
     launches: usize,
+    waited: u64,
 }
 
 impl Bench {
@@ -75,6 +76,7 @@ impl Bench {
             sessions: BTreeMap::new(),
             drained: BTreeMap::new(),
             launches: 0,
+            waited: 0,
         };
         bench.flush();
         bench
@@ -146,7 +148,7 @@ impl Bench {
     fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 100 {
             self.now = self.now.plus_ms(100);
-            self.step(Event::Tick { waited: 0 });
+            self.step(Event::Tick { waited: self.waited });
             self.flush();
         }
     }
@@ -388,4 +390,35 @@ fn the_ttl_gate() {
     assert_eq!(left(&[(0, false, None), (1_000, true, Some(0))]), 0);
     assert_eq!(left(&[(0, false, None), (1_000, false, Some(0))]), 10_000, "it does not drain");
     assert_eq!(left(&[(0, false, None), (10_000, true, None)]), 0);
+}
+
+#[test]
+fn those_who_wait_count_once() {
+    let mut spec = scaling();
+    spec.door.retry_after_s = 5;
+    spec.scaler.max = 50;
+    let mut bench = Bench::new(spec);
+    bench.live(5);
+    // Forty clients come again every five seconds: eight requests a second are turned away.
+    for _ in 0..30 {
+        bench.live(1);
+        bench.waited += 8;
+    }
+    assert!((6..=12).contains(&bench.instances.len()), "{} servers of ten sessions for forty", bench.instances.len());
+}
+
+#[test]
+fn likely_victims_get_less() {
+    let mut bench = Bench::new(scaling());
+    bench.live(5);
+    for name in bench.taking().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        bench.sessions.insert(name, 16);
+    }
+    bench.live(30);
+    bench.sessions.clear();
+    bench.live(10);
+    let servers = bench.control.status(bench.now).servers;
+    let less = servers.iter().filter(|s| s.share < 0.15).count();
+    assert_eq!((less, servers.len()), (3, 5), "{:?}", servers.iter().map(|s| s.share).collect::<Vec<_>>());
+    assert!(servers.iter().all(|s| s.takes_new));
 }

@@ -16,8 +16,8 @@ const SAMPLES_MAX: usize = 2_048;
 /// Measurements so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
-    /// When, sessions that came (or were turned away) until then.
-    samples: VecDeque<(Mono, u64)>,
+    /// When, and sessions that came until then: those that began and those that waited to begin. Falls when some give up.
+    samples: VecDeque<(Mono, f64)>,
     last: Option<(Mono, u64)>,
     /// Sessions times seconds, fading.
     area_s: f64,
@@ -36,11 +36,7 @@ pub(super) struct Rate {
 
 impl Measured {
     pub(super) fn observe(&mut self, observation: &Observation, now: Mono, window_ms: u64, prior_s: f64) {
-        let demand = observation.arrivals.saturating_add(observation.waited);
-        // Counters begin anew with the process only, and this state with them; should one fall all the same, begin anew too.
-        if self.samples.back().is_some_and(|(_, before)| *before > demand) {
-            self.samples.clear();
-        }
+        let demand = observation.arrivals as f64 + f64::from(observation.waiting);
         self.samples.push_back((now, demand));
         while self.samples.len() > SAMPLES_MAX || self.samples.get(1).is_some_and(|(at, _)| now.since_ms(*at) >= window_ms) {
             self.samples.pop_front();
@@ -62,24 +58,86 @@ impl Measured {
         (self.area_s + PRIOR_ENDS * prior_s) / (self.ends + PRIOR_ENDS)
     }
 
-    /// Arrivals per second over the window, and the trend between its halves.
-    pub(super) fn rate(&self) -> Rate {
-        let (Some((first, from)), Some((last, to))) = (self.samples.front(), self.samples.back()) else { return Rate::default() };
+    /// Arrivals per second over the window, and the trend between its halves. None while less than a quarter of the window has
+    /// been seen: too few arrivals would decide too much.
+    pub(super) fn rate(&self, window_ms: u64) -> Option<Rate> {
+        let ((first, from), (last, to)) = (self.samples.front()?, self.samples.back()?);
         let window_s = last.since_ms(*first) as f64 / 1_000.0;
-        if window_s <= 0.0 {
-            return Rate::default();
+        if window_s <= 0.0 || last.since_ms(*first) < window_ms / 4 {
+            return None;
         }
-        let per_s = (to - from) as f64 / window_s;
+        let per_s = (to - from).max(0.0) / window_s;
         let half_ms = last.since_ms(*first) / 2;
         let middle = self.samples.iter().find(|(at, _)| at.since_ms(*first) >= half_ms);
         let Some((middle, until)) = middle.filter(|(at, _)| *at < *last && *at > *first) else {
-            return Rate { per_s, trend_per_s2: 0.0, window_s };
+            return Some(Rate { per_s, trend_per_s2: 0.0, window_s });
         };
         let (before_s, after_s) = (middle.since_ms(*first) as f64 / 1_000.0, last.since_ms(*middle) as f64 / 1_000.0);
-        let (before, after) = ((until - from) as f64, (to - until) as f64);
+        let (before, after) = ((until - from).max(0.0), (to - until).max(0.0));
         let trend = (after / after_s - before / before_s) / (window_s / 2.0);
         // Arrivals are noisy: what one standard deviation of two Poisson counts explains is no trend.
         let noise = (before / before_s.powi(2) + after / after_s.powi(2)).sqrt() / (window_s / 2.0);
-        Rate { per_s, trend_per_s2: trend.signum() * (trend.abs() - noise).max(0.0), window_s }
+        Some(Rate { per_s, trend_per_s2: trend.signum() * (trend.abs() - noise).max(0.0), window_s })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Measures once a second for so many seconds, of a farm with these sessions, arrivals and ends until each second.
+    fn measure(seconds: u64, sessions: u32, arrivals: fn(u64) -> u64, ends: fn(u64) -> u64) -> Measured {
+        let mut measured = Measured::default();
+        for s in 0..=seconds {
+            let observation = Observation {
+                waiting: sessions,
+                arrivals: arrivals(s).saturating_sub(u64::from(sessions)),
+                completions: ends(s),
+                ..Observation::default()
+            };
+            measured.observe(&observation, Mono(s * 1_000), 60_000, 100.0);
+        }
+        measured
+    }
+
+    #[test]
+    fn rates_and_trends() {
+        let steady = measure(200, 0, |s| 3 * s, |_| 0).rate(60_000).unwrap_or_default();
+        assert_eq!((steady.per_s, steady.trend_per_s2, steady.window_s), (3.0, 0.0, 60.0));
+        // Fifty more a second, every second: noise is small beside that.
+        let rising = measure(200, 0, |s| 25 * s * s, |_| 0).rate(60_000).unwrap_or_default();
+        assert!((rising.per_s - 50.0 * 170.0).abs() < 1.0, "{rising:?}");
+        assert!((rising.trend_per_s2 - 50.0).abs() < 20.0, "{rising:?}");
+        assert_eq!(measure(14, 0, |s| s, |_| 0).rate(60_000), None, "too early");
+        assert_eq!(measure(60, 0, |s| 9 - s.min(9), |_| 0).rate(60_000).map(|r| r.per_s), Some(0.0), "those who give up");
+    }
+
+    #[test]
+    fn session_lengths() {
+        assert_eq!(Measured::default().session_s(100.0), 100.0);
+        let mut measured = Measured::default();
+        for s in 0..3_000 {
+            let observation = Observation { completions: 2 * s, servers: vec![busy(60)], ..Observation::default() };
+            measured.observe(&observation, Mono(s * 1_000), 60_000, 100.0);
+        }
+        // Sixty sessions and two ends a second: thirty seconds each, by Little's law.
+        assert!((measured.session_s(100.0) - 30.0).abs() < 1.5, "{}", measured.session_s(100.0));
+    }
+
+    fn busy(sessions: u32) -> super::super::ServerLoad {
+        super::super::ServerLoad {
+            id: farm_shared::id::Id::new("b1").unwrap(),
+            state: ServerState::Live,
+            managed: true,
+            queue: 0.0,
+            cores: 1.0,
+            busy: 0.0,
+            sessions,
+            limit: None,
+            youngest_ms: None,
+            zone: None,
+            draining_ms: None,
+            ttl_clear: false,
+        }
     }
 }

@@ -19,8 +19,9 @@ pub struct Observation {
     pub arrivals: u64,
     /// Sessions ended, likewise.
     pub completions: u64,
-    /// Requests turned away for want of a server, likewise.
-    pub waited: u64,
+    /// Sessions that wait to begin: requests turned away for want of a server that will come again.
+    #[serde(default)]
+    pub waiting: u32,
     /// From the launch call to the first heartbeat, 95th percentile, in milliseconds.
     pub boot_ms_p95: u64,
     /// The longest heartbeat period of the farm, in milliseconds.
@@ -104,6 +105,9 @@ pub struct Report {
     pub formula: String,
     /// What was considered and refused, and why.
     pub refused: Vec<String>,
+    /// Servers that would be drained next: they get fewer new sessions.
+    #[serde(default)]
+    pub victims: Vec<Id>,
     /// Servers wanted.
     pub desired: u32,
     /// The plan in a few words: `launch 2`, `drain b3`, `nothing`.

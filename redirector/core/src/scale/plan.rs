@@ -4,7 +4,7 @@
 //! anything that the observation does not hold.
 
 use super::check::{Limits, undrained};
-use super::measure::Measured;
+use super::measure::{Measured, Rate};
 use super::observation::{Observation, Plan, Report, ServerLoad, ServerState};
 use super::paper::{DRAIN_ABOVE, LAUNCH_BELOW, available};
 use super::sizing::{Sizing, servers_wanted, sessions_expected};
@@ -100,8 +100,11 @@ pub fn plan(policy: &Policy, state: &PlanState, observation: &Observation, now: 
             shrink(policy, observation, (live, desired, peak), &mut plan, &mut refused);
         }
     }
-    let report =
-        Report { reason: wanted.reason, formula: wanted.formula, refused, desired, action: describe(&plan) };
+    // The paper's rule knows no surplus before it acts on one.
+    let surplus = if policy.rule == ScalePolicy::Sizing { live.saturating_sub(desired) } else { 0 };
+    let victims = stalest(observation, surplus as usize);
+    let action = describe(&plan);
+    let report = Report { reason: wanted.reason, formula: wanted.formula, refused, victims, desired, action };
     (state, plan, report)
 }
 
@@ -135,11 +138,15 @@ fn by_sizing(policy: &Policy, measured: &Measured, observation: &Observation, pr
         limits += f64::from(server.limit.filter(|l| *l > 0).unwrap_or(policy.sessions_per_server));
         count += 1.0;
     }
-    let rate = measured.rate();
+    sessions += f64::from(observation.waiting);
+    let session_s = measured.session_s(prior_s);
+    // Until arrivals were watched for long enough, the farm is taken to be steady (Little's law).
+    let steady = Rate { per_s: sessions / session_s.max(1e-3), ..Rate::default() };
+    let rate = measured.rate(policy.window_ms).unwrap_or(steady);
     let lead_ms = observation.boot_ms_p95 + observation.heartbeat_ms + policy.poll_ms + policy.ramp_ms;
     let sizing = Sizing {
         sessions,
-        session_s: measured.session_s(prior_s),
+        session_s,
         rate_per_s: rate.per_s,
         trend_per_s2: rate.trend_per_s2,
         window_s: rate.window_s,

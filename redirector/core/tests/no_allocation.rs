@@ -1,0 +1,98 @@
+//! A redirect costs no allocation until its `Set-Cookie` is written, and that one only.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use farm_shared::draw::Draws;
+use farm_shared::heartbeat::FarmKey;
+use farm_shared::id::Id;
+use farm_shared::member::Standing;
+use farm_shared::time::{Mono, Now, Wall};
+use redirector_core::config::Spec;
+use redirector_core::door::{CookieKeys, Decision, Hosts, Request, Server, Snapshot, decide};
+use redirector_core::farm::Keys;
+use redirector_core::route::{Candidate, RoutePolicy, Table};
+
+const NOW: Now = Now { mono: Mono(5_000), wall: Wall(1_000_000) };
+
+fn snapshot(policy: RoutePolicy) -> Snapshot {
+    let farm = Id::new("mail").unwrap();
+    let mut spec = Spec::new(Id::new("d1").unwrap(), farm.clone());
+    spec.hosts = vec!["mail.example.com".into(), "*".into()];
+    spec.door.target = "https://{id}.farm.example.com".into();
+    let keys = Keys {
+        current: FarmKey::from_hex(&"5a".repeat(32)).unwrap(),
+        former: vec![FarmKey::from_hex(&"a5".repeat(32)).unwrap()],
+    };
+    let server = |slot: u32| {
+        let id = Id::new(&format!("b{slot}")).unwrap();
+        let location_prefix = format!("https://{id}.farm.example.com").into();
+        Server {
+            slot,
+            id,
+            location_prefix,
+            standing: Standing::InService,
+            takes_new: true,
+            heard: Mono(0),
+            dispatch_base: 0,
+        }
+    };
+    let candidate = |server: u32| Candidate {
+        server,
+        slot: server,
+        dispatch_base: 0,
+        queue: f64::from(server),
+        speed: 1.0,
+        drain_per_s: 1.0,
+        age_ms: 100,
+        period_ms: 1_000,
+        ramp: 1.0,
+    };
+    let candidates: Vec<Candidate> = (0..8).map(candidate).collect();
+    Snapshot {
+        generation: 1,
+        built: Mono(0),
+        hosts: Hosts::new(&spec),
+        url_bytes_max: 8_192,
+        retry_after_s: 5,
+        cookies: CookieKeys::new(&farm, &keys, 3_600),
+        servers: (0..8).map(server).collect(),
+        table: Table::build(policy, 1.0, &candidates),
+    }
+}
+
+#[test]
+fn a_decision_allocates_nothing() {
+    let long = format!("/{}", "a".repeat(8_000));
+    let targets = ["/", "/a?b=c", "//evil.test", "http://mail.example.com/x", "http://evil.test\\@x", "*", long.as_str()];
+    let hosts =
+        [None, Some("mail.example.com"), Some("MAIL.example.com.:8080"), Some("b1.farm.example.com"), Some("[::1]:80")];
+    for policy in [RoutePolicy::Weighted, RoutePolicy::Paper, RoutePolicy::Random] {
+        let snapshot = snapshot(policy);
+        let cookie = snapshot.set_cookie(3, NOW).unwrap();
+        let forged = format!("{}x", cookie.split(';').next().unwrap());
+        let crowd = "farm=v1.b1.1.AAAA; ".repeat(100);
+        let cookies: [&[&str]; 4] = [&[], &[&cookie], &[&forged, "other=1; farm=x"], &[&crowd]];
+        let mut draws = Draws::from_u64(7);
+        let (mut redirects, mut returning) = (0, 0);
+        let counted = allocation_counter::measure(|| {
+            for method in ["GET", "POST", "CONNECT"] {
+                for target in targets {
+                    for host in hosts {
+                        for cookies in cookies {
+                            let request = Request { method, target, host, cookies };
+                            if let Decision::Redirect { returning: back, .. } =
+                                decide(&snapshot, &(), &request, NOW, &mut draws)
+                            {
+                                redirects += 1;
+                                returning += u32::from(back);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        assert!(redirects > 50 && returning > 10, "{redirects} redirects, {returning} returning");
+        assert_eq!(counted.count_total, 0, "allocations in {redirects} redirects");
+        let counted = allocation_counter::measure(|| drop(snapshot.set_cookie(3, NOW)));
+        assert_eq!(counted.count_total, 1, "one for the cookie");
+    }
+}
