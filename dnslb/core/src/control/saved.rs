@@ -56,3 +56,17 @@ impl Saved {
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_saved_state_is_refused() {
+        for bad in ["", "[]", "{}", "{\"v\":2}", "{\"v\":1,\"farms\":{\"UPPER\":{}}}", "{\"v\":1,\"pools\":3}"] {
+            assert!(Saved::from_json(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert_eq!(Saved::from_json(b"{\"v\":1}"), Ok(Saved::empty()));
+        assert_eq!(Saved::from_json(&Saved::empty().to_json()), Ok(Saved::empty()));
+    }
+}
