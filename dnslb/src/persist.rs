@@ -30,10 +30,8 @@ impl<T: Serialize + Send + Sync + 'static> Persister<T> {
         let (latest, mut changes) = watch::channel(None::<Arc<T>>);
         let task = tokio::spawn(async move {
             let mut failing = false;
-            // The channel closes when the daemon stops: what was said last is still written then.
-            let mut open = true;
-            while open {
-                open = changes.changed().await.is_ok();
+            // When the daemon stops the channel closes, and this ends once the last word is written.
+            while changes.changed().await.is_ok() {
                 let Some(state) = changes.borrow_and_update().clone() else { continue };
                 let dir = Arc::clone(&dir);
                 let written = tokio::task::spawn_blocking(move || {
@@ -53,9 +51,7 @@ impl<T: Serialize + Send + Sync + 'static> Persister<T> {
                         failing = true;
                     }
                 }
-                if open {
-                    let _ = tokio::time::timeout(REST, closed(&mut changes)).await;
-                }
+                let _ = tokio::time::timeout(REST, closed(&changes)).await;
             }
         });
         Self { latest, task }
@@ -74,7 +70,7 @@ impl<T: Serialize + Send + Sync + 'static> Persister<T> {
 }
 
 /// Returns when the writing end is gone. Changes in between stay to be seen.
-async fn closed<T>(changes: &mut watch::Receiver<T>) {
+async fn closed<T>(changes: &watch::Receiver<T>) {
     let mut watcher = changes.clone();
     while watcher.changed().await.is_ok() {}
 }
@@ -83,6 +79,18 @@ async fn closed<T>(changes: &mut watch::Receiver<T>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_refuses_costs_a_count() {
+        let path = std::env::temp_dir().join(format!("dnslb-persist-bad-{}", std::process::id()));
+        let dir = Arc::new(StateDir::open(&path).unwrap());
+        std::fs::create_dir(path.join(FILE)).unwrap();
+        let persister = Persister::start(Arc::clone(&dir));
+        persister.write(1);
+        persister.finish().await;
+        assert_eq!(dir.failures(), 1);
+        std::fs::remove_dir_all(path).unwrap();
+    }
 
     #[tokio::test]
     async fn the_last_word_is_written() {
