@@ -114,7 +114,70 @@ fn pin(cpu: usize) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::answering::Answering;
+    use crate::query_log::QueryLog;
+    use crate::shares::Shares;
+    use crate::shell::live;
     use crate::tally::Tallies;
+    use arc_swap::ArcSwap;
+    use dnslb_core::control::{Control, Effect, Saved};
+    use dnslb_core::zone::Files;
+    use farm_daemon::clock::Clock;
+    use farm_shared::draw::Draws;
+
+    struct Zone;
+
+    impl Files for Zone {
+        fn read(&self, _path: &str) -> Result<Vec<u8>, String> {
+            Ok(b"@ 60 SOA ns1 host 1 2 3 4 5\n@ 60 NS ns1\nns1 60 A 192.0.2.1\n".to_vec())
+        }
+    }
+
+    /// An answerer of a zone and a pool of two members.
+    fn answerer() -> (Answerer, Tallies) {
+        let text = "[[zone]]\nname = 'lb.example.com'\nfile = 'z'\n[[pool]]\nname = 'www'\npublish = ['www.lb.example.com']\n\
+                    [[pool.member]]\nname = 'a'\naddresses = ['192.0.2.1']\n[[pool.member]]\nname = 'b'\naddresses = ['192.0.2.2']\n";
+        let loaded = dnslb_core::config::load("t", text, &Zone).unwrap();
+        let (clock, draws, tallies) = (Clock::start(), Draws::from_u64(1), Tallies::new(1));
+        let mut control = Control::new(loaded.spec, loaded.zones, Saved::default(), clock.now(), draws.clone());
+        let effects = control.flush(clock.now());
+        let published = effects.into_iter().find_map(|effect| match effect {
+            Effect::Publish(snapshot) => Some(live(&Shares::new(1), &control, snapshot, None)),
+            _ => None,
+        });
+        let published = Arc::new(ArcSwap::from_pointee(published.unwrap()));
+        let answering = Answering { published, clock, tallies: tallies.clone(), log: QueryLog::off(), draws };
+        (answering.answerer(0, 0), tallies)
+    }
+
+    #[test]
+    fn a_batch_costs_no_allocation() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        prepare(&server).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        let (mut answerer, tallies) = answerer();
+        let (mut batch, tally) = (Batch::new(), tallies.get(0));
+        let head = b"\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00";
+        let names = [&b"\x03www"[..], b"\x03ns1", b"\x07nothing", b""];
+        // The first round allocates what is allocated once: counters, and the thread's own place for reading snapshots.
+        for round in 0..3 {
+            for name in names {
+                let question = [head, name, b"\x02lb\x07example\x03com\x00\x00\x01\x00\x01"].concat();
+                client.send(&question).unwrap();
+            }
+            client.send(b"no question").unwrap();
+            let mut seen = 0;
+            while seen <= names.len() {
+                let measured = allocation_counter::measure(|| {
+                    seen += batch.receive(server.as_fd()).unwrap();
+                    serve(&server, &mut batch, &tally, |batch| answer_all(batch, answerer.round()));
+                });
+                assert!(round == 0 || measured.count_total == 0, "{measured:?}");
+            }
+        }
+        assert_eq!(tallies.answers(), [("udp", 0, 9), ("udp", 3, 3)]);
+    }
 
     #[test]
     fn a_panic_costs_its_own_batch_and_no_more() {
