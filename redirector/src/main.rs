@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use farm_daemon::admin::AdminAddr;
+use farm_daemon::admin::{AdminAddr, Token};
 use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::logging::{self, LogFormat};
@@ -90,8 +90,16 @@ enum Command {
         #[command(flatten)]
         client: Client,
     },
-    /// Prints the last records of the decision journal, as JSON lines. The redirector need not run.
+    /// Prints the address of the status page, with the token that opens it.
+    Page {
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Prints the last records of the decision journal. The redirector need not run.
     Journal {
+        /// As the JSON lines that they are.
+        #[arg(long)]
+        json: bool,
         /// How many.
         #[arg(long, default_value_t = 20)]
         last: usize,
@@ -169,10 +177,12 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Undrain { id, client } => client.tell(&format!("/v1/admin/clear/{}", member(&id)?)),
         Command::Reload { client } => client.tell("/v1/reload"),
-        Command::Journal { last, config } => {
+        Command::Page { client } => print(&client.page()?),
+        Command::Journal { json, last, config } => {
             let spec = loaded(&config.config)?.spec;
             let lines = redirector::journal::read(Path::new(&spec.state_dir), last).map_err(unavailable)?;
-            print(&lines.into_iter().map(|line| line + "\n").collect::<String>())
+            let show = |line: String| if json { line + "\n" } else { text::record(&line) };
+            print(&lines.into_iter().map(show).collect::<String>())
         }
         Command::StopFarm { config } => stop_farm(&config.config),
         Command::ConfigDoc => print(&load::options_markdown()),
@@ -220,7 +230,7 @@ fn stop_farm(config: &Path) -> Result<(), Failure> {
 }
 
 impl Client {
-    fn ask(&self, method: &str, path: &str) -> Result<String, Failure> {
+    fn way(&self) -> Result<(AdminAddr, Option<Token>), Failure> {
         let spec = loaded(&self.config.config)?.spec;
         let addr = match (&self.admin, &spec.admin_listen) {
             (Some(addr), _) => addr.clone(),
@@ -231,7 +241,19 @@ impl Client {
             AdminAddr::Tcp(_) => Some(serve::read_token(&spec)?),
             AdminAddr::Unix(_) => None,
         };
-        let token = token.as_ref().map(farm_daemon::admin::Token::as_str);
+        Ok((addr, token))
+    }
+
+    fn page(&self) -> Result<String, Failure> {
+        match self.way()? {
+            (AdminAddr::Tcp(addr), Some(token)) => Ok(format!("http://{addr}/login?token={}\n", token.as_str())),
+            _ => Err(unavailable("the admin interface is a Unix socket, which browsers cannot open")),
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Result<String, Failure> {
+        let (addr, token) = self.way()?;
+        let token = token.as_ref().map(Token::as_str);
         let answer = runtime()?.block_on(farm_daemon::admin_client::request(&addr, token, method, path, ""));
         let (status, body) = answer.map_err(unavailable)?;
         if status == 200 { Ok(body) } else { Err(unavailable(format!("{status}: {}", text::outcome(&body)))) }

@@ -66,6 +66,54 @@ pub fn status(document: &str) -> String {
     out
 }
 
+/// One line of the journal for people: when, what, why. What is no record prints as it is.
+pub fn record(line: &str) -> String {
+    let Ok(record) = serde_json::from_str::<Value>(line) else { return format!("{line}\n") };
+    let Some(wall_ms) = record["wall_ms"].as_u64() else { return format!("{line}\n") };
+    let call = |call: &Value| match call.as_object().and_then(|c| c.iter().next()) {
+        Some((verb, request)) => {
+            let whom = if request["member_id"].is_null() { &request["instance_id"] } else { &request["member_id"] };
+            format!("{verb} {} ({})", word(whom), word(&request["intent"]))
+        }
+        None => "-".to_owned(),
+    };
+    let what = match record["kind"].as_str().unwrap_or_default() {
+        "plan" => {
+            let report = &record["report"];
+            let mut text = format!(
+                "{}: {}\n            {}",
+                word(&report["action"]),
+                word(&report["reason"]),
+                word(&report["formula"])
+            );
+            for refused in list(&report["refused"]).iter().chain(list(&record["violations"])) {
+                let _ = write!(text, "\n            not: {}", word(refused));
+            }
+            text
+        }
+        "intent" => call(&record["call"]),
+        "outcome" => {
+            let result = &record["outcome"]["result"];
+            let how = match &result["Err"] {
+                Value::Null => result["Ok"]["state"].as_str().unwrap_or("done").to_owned(),
+                error => format!("{}: {}", word(&error["kind"]), word(&error["message"])),
+            };
+            format!("{}: {how}", call(&record["outcome"]["call"]))
+        }
+        "adopt" => word(&record["instance"]["instance_id"]),
+        "gone" => word(&record["instance_id"]),
+        "abandon" => format!("{}: {}", word(&record["intent"]), word(&record["why"])),
+        _ => record.to_string(),
+    };
+    format!("{} {:<7} {what}\n", time_of_day(wall_ms), word(&record["kind"]))
+}
+
+/// A time of day, UTC.
+pub fn time_of_day(wall_ms: u64) -> String {
+    let seconds = wall_ms / 1_000 % 86_400;
+    format!("{:02}:{:02}:{:02}Z", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
 /// The sentence in an answer of the admin interface.
 pub fn outcome(body: &str) -> String {
     let document: Value = serde_json::from_str(body).unwrap_or_default();
@@ -119,6 +167,24 @@ mod tests {
         }
         let text = status(r#"{"servers":[{"id":"b1","standing":"in_service","queue":1.25,"sessions":3,"share":0.5}]}"#);
         assert!(text.contains("b1      in_service  1.2    3         50%  -     -      -"), "{text}");
+    }
+
+    #[test]
+    fn records_read_as_sentences() {
+        for line in ["", "{}", "[1]", "{\"wall_ms\":1}", "{\"wall_ms\":1,\"kind\":\"plan\",\"violations\":7}"] {
+            let _ = record(line);
+        }
+        let plan = r#"{"seq":1,"wall_ms":3723000,"kind":"plan","report":{"action":"launch 2","reason":"why","formula":"f","refused":["r"]}}"#;
+        assert_eq!(record(plan), "01:02:03Z plan    launch 2: why\n            f\n            not: r\n");
+        let call = r#"{"launch":{"intent":"i1","attempt":0,"token":"t","farm":"mail","member_id":"b1"}}"#;
+        let intent = format!(r#"{{"seq":2,"wall_ms":0,"kind":"intent","call":{call}}}"#);
+        assert_eq!(record(&intent), "00:00:00Z intent  launch b1 (i1)\n");
+        let outcome =
+            |result| format!(r#"{{"seq":2,"wall_ms":0,"kind":"outcome","outcome":{{"call":{call},"result":{result}}}}}"#);
+        assert_eq!(record(&outcome(r#"{"Ok":{"state":"pending"}}"#)), "00:00:00Z outcome launch b1 (i1): pending\n");
+        assert_eq!(record(&outcome(r#"{"Ok":null}"#)), "00:00:00Z outcome launch b1 (i1): done\n");
+        let refused = outcome(r#"{"Err":{"kind":"no-capacity","message":"full"}}"#);
+        assert_eq!(record(&refused), "00:00:00Z outcome launch b1 (i1): no-capacity: full\n");
     }
 
     #[test]

@@ -5,9 +5,15 @@ mod common;
 
 use common::{Member, Redirector, Scratch, send, until};
 
+fn beat(redirector: &Redirector, members: &mut [Member]) {
+    for member in members {
+        member.beat(redirector);
+    }
+}
+
 fn in_service(redirector: &Redirector, members: &mut [Member]) {
     until("the members in service", || {
-        members.iter_mut().for_each(|m| drop(m.beat(redirector)));
+        beat(redirector, members);
         let response = redirector.door("GET", "/", "");
         (response.status == 302).then_some(())
     });
@@ -48,7 +54,7 @@ fn a_cookie_brings_the_session_back() {
     let location = first.header("location").unwrap().to_owned();
     let cookie = first.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     for _ in 0..20 {
-        members.iter_mut().for_each(|m| drop(m.beat(&redirector)));
+        beat(&redirector, &mut members);
         let again = redirector.door("GET", "/", &format!("cookie: a=b; {cookie}\r\n"));
         assert_eq!(again.header("location"), Some(location.as_str()));
         assert_eq!(again.header("set-cookie"), None);
@@ -59,7 +65,7 @@ fn a_cookie_brings_the_session_back() {
     assert_eq!(redirector.admin("POST", &format!("/v1/admin/drain/{id}?why=a+test")).status, 200);
     assert!(members[backend].beat(&redirector).drain, "the reply says so");
     until("the drain at the door", || {
-        members.iter_mut().for_each(|m| drop(m.beat(&redirector)));
+        beat(&redirector, &mut members);
         (0..30).all(|_| redirector.door("GET", "/", "").header("location") != Some(&location)).then_some(())
     });
     let again = redirector.door("GET", "/", &format!("cookie: {cookie}\r\n"));
@@ -136,7 +142,9 @@ fn silence_moves_traffic_and_forgeries_change_nothing() {
         seen
     };
     until("both get sessions", || {
-        members.iter_mut().for_each(|m| m.beat_udp(&redirector, None));
+        for member in &mut members {
+            member.beat_udp(&redirector, None);
+        }
         (both(&redirector).len() == 2).then_some(())
     });
     // b2 falls silent; somebody without its key speaks for it.

@@ -6,6 +6,7 @@
 mod chart;
 
 use crate::door::escape;
+use crate::text::time_of_day;
 use crate::view::View;
 use base64::Engine as _;
 use redirector_core::farm::{DecisionStatus, ServerStatus, Status};
@@ -252,7 +253,7 @@ fn decision(decision: &DecisionStatus) -> String {
     format!(
         "<li class=\"{}\"><span class=\"dim\">{}</span> <b>{}</b> – {}<br>{refused}<code>{}</code></li>",
         if report.action == "nothing" { "idle" } else { "act" },
-        clock(decision.wall_ms),
+        time_of_day(decision.wall_ms),
         escape(&report.action),
         escape(&report.reason),
         escape(&report.formula),
@@ -264,7 +265,7 @@ fn notices(status: &Status) -> String {
         return String::new();
     }
     let line = |(wall_ms, text): &(u64, String)| {
-        format!("<li><span class=\"dim\">{}</span> {}</li>", clock(*wall_ms), escape(text))
+        format!("<li><span class=\"dim\">{}</span> {}</li>", time_of_day(*wall_ms), escape(text))
     };
     let lines: String = status.notices.iter().rev().take(NOTICES_SHOWN_MAX).map(line).collect();
     format!("<section><h2>What happened</h2><ol>{lines}</ol></section>")
@@ -272,12 +273,6 @@ fn notices(status: &Status) -> String {
 
 fn joined<T>(items: impl IntoIterator<Item = T>, html: impl Fn(T) -> String) -> String {
     items.into_iter().map(html).collect::<Vec<_>>().concat()
-}
-
-/// A time of day, UTC.
-fn clock(wall_ms: u64) -> String {
-    let seconds = wall_ms / 1_000 % 86_400;
-    format!("{:02}:{:02}:{:02}Z", seconds / 3_600, seconds / 60 % 60, seconds % 60)
 }
 
 /// A span of time in the unit that reads best.

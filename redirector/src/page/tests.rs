@@ -94,5 +94,5 @@ fn times_read_well() {
     for (ms, expect) in [(0, "0.0 s"), (1_250, "1.2 s"), (59_000, "59 s"), (180_000, "3 min"), (7_200_000, "2 h")] {
         assert_eq!(age(ms), expect);
     }
-    assert_eq!(clock(3_723_000), "01:02:03Z");
+    assert_eq!(time_of_day(3_723_000), "01:02:03Z");
 }
