@@ -45,8 +45,10 @@ fn snapshot(policy: RoutePolicy) -> Snapshot {
         age_ms: 100,
         period_ms: 1_000,
         ramp: 1.0,
+        room: None,
     };
     let candidates: Vec<Candidate> = (0..8).map(candidate).collect();
+    let servers: Vec<Server> = (0..8).map(server).collect();
     Snapshot {
         generation: 1,
         built: Mono(0),
@@ -54,8 +56,9 @@ fn snapshot(policy: RoutePolicy) -> Snapshot {
         url_bytes_max: 8_192,
         retry_after_s: 5,
         cookies: CookieKeys::new(&farm, &keys, 3_600),
-        servers: (0..8).map(server).collect(),
-        table: Table::build(policy, 1.0, &candidates),
+        by_slot: Snapshot::index_slots(&servers),
+        servers,
+        table: Table::build(policy, 1.0, 1, &candidates),
     }
 }
 

@@ -127,9 +127,10 @@ proptest! {
                         let slots: BTreeSet<u32> = snapshot.servers.iter().map(|s| s.slot).collect();
                         prop_assert_eq!(slots.len(), snapshot.servers.len());
                         prop_assert!(snapshot.servers.is_sorted_by(|a, b| a.id < b.id));
-                        prop_assert!(snapshot.table.shares().all(|(at, share)| {
+                        let true_share = |(at, share): (usize, f64)| {
                             snapshot.servers.get(at).is_some_and(|s| s.takes_new) && share.is_finite() && share > 0.0
-                        }));
+                        };
+                        prop_assert!(snapshot.table.shares().all(true_share));
                     }
                     _ => {}
                 }

@@ -198,6 +198,9 @@ impl Control {
             ExecEffect::Journal(record) => Effect::Journal(record),
             ExecEffect::Call(call) => Effect::Call(call),
         }));
+        if before.is_empty() {
+            return;
+        }
         let after: BTreeSet<String> = self.exec.running().map(|i| i.instance_id.clone()).collect();
         for (_, member) in before.into_iter().filter(|(instance, _)| !after.contains(instance)) {
             if let Some(id) = member {
