@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
 /// A clock that agrees with the message, so that most messages come past the time check.
 fn serde_time(data: &[u8]) -> Wall {
     let text = String::from_utf8_lossy(data);
-    let digits = text.split("\"time_ms\":").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    let digits =
+        text.split("\"time_ms\":").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
     Wall(digits.and_then(|d| d.parse().ok()).unwrap_or(0))
 }

@@ -25,10 +25,8 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let zones = Zones::new([Arc::new(zone)]).expect("zones");
     let pool = Name::from_text("www.example.com.").expect("a name");
     let host = Name::from_text("b1.farm.example.com.").expect("a name");
-    let targets = [
-        (pool, OverlayTarget::Pool(0)),
-        (host, OverlayTarget::Host { v4: Some(Ipv4Addr::LOCALHOST), v6: None, ttl_s: 60 }),
-    ];
+    let targets =
+        [(pool, OverlayTarget::Pool(0)), (host, OverlayTarget::Host { v4: Some(Ipv4Addr::LOCALHOST), v6: None, ttl_s: 60 })];
     let overlay = Overlay::build(&zones, targets);
     let subset: Vec<(u32, Ipv4Addr)> = (0..3).map(|i| (i, Ipv4Addr::new(192, 0, 2, i as u8))).collect();
     let pool = PoolAnswers {
@@ -49,5 +47,49 @@ fuzz_target!(|query: &[u8]| {
         assert!((12..=limit).contains(&reply.len), "{} octets", reply.len);
         assert_eq!(out[..2], query[..2], "the ID");
         assert!(out[2] & 0x80 != 0 && query[2] & 0x80 == 0, "QR");
+        check(&out[..reply.len], query);
     }
 });
+
+fn u16_at(message: &[u8], at: usize) -> usize {
+    usize::from(u16::from_be_bytes([message[at], message[at + 1]]))
+}
+
+/// Walks an answer: the counts are true, names are whole and point backwards, and the last record ends where the message does.
+fn check(answer: &[u8], query: &[u8]) {
+    let mut at = 12;
+    assert!(u16_at(answer, 4) <= 1, "questions");
+    if u16_at(answer, 4) == 1 {
+        at = name_end(answer, at) + 4;
+        assert_eq!(answer[12..at], query[12..at], "the question, octet for octet");
+    }
+    let mut opts = 0;
+    for _ in 0..u16_at(answer, 6) + u16_at(answer, 8) + u16_at(answer, 10) {
+        let fixed = name_end(answer, at);
+        opts += usize::from(u16_at(answer, fixed) == 41);
+        at = fixed + 10 + u16_at(answer, fixed + 8);
+    }
+    assert_eq!(at, answer.len(), "what the counts say");
+    assert!(opts <= 1, "OPT records");
+}
+
+/// Where a name's octets at `at` end.
+fn name_end(message: &[u8], at: usize) -> usize {
+    let (mut place, mut end, mut octets) = (at, None, 0);
+    loop {
+        match message[place] {
+            0 => return end.unwrap_or(place + 1),
+            length @ 1..64 => {
+                place += 1 + usize::from(length);
+                octets += 1 + usize::from(length);
+                assert!(octets < 255, "a name that is too long");
+            }
+            _ => {
+                let target = u16_at(message, place) & 0x3fff;
+                assert!(message[place] >= 0xc0 && (12..place).contains(&target), "a pointer from {place} to {target}");
+                end = end.or(Some(place + 2));
+                place = target;
+            }
+        }
+    }
+}
