@@ -67,7 +67,7 @@ impl Peer {
                 Kind::Bind => command.args(["-g", "-n", "1", "-U", "1", "-c"]).arg(&config),
             };
             let mut peer = Self { kind, addr, daemon: Daemon::spawn(command, folder.join("log")) };
-            let up = wait::until("a peer's answers", SOON, || {
+            let up = wait::until(&format!("answers of {name}"), SOON, || {
                 let ended = peer.daemon.ended();
                 (ended || zones.iter().all(|(zone, _)| peer.serves(zone))).then_some(!ended)
             });

@@ -10,7 +10,7 @@ use farm_tests::daemon::{Daemon, Scratch};
 use farm_tests::dns::Octets;
 use farm_tests::peer::{Kind, Peer, skipped};
 use farm_tests::question::{Question, TYPES, labels, neighbourhood, owners, text};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 const PARENT: &str = include_str!("../zones/parent.zone");
@@ -130,26 +130,50 @@ fn every_question_has_the_answer_that_others_give() {
     let questions = questions();
     let mut hits = BTreeMap::new();
     let mut problems = Vec::new();
+    let mut truncated = BTreeSet::new();
     for edns in [None, Some(1_232)] {
         let ours = ask_all(servers.ours, &questions, edns);
         let theirs: Vec<(Kind, Vec<Answer>)> =
             servers.peers.iter().map(|peer| (peer.kind, ask_all(peer.addr, &questions, edns))).collect();
-        for (number, (question, ours)) in questions.iter().zip(&ours).enumerate() {
-            let theirs: Vec<(Kind, &Answer)> = theirs.iter().map(|(kind, all)| (*kind, &all[number])).collect();
+        for (at, (question, ours)) in questions.iter().zip(&ours).enumerate() {
+            // Our records are not compressed (RFC 1035 section 4.1.4 leaves that open), so 512 octets hold less than those of others.
+            if edns.is_none() && ours.truncated {
+                truncated.insert(question.clone());
+                continue;
+            }
+            let theirs: Vec<(Kind, &Answer)> = theirs.iter().map(|(kind, all)| (*kind, &all[at])).collect();
             judge(question, ours, &theirs, &mut hits, &mut problems);
         }
         println!("{} questions with EDNS {edns:?} to {} peers", questions.len(), servers.peers.len());
     }
+    // Over TCP we say what we say over UDP; and what did not fit there is compared here.
     let tcp = ask_over_tcp(servers.ours, &questions);
     let udp = ask_all(servers.ours, &questions, Some(1_232));
     for ((question, tcp), udp) in questions.iter().zip(&tcp).zip(&udp) {
-        if !udp.truncated && question.rtype != 255 && tcp != udp {
-            problems.push(format!("{question}: over TCP {tcp:#?}\nover UDP {udp:#?}"));
+        if udp.truncated {
+            truncated.insert(question.clone());
+        } else if tcp != udp {
+            problems.push(format!("{question} over TCP\n  {tcp:?}\n  UDP {udp:?}"));
         }
     }
+    let of_truncated = questions.iter().zip(tcp).filter(|(question, _)| truncated.contains(question));
+    let (questions, ours): (Vec<Question>, Vec<Answer>) =
+        of_truncated.map(|(question, tcp)| (question.clone(), tcp)).unzip();
+    assert!(questions.len() > 2, "nothing was truncated");
+    let theirs: Vec<_> = servers.peers.iter().map(|peer| (peer.kind, ask_over_tcp(peer.addr, &questions))).collect();
+    for (at, (question, ours)) in questions.iter().zip(&ours).enumerate() {
+        let theirs: Vec<(Kind, &Answer)> = theirs.iter().map(|(kind, all)| (*kind, &all[at])).collect();
+        judge(question, ours, &theirs, &mut hits, &mut problems);
+    }
+    println!("{} of them over TCP, because they were truncated", questions.len());
     let headings: Vec<_> = problems.iter().filter_map(|problem| problem.lines().next()).collect();
-    let shown = problems.iter().take(10).map(String::as_str).collect::<Vec<_>>().join("\n");
-    assert!(problems.is_empty(), "{} differences: {}\n{shown}", problems.len(), headings.join(", "));
+    let shown = problems.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(
+        problems.is_empty(),
+        "{} differences: {}\n{shown}",
+        problems.len(),
+        headings[..headings.len().min(100)].join(", ")
+    );
     let complete = servers.peers.len() == Kind::ALL.len();
     for (at, exception) in EXCEPTIONS.iter().enumerate().filter(|_| complete) {
         for name in exception.names {

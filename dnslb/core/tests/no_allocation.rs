@@ -38,8 +38,8 @@ impl Files for Text {
 
 fn snapshot() -> Snapshot {
     let name = |text: &str| Name::from_text(text).unwrap();
-    let big: String = (0..2_000).map(|i| format!("big A 10.0.{}.{}\n", i >> 8, i & 255)).collect();
-    let zone = zone::load(&name("example."), &Text(format!("{ZONE}{big}")), "test").unwrap().zone;
+    let big: Vec<String> = (0..2_000).map(|i| format!("big A 10.0.{}.{}\n", i >> 8, i & 255)).collect();
+    let zone = zone::load(&name("example."), &Text(format!("{ZONE}{}", big.concat())), "test").unwrap().zone;
     let zones = Zones::new([Arc::new(zone)]).unwrap();
     let host = OverlayTarget::Host { v4: Some(Ipv4Addr::LOCALHOST), v6: None, ttl_s: 9 };
     let overlay = Overlay::build(&zones, [(name("www.example."), OverlayTarget::Pool(0)), (name("b1.farm.example."), host)]);
