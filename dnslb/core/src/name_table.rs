@@ -4,7 +4,7 @@
 //! encloser of a name costs one probe a label. The hash has a fixed seed: the same names always lie in the same order. Keys
 //! come from zone files and authenticated members, never from queries, so it need not resist chosen keys.
 
-use crate::name::Name;
+use crate::name::{Name, NameBuf};
 
 /// Hash of the root name.
 pub(crate) const HASH_ROOT: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -27,13 +27,8 @@ pub(crate) fn hash_label(parent: u64, label: &[u8]) -> u64 {
 
 /// Hash of a whole name.
 pub(crate) fn hash_name(name: &Name) -> u64 {
-    let labels: Vec<&[u8]> = name.labels().collect();
-    labels.iter().rev().fold(HASH_ROOT, |hash, label| {
-        let mut with_length = Vec::with_capacity(label.len() + 1);
-        with_length.push(label.len() as u8);
-        with_length.extend_from_slice(label);
-        hash_label(hash, &with_length)
-    })
+    let name = NameBuf::of(name);
+    (1..=name.labels()).fold(HASH_ROOT, |hash, depth| hash_label(hash, name.label(depth)))
 }
 
 /// A map from names to values with open addressing; entries keep the order of insertion.

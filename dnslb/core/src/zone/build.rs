@@ -9,8 +9,8 @@ use super::data::{APEX, Extra, Node, RrSet, Zone};
 use super::problem::{Place, Problems};
 use super::reader::Record;
 use super::rtype::Rtype;
-use crate::name::Name;
-use crate::name_table::NameTable;
+use crate::name::{Name, NameBuf};
+use crate::name_table::{NameTable, hash_label, hash_name};
 
 /// Most octets of one RRset's records: what a TCP message can hold beside header, question and OPT.
 const RRSET_LEN_MAX: usize = 65_535 - 12 - 259 - 11;
@@ -137,17 +137,23 @@ fn add(drafts: &mut Drafts, apex: &Name, record: Record, problems: &mut Problems
     true
 }
 
-/// The delegated name strictly above `name`, if any.
-fn cut_above(drafts: &Drafts, apex: &Name, name: &Name) -> Option<Name> {
-    let mut at = name.parent();
-    let mut found = None;
-    while let Some(above) = at.filter(|above| above != apex && above.is_at_or_below(apex)) {
-        if drafts.get_name(&above).is_some_and(|sets| sets.contains_key(&Rtype::NS)) {
-            found = Some(above.clone());
+/// The names strictly above `name` from the apex down, with their records. One probe a label, however deep the name is.
+fn above<'d>(drafts: &'d Drafts, apex: &Name, name: &Name) -> impl Iterator<Item = &'d (Name, BTreeMap<Rtype, Draft>)> {
+    let name = NameBuf::of(name);
+    let apex_labels = apex.label_count();
+    let mut hash = hash_name(apex);
+    (apex_labels..name.labels()).map_while(move |depth| {
+        if depth > apex_labels {
+            hash = hash_label(hash, name.label(depth));
         }
-        at = above.parent();
-    }
-    found
+        drafts.entry(drafts.find(hash, name.suffix(depth))?)
+    })
+}
+
+/// The delegated name strictly above `name`, if any.
+fn cut_above<'d>(drafts: &'d Drafts, apex: &Name, name: &Name) -> Option<&'d Name> {
+    let mut cuts = above(drafts, apex, name).skip(1).filter(|(_, sets)| sets.contains_key(&Rtype::NS));
+    cuts.next().map(|(cut, _)| cut)
 }
 
 fn check_node(drafts: &Drafts, apex: &Name, name: &Name, sets: &BTreeMap<Rtype, Draft>, problems: &mut Problems) {
@@ -168,18 +174,14 @@ fn check_node(drafts: &Drafts, apex: &Name, name: &Name, sets: &BTreeMap<Rtype, 
         }
         return;
     }
-    let mut above = name.parent();
-    while let Some(upper) = above.filter(|_| name != apex).filter(|upper| upper.is_at_or_below(apex)) {
-        if drafts.get_name(&upper).is_some_and(|sets| sets.contains_key(&Rtype::DNAME)) {
-            for (rtype, draft) in sets {
-                problems.warning(
-                    &draft.place,
-                    format!("{rtype} at {name}, below the DNAME of {upper}"),
-                    "nothing there; it is never answered",
-                );
-            }
+    for (upper, _) in above(drafts, apex, name).filter(|(_, sets)| sets.contains_key(&Rtype::DNAME)) {
+        for (rtype, draft) in sets {
+            problems.warning(
+                &draft.place,
+                format!("{rtype} at {name}, below the DNAME of {upper}"),
+                "nothing there; it is never answered",
+            );
         }
-        above = upper.parent();
     }
     let cut = name != apex && sets.contains_key(&Rtype::NS);
     if cut {

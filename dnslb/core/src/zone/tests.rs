@@ -201,10 +201,15 @@ fn warnings() {
     check("a 1 A 192.0.2.1\na 1 A 192.0.2.1", "a second time");
     check("a 9 A 192.0.2.1\na 5 A 192.0.2.2", "TTL 5 beside TTL 9");
     check("sub 1 NS ns.else.\nx.sub 1 TXT x", "below the delegation of sub.example.com.");
+    check(
+        "a.b.c.sub 1 TXT x\nb.c.sub 1 NS ns.else.\nsub 1 NS ns.else.",
+        "TXT at a.b.c.sub.example.com., below the delegation of sub.example.com.",
+    );
     check("sub 1 NS ns.else.\nsub 1 TXT x", "at the delegated name");
     check("@ 60 NS ns", "no address of the name server ns");
     check("@ 60 NS ns\nns 1 CNAME x", "which is a CNAME");
     check("d 1 DNAME x\na.d 1 TXT x", "below the DNAME");
+    check("@ 1 DNAME x.\na.b.c 1 TXT x", "below the DNAME of example.com.");
     assert_eq!(records(&zone("a 9 A 192.0.2.1\na 5 A 192.0.2.2"))[1], "a.example.com. 5 A c0000202");
 }
 
