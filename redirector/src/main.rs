@@ -65,6 +65,9 @@ enum Command {
         /// As the JSON document of `/v1/status`.
         #[arg(long)]
         json: bool,
+        /// As one line: servers, sessions, run queues, boot times.
+        #[arg(long, conflicts_with = "json")]
+        line: bool,
         #[command(flatten)]
         client: Client,
     },
@@ -168,9 +171,13 @@ fn run(command: Command) -> Result<(), Failure> {
             let Loaded { spec, keys, .. } = loaded(&config.config)?;
             print(&format!("{}\n", keys.current.member(&spec.farm, &id).to_hex()))
         }
-        Command::Status { json, client } => {
+        Command::Status { json, line, client } => {
             let document = client.ask("GET", "/v1/status")?;
-            if json { print(&document) } else { print(&text::status(&document)) }
+            match (json, line) {
+                (true, _) => print(&document),
+                (_, true) => print(&text::status_line(&document)),
+                _ => print(&text::status(&document)),
+            }
         }
         Command::Drain { id, why, client } => {
             client.tell(&format!("/v1/admin/drain/{}?why={}", member(&id)?, text::percent_encode(&why)))

@@ -47,7 +47,7 @@ pub fn status(document: &str) -> String {
     if scaler["enabled"] == Value::Bool(true) {
         let _ = writeln!(
             out,
-            "scaler {}: wants {}, live {}, booting {}, draining {}, bounds {} to {}{}",
+            "scaler {}: wants {}, live {}, booting {}, draining {}, bounds {} to {}; {}{}",
             word(&scaler["policy"]),
             word(&scaler["desired"]),
             word(&scaler["live"]),
@@ -55,6 +55,7 @@ pub fn status(document: &str) -> String {
             word(&scaler["draining"]),
             word(&scaler["min"]),
             word(&scaler["max"]),
+            boot(scaler),
             scaler["frozen"].as_str().map(|why| format!("; frozen: {why}")).unwrap_or_default(),
         );
         let decisions = list(&scaler["decisions"]);
@@ -64,6 +65,32 @@ pub fn status(document: &str) -> String {
         }
     }
     out
+}
+
+/// The document of `/v1/status` in one line: what one prints every few seconds to see a farm grow and shrink.
+pub fn status_line(document: &str) -> String {
+    let Ok(status) = serde_json::from_str::<Value>(document) else { return document.to_owned() };
+    let scaler = &status["scaler"];
+    let servers = list(&status["servers"]);
+    let queues = servers.iter().filter(|s| s["takes_new"] == Value::Bool(true)).filter_map(|s| s["queue"].as_f64());
+    let (low, high) = queues.fold((f64::MAX, 0.0_f64), |(low, high), q| (low.min(q), high.max(q)));
+    let sessions: u64 = servers.iter().filter_map(|s| s["sessions"].as_u64()).sum();
+    format!(
+        "{} servers: {} live, {} booting, {} draining; wants {}; {sessions} sessions; run queues {:.1} to {high:.1}; {}\n",
+        time_of_day(status["wall_ms"].as_u64().unwrap_or_default()),
+        word(&scaler["live"]),
+        word(&scaler["pending"]),
+        word(&scaler["draining"]),
+        word(&scaler["desired"]),
+        low.min(high),
+        boot(scaler),
+    )
+}
+
+fn boot(scaler: &Value) -> String {
+    let seconds = |key: &str| scaler[key].as_f64().unwrap_or_default() / 1_000.0;
+    let boots = scaler["boots"].as_u64().unwrap_or_default();
+    format!("boot {:.1} s configured, {:.1} s used, {boots} measured", seconds("boot_ms_prior"), seconds("boot_ms_p95"))
 }
 
 /// One line of the journal for people: when, what, why. What is no record prints as it is.
