@@ -8,8 +8,9 @@ use farm_daemon::admin::{AdminAddr, Token};
 use farm_daemon::admin_client;
 use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::logging::{self, LogFormat};
-use farm_daemon::settings::{AdminListen, read_config};
+use farm_daemon::settings::{read_config, read_token, token_path};
 use farm_shared::config::{Document, Problem, table_markdown};
+use farm_shared::settings::AdminListen;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -224,22 +225,26 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// One request to the daemon. Only `[admin]` of the configuration is looked at: an operator need not be able to read keys.
+/// One request to the daemon. Of the configuration only the way to it is looked at: an operator need not be able to read keys.
 fn request(daemon: &DaemonArg, method: &str, path: &str) -> Result<String, Failure> {
     let config = &daemon.config.config;
-    let mut problems = Vec::new();
-    let (configured, token) = match read_config(config) {
+    let admin = match read_config(config) {
         Ok(text) => {
             let document = Document::parse(&config.display().to_string(), &text);
-            let admin = AdminListen::read(&document.root(), config);
-            let token = admin.token(&mut problems);
-            (admin.listen, token)
+            let state_dir = document.root().table("server", "").optional_string("state_dir", "");
+            AdminListen::read(&document.root(), state_dir.as_deref())
         }
         Err(problem) if daemon.admin.is_none() => return Err(vec![problem].into()),
-        Err(_) => (None, None),
+        Err(_) => AdminListen::default(),
     };
-    let addr = daemon.admin.clone().or(configured);
+    let addr = daemon.admin.clone().or(admin.listen.clone());
     let addr = addr.ok_or_else(|| Failure::Text(EXIT_CONFIG, format!("{}: no admin.listen", config.display())))?;
+    let token = match token_path(&admin, config).filter(|_| matches!(addr, AdminAddr::Tcp(_))) {
+        Some(path) => {
+            Some(read_token(&path).map_err(|e| Failure::Text(EXIT_UNAVAILABLE, format!("{}: {e}", path.display())))?)
+        }
+        None => None,
+    };
     let answer = runtime()?.block_on(admin_client::request(&addr, token.as_ref().map(Token::as_str), method, path, ""));
     match answer {
         Ok((200, text)) => Ok(text),

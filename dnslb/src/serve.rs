@@ -2,15 +2,15 @@
 
 use arc_swap::ArcSwap;
 use dnslb_core::control::{Control, Effect, Saved};
-use farm_daemon::admin::{Admin, AdminListener, Ready, Token};
+use farm_daemon::admin::{Admin, AdminListener, Ready};
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::listen::{self, Announcer};
 use farm_daemon::receiver::{Receiver, ReceiverOptions};
+use farm_daemon::settings;
 use farm_daemon::signals::Signals;
-use farm_daemon::state_dir::{StateDir, write_atomically};
+use farm_daemon::state_dir::StateDir;
 use farm_daemon::systemd::Notifier;
 use farm_shared::config::Problem;
-use farm_shared::draw::Draws;
 use farm_shared::heartbeat::Kind;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let Loaded { spec, zones, keyring, tls, admin: admin_addr, token, token_missing, state_dir, .. } = loaded;
+    let Loaded { spec, zones, keyring, tls, token_path, state_dir, .. } = loaded;
     bound_panic_output();
     let clock = Clock::start();
     let draws = draws_from_os().map_err(|e| ServeError::of("random seed", e))?;
@@ -78,31 +78,32 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     // All listeners first: a daemon that cannot have its second address must not answer on its first.
     let mut announcer = Announcer::new(ports_file);
     let bound = Bound::bind(&spec.server.listen, spec.server.workers).map_err(|e| ServeError::of("dns", e))?;
-    for (i, addr) in bound.local_addrs().into_iter().enumerate() {
-        announcer.add(&if i == 0 { "dns".to_owned() } else { format!("dns-{i}") }, addr);
+    for (n, addr) in bound.local_addrs().into_iter().enumerate() {
+        announcer.add_nth("dns", n, addr);
     }
     let mut heartbeat_udp = Vec::new();
-    if let Some(addr) = spec.heartbeat.listen_udp {
-        let socket = listen::udp(addr).map_err(|e| ServeError::of("heartbeat", e))?;
-        announcer.add("heartbeat_udp", socket.local_addr().unwrap_or(addr));
+    for (n, addr) in spec.heartbeat.udp.iter().enumerate() {
+        let socket = listen::udp(*addr).map_err(|e| ServeError::of("heartbeat", e))?;
+        announcer.add_nth("heartbeat_udp", n, socket.local_addr().unwrap_or(*addr));
         heartbeat_udp.push(socket);
     }
     let mut heartbeat_http = Vec::new();
-    if let Some(addr) = spec.heartbeat.listen_http {
-        let listener = listen::tcp(addr).map_err(|e| ServeError::of("heartbeat", e))?;
-        announcer.add("heartbeat_http", listener.local_addr().unwrap_or(addr));
+    for (n, addr) in spec.heartbeat.http.iter().enumerate() {
+        let listener = listen::tcp(*addr).map_err(|e| ServeError::of("heartbeat", e))?;
+        announcer.add_nth("heartbeat_http", n, listener.local_addr().unwrap_or(*addr));
         heartbeat_http.push(listener);
     }
-    let admin_listener =
-        admin_addr.map(|addr| AdminListener::bind(&addr)).transpose().map_err(|e| ServeError::of("admin", e))?;
+    let admin_listener = spec.admin.listen.as_ref().map(AdminListener::bind).transpose();
+    let admin_listener = admin_listener.map_err(|e| ServeError::of("admin", e))?;
     if let Some(listener) = &admin_listener {
         announcer.add("admin", listener.addr());
     }
 
-    let token = match token_missing {
-        Some(path) => Some(make_token(&path, draws.child("admin token", 0))?),
-        None => token,
-    };
+    let token = token_path.map(|path| {
+        let token = settings::token(&path, draws.child("admin token", 0));
+        token.map_err(|e| ServeError::of(&path.display().to_string(), e))
+    });
+    let token = token.transpose()?;
     let keyring = Arc::new(ArcSwap::from_pointee(keyring));
     let options = ReceiverOptions {
         id: spec.server.id.clone(),
@@ -201,16 +202,6 @@ fn bound_panic_output() {
             show(info);
         }
     }));
-}
-
-/// Makes the admin token at the first start, in a file that only this user reads.
-fn make_token(path: &Path, mut draws: Draws) -> Result<Token, ServeError> {
-    let what = path.display().to_string();
-    let words: Vec<String> = (0..4).map(|_| format!("{:016x}", draws.u64())).collect();
-    let text = words.concat();
-    write_atomically(path, text.as_bytes()).map_err(|e| ServeError::of(&what, e))?;
-    tracing::info!(file = what, "made an admin token");
-    Token::new(&text).map_err(|e| ServeError::of(&what, e))
 }
 
 fn limits(server: &dnslb_core::config::ServerSpec) -> TcpLimits {

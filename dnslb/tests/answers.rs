@@ -62,7 +62,7 @@ fn a_zone_and_a_pool_over_both_transports() {
 fn on_wildcard_sockets_the_answer_leaves_from_the_address_asked() {
     let config = SERVER.replace("listen = [\"127.0.0.1:0\"]", "listen = [\"0.0.0.0:0\", \"[::]:0\"]");
     let daemon = Daemon::start(&config);
-    for (listener, asked) in [("dns", "127.0.0.1"), ("dns", "127.0.0.2"), ("dns-1", "::1")] {
+    for (listener, asked) in [("dns", "127.0.0.1"), ("dns", "127.0.0.2"), ("dns_2", "::1")] {
         let server = SocketAddr::new(asked.parse().unwrap(), daemon.addr(listener).port());
         for ask in [udp, tcp] {
             let answer = ask(server, &query("fixed.lb.example.com.", RecordType::A)).unwrap();

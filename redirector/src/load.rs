@@ -2,7 +2,7 @@
 //!
 //! `redirector check`, a start and a reload all come through here, so that what passes the check also starts.
 
-use farm_daemon::settings::{read_config, resolve};
+use farm_daemon::settings::{check_token, read_config, resolve, warn_if_open};
 use farm_daemon::state_dir::read_capped;
 use farm_shared::config::{Document, Problem, has_errors};
 use farm_shared::heartbeat::{FarmKey, Keyring};
@@ -47,14 +47,13 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     let document = Document::parse(&name, &text);
     let root = document.root();
     let spec = Spec::read(&root);
+    let mut key_problem = None;
+    let mut token_problem = None;
     let loaded = spec.and_then(|mut spec| {
         let farm = root.table("farm", "The farm of servers behind it.");
         spec.state_dir = beside(file, &spec.state_dir);
-        spec.admin_token_file = spec.admin_token_file.map(|path| beside(file, &path));
-        spec.admin_listen = spec.admin_listen.map(|listen| match listen.strip_prefix("unix:") {
-            Some(path) => format!("unix:{}", beside(file, path)),
-            None => listen,
-        });
+        token_problem = check_token(&spec.admin, file);
+        spec.admin.token_file = spec.admin.token_file.map(|path| beside(file, &path));
         spec.scaler.dry_run |= dry_run;
         let key = |option: &str, path: &String| {
             read_key(Path::new(&beside(file, path)))
@@ -63,14 +62,15 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         };
         let current = key("key_file", &spec.key_file);
         let former = spec.key_files_former.iter().map(|path| key("key_files_former", path)).collect::<Option<Vec<_>>>();
-        warn_about_key(&farm, Path::new(&beside(file, &spec.key_file)));
+        key_problem = warn_if_open(Path::new(&beside(file, &spec.key_file)), &farm.place("key_file"));
         check_announce(&root, &spec);
         let (current, former) = (current?, former?);
         let mut keyring = Keyring::default();
         keyring.insert(spec.farm.clone(), current.clone(), spec.allowed_prefixes.clone());
         Some((spec, Keys { current, former }, keyring))
     });
-    let problems = document.finish();
+    let mut problems = document.finish();
+    problems.extend(key_problem.into_iter().chain(token_problem));
     match loaded {
         Some((spec, keys, keyring)) if !has_errors(&problems) => {
             Ok(Loaded { spec: Arc::new(spec), keys, keyring, warnings: problems })
@@ -95,8 +95,8 @@ pub fn needs_restart(old: &Spec, new: &Spec) -> Vec<&'static str> {
         (old.workers != new.workers, "server.workers"),
         (old.state_dir != new.state_dir, "server.state_dir"),
         (old.farm != new.farm, "farm.name"),
-        ((&old.heartbeat_udp, &old.heartbeat_http) != (&new.heartbeat_udp, &new.heartbeat_http), "heartbeat"),
-        ((&old.admin_listen, &old.admin_token_file) != (&new.admin_listen, &new.admin_token_file), "admin"),
+        (old.heartbeat != new.heartbeat, "heartbeat"),
+        ((&old.admin.listen, &old.admin.token_file) != (&new.admin.listen, &new.admin.token_file), "admin"),
         (old.announce != new.announce, "announce"),
         (old.provider != new.provider, "provider"),
     ];
@@ -107,15 +107,6 @@ pub fn needs_restart(old: &Spec, new: &Spec) -> Vec<&'static str> {
 fn read_key(path: &Path) -> Result<FarmKey, (String, &'static str)> {
     let bytes = read_capped(path, KEY_BYTES_MAX).map_err(|e| (e.to_string(), UNREADABLE))?;
     FarmKey::from_hex(&String::from_utf8_lossy(&bytes)).map_err(|expected| ("no key in it".to_owned(), expected))
-}
-
-fn warn_about_key(farm: &farm_shared::config::Section, path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let Ok(found) = std::fs::metadata(path) else { return };
-    let mode = found.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        farm.warning("key_file", format!("mode {mode:o}"), "a file that only its owner may read (chmod 600)");
-    }
 }
 
 /// The core does not know how the agent writes front ends; the agent's own reader does.

@@ -10,6 +10,7 @@ use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::logging::{self, LogFormat};
 use farm_daemon::refusals::Refusals;
+use farm_daemon::settings::read_token;
 use farm_shared::id::Id;
 use redirector::door::TallySum;
 use redirector::load::{self, Loaded};
@@ -239,14 +240,13 @@ fn stop_farm(config: &Path) -> Result<(), Failure> {
 impl Client {
     fn way(&self) -> Result<(AdminAddr, Option<Token>), Failure> {
         let spec = loaded(&self.config.config)?.spec;
-        let addr = match (&self.admin, &spec.admin_listen) {
-            (Some(addr), _) => addr.clone(),
-            (None, Some(text)) => text.parse().map_err(unavailable)?,
-            (None, None) => return Err(unavailable("the configuration has no admin.listen")),
-        };
-        let token = match addr {
-            AdminAddr::Tcp(_) => Some(serve::read_token(&spec)?),
-            AdminAddr::Unix(_) => None,
+        let addr = self.admin.clone().or(spec.admin.listen.clone());
+        let addr = addr.ok_or_else(|| unavailable("the configuration has no admin.listen"))?;
+        let token = match &spec.admin.token_file {
+            Some(file) if matches!(addr, AdminAddr::Tcp(_)) => {
+                Some(read_token(Path::new(file)).map_err(|e| unavailable(format!("{file}: {e}")))?)
+            }
+            _ => None,
         };
         Ok((addr, token))
     }

@@ -12,12 +12,13 @@ use crate::metrics;
 use crate::provider::{AnyProvider, NoProvider, ProcessProvider, ProcessSettings};
 use crate::shell::{Parts, STATE_FILE, Shell};
 use arc_swap::ArcSwap;
-use farm_daemon::admin::{Admin, AdminAddr, AdminListener, Ready, Token};
+use farm_daemon::admin::{Admin, AdminListener, Ready, Token};
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::listen::{self, Announcer};
 use farm_daemon::receiver::{Receiver, ReceiverOptions};
+use farm_daemon::settings;
 use farm_daemon::signals::Signals;
-use farm_daemon::state_dir::{StateDir, read_capped, write_atomically};
+use farm_daemon::state_dir::StateDir;
 use farm_daemon::systemd::Notifier;
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::{FarmKey, Kind};
@@ -26,15 +27,12 @@ use redirector_core::farm::{Control, Effect, Saved};
 use redirector_core::scale::Record;
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-const TOKEN_BYTES_MAX: u64 = 4096;
-const TOKEN_FILE: &str = "admin.token";
 const JOURNAL_LINES_MAX: usize = 200_000;
 const QUEUE_MAX: usize = 4096;
 const ASKS_MAX: usize = 64;
@@ -150,7 +148,7 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
         let (shown, refusals) = (views.clone(), Arc::clone(&receiver.refusals));
         let admin = Admin {
             router: Routes::new(views.clone(), asks, state_dir.path().to_owned()).router(),
-            token: admin_token(&spec, listener.addr(), state_dir.path(), &draws)?,
+            token: spec.admin.token_file.as_deref().map(|file| admin_token(file, &draws)).transpose()?,
             ready: ready.clone(),
             metrics: Arc::new(move || metrics::exposition(&shown.borrow(), &door.tally(), &refusals).finish()),
         };
@@ -210,36 +208,30 @@ impl Sockets {
             }
             let bound = door.first().and_then(|w| w.last()).map(std::net::TcpListener::local_addr);
             let bound = bound.transpose().map_err(local)?.unwrap_or(*addr);
-            announcer.add(&numbered("door", n), bound);
+            announcer.add_nth("door", n, bound);
             door_addr.get_or_insert(bound);
         }
         let door_addr = door_addr.ok_or_else(|| Failure::Unavailable("server.listen names no address".to_owned()))?;
         let mut udp = Vec::new();
-        for (n, addr) in spec.heartbeat_udp.iter().enumerate() {
+        for (n, addr) in spec.heartbeat.udp.iter().enumerate() {
             let socket = listen::udp(*addr).map_err(failed)?;
-            announcer.add(&numbered("heartbeat_udp", n), socket.local_addr().map_err(local)?);
+            announcer.add_nth("heartbeat_udp", n, socket.local_addr().map_err(local)?);
             udp.push(socket);
         }
         let mut http = Vec::new();
-        for (n, addr) in spec.heartbeat_http.iter().enumerate() {
+        for (n, addr) in spec.heartbeat.http.iter().enumerate() {
             let listener = listen::tcp(*addr).map_err(failed)?;
-            announcer.add(&numbered("heartbeat_http", n), listener.local_addr().map_err(local)?);
+            announcer.add_nth("heartbeat_http", n, listener.local_addr().map_err(local)?);
             http.push(listener);
         }
         let mut admin = None;
-        if let Some(text) = &spec.admin_listen {
-            let addr: AdminAddr =
-                text.parse().map_err(|e| Failure::Unavailable(format!("admin.listen: found {text:?}, {e}")))?;
-            let listener = AdminListener::bind(&addr).map_err(failed)?;
+        if let Some(addr) = &spec.admin.listen {
+            let listener = AdminListener::bind(addr).map_err(failed)?;
             announcer.add("admin", listener.addr());
             admin = Some(listener);
         }
         Ok(Self { door, door_addr, udp, http, admin })
     }
-}
-
-fn numbered(name: &str, n: usize) -> String {
-    if n == 0 { name.to_owned() } else { format!("{name}_{}", n + 1) }
 }
 
 /// Opens and locks the state directory.
@@ -312,35 +304,7 @@ fn first_snapshot(effects: Vec<Effect>) -> Result<(Arc<redirector_core::door::Sn
     Ok((first, rest))
 }
 
-/// The token of a TCP admin listener: the configured file's, or one of our own making in the state directory, so that a
-/// loopback listener is never open to every local user.
-fn admin_token(spec: &Spec, addr: &AdminAddr, state_dir: &Path, draws: &Draws) -> Result<Option<Token>, Failure> {
-    if matches!(addr, AdminAddr::Unix(_)) {
-        return Ok(None);
-    }
-    let path = token_path(spec);
-    if spec.admin_token_file.is_none() && !path.exists() {
-        let mut draws = draws.child("admin token", 0);
-        let token = [(); 4].map(|()| format!("{:016x}", draws.u64())).concat();
-        write_atomically(&path, token.as_bytes()).map_err(|e| unavailable("the admin token")(&e))?;
-        let owner_only = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&path, owner_only).map_err(|e| unavailable("the admin token")(&e))?;
-        tracing::info!(dir = %state_dir.display(), "made an admin token: {TOKEN_FILE}");
-    }
-    read_token(spec).map(Some)
-}
-
-fn token_path(spec: &Spec) -> PathBuf {
-    match &spec.admin_token_file {
-        Some(path) => path.into(),
-        None => Path::new(&spec.state_dir).join(TOKEN_FILE),
-    }
-}
-
-/// The token that commands over TCP must show.
-pub fn read_token(spec: &Spec) -> Result<Token, Failure> {
-    let path = token_path(spec);
-    let failed = |why: &dyn fmt::Display| Failure::Unavailable(format!("{}: {why}", path.display()));
-    let bytes = read_capped(&path, TOKEN_BYTES_MAX).map_err(|e| failed(&e))?;
-    Token::new(&String::from_utf8_lossy(&bytes)).map_err(|e| failed(&e))
+/// The token of a loopback admin listener: without one it would be open to every local user.
+fn admin_token(file: &str, draws: &Draws) -> Result<Token, Failure> {
+    settings::token(Path::new(file), draws.child("admin token", 0)).map_err(|e| Failure::Unavailable(format!("{file}: {e}")))
 }

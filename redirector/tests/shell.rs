@@ -56,16 +56,16 @@ fn keys_and_tables_are_printed() {
 #[test]
 fn a_reload_is_all_or_nothing() {
     let scratch = Scratch::new();
-    let config = scratch.config("[door]\nretry_after_s = 7\n");
+    let config = scratch.config("[door]\nretry_after = \"7s\"\n");
     let mut redirector = Redirector::start(&scratch, &config);
     let retry = |r: &Redirector| r.door("GET", "/", "").header("retry-after").unwrap().to_owned();
     assert_eq!(retry(&redirector), "7");
-    scratch.config("[door]\nretry_after_s = 9\npolicy = \"best\"\n");
+    scratch.config("[door]\nretry_after = \"9s\"\npolicy = \"best\"\n");
     let refused = redirector.admin("POST", "/v1/reload");
     assert_eq!(refused.status, 422);
     assert!(refused.text().contains("door.policy"), "{}", refused.text());
     assert_eq!(retry(&redirector), "7");
-    scratch.config("[door]\nretry_after_s = 9\n");
+    scratch.config("[door]\nretry_after = \"9s\"\n");
     redirector.signal(rustix::process::Signal::HUP);
     until("the new value", || (retry(&redirector) == "9").then_some(()));
     until("its metric", || (redirector.metric("redirector_reloads_total{outcome=\"ok\"}") == 1.0).then_some(()));

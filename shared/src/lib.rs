@@ -11,4 +11,5 @@ pub mod heartbeat;
 pub mod id;
 pub mod member;
 pub mod prefix;
+pub mod settings;
 pub mod time;

@@ -211,7 +211,7 @@ mod tests {
         let problems = document.finish();
         assert!(problems.is_empty(), "{problems:?}");
         let spec = spec.unwrap();
-        assert_eq!((spec.workers, spec.door.ramp_ms, spec.heartbeat_udp), (1, 0, vec![at(2)]));
+        assert_eq!((spec.workers, spec.door.ramp_ms, spec.heartbeat.udp), (1, 0, vec![at(2)]));
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Run {
             Op::Bury(by, who) => {
                 let farm = self.world.control.spec().farms[0].clone();
                 let gone = self.members[usize::from(who)].clone();
-                let stone = farm.key.unwrap().bury(&farm.name, &gone.id, gone.inc, self.world.now.wall);
+                let stone = farm.key.unwrap().bury(&farm.trust.name, &gone.id, gone.inc, self.world.now.wall);
                 self.send(by, |message| message.tombstones.push(stone));
                 self.members[usize::from(who)].inc += 1;
             }

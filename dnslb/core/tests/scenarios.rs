@@ -103,7 +103,11 @@ impl Script {
             "TIME_PASSES" => world.pass(duration(words[1]), &[], 1_000),
             "CHECKS" => {
                 let addr = words[1].parse().unwrap();
-                if words[2] == "fail" { world.failing.insert(addr) } else { world.failing.remove(&addr) };
+                if words[2] == "fail" {
+                    world.failing.insert(addr)
+                } else {
+                    world.failing.remove(&addr)
+                };
             }
             "QUERY" => query(&place, world, words[1], words[2], expect.expect("an expectation")),
             "ADMIN" => {
@@ -167,12 +171,17 @@ fn heartbeat(place: &str, world: &mut World, words: &[&str], expect: Option<&str
             "tombstone" => {
                 let (buried, inc) = value.split_once(':').unwrap();
                 let farm = world.control.spec().farms[0].clone();
-                let stone = farm.key.unwrap().bury(&farm.name, &Id::new(buried).unwrap(), inc.parse().unwrap(), world.now.wall);
+                let stone = farm.key.unwrap().bury(
+                    &farm.trust.name,
+                    &Id::new(buried).unwrap(),
+                    inc.parse().unwrap(),
+                    world.now.wall,
+                );
                 message.tombstones.push(stone);
             }
             "forged_tombstone" => {
                 let farm = world.control.spec().farms[0].clone();
-                let mut stone = farm.key.unwrap().bury(&farm.name, &Id::new(value).unwrap(), 1, Wall(1));
+                let mut stone = farm.key.unwrap().bury(&farm.trust.name, &Id::new(value).unwrap(), 1, Wall(1));
                 stone.inc = 99;
                 message.tombstones.push(stone);
             }

@@ -34,8 +34,8 @@ id = "ns1"
 listen = ["127.0.0.1:0"]
 workers = 2
 [heartbeat]
-listen_udp = "127.0.0.1:0"
-listen_http = "127.0.0.1:0"
+listen_udp = ["127.0.0.1:0"]
+listen_http = ["127.0.0.1:0"]
 [admin]
 listen = "127.0.0.1:0"
 token_file = "admin.token"

@@ -13,64 +13,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use axum::routing::get;
 use farm_shared::exposition::CONTENT_TYPE as METRICS_TYPE;
+pub use farm_shared::settings::AdminAddr;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const LIMITS: Limits = Limits { connections_max: 64, head_ms_max: 10_000 };
 const UNIX_MODE: u32 = 0o660;
 const OPEN_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-
-/// Where the admin interface listens: `unix:/path` or a loopback `ADDRESS:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddr {
-    /// A socket file; whoever may open it may do everything.
-    Unix(PathBuf),
-    /// A loopback address; a token is needed.
-    Tcp(SocketAddr),
-}
-
-/// Why a text is no [`AdminAddr`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadAdminAddr;
-
-impl AdminAddr {
-    /// For "expected …".
-    pub const EXPECTED: &str = "\"unix:/PATH\" or a loopback \"ADDRESS:PORT\"";
-}
-
-impl fmt::Display for BadAdminAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {}", AdminAddr::EXPECTED)
-    }
-}
-
-impl std::error::Error for BadAdminAddr {}
-
-impl FromStr for AdminAddr {
-    type Err = BadAdminAddr;
-    fn from_str(text: &str) -> Result<Self, BadAdminAddr> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(BadAdminAddr) };
-        }
-        let addr: SocketAddr = text.parse().map_err(|_| BadAdminAddr)?;
-        if addr.ip().is_loopback() { Ok(Self::Tcp(addr)) } else { Err(BadAdminAddr) }
-    }
-}
-
-impl fmt::Display for AdminAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp(addr) => addr.fmt(f),
-        }
-    }
-}
 
 /// Whether the daemon can do its job: what `/readyz` says. Clones share it; unset at first.
 #[derive(Clone, Debug, Default)]

@@ -169,6 +169,11 @@ impl Announcer {
         self.bound.insert(name.into(), addr);
     }
 
+    /// The `n`th listener of several, counted from 0: the first has the name itself, the second `name_2`.
+    pub fn add_nth(&mut self, name: &str, n: usize, addr: impl fmt::Display) {
+        if n == 0 { self.add(name, addr) } else { self.add(&format!("{name}_{}", n + 1), addr) }
+    }
+
     /// Writes the file, whole or not at all: `{"dns":"127.0.0.1:34567",…}`. Call it when all listeners are bound.
     pub fn publish(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };

@@ -14,6 +14,11 @@ use toml::de::{DeTable, DeValue};
 /// Collected problems are bounded too, since a hostile file may hold a million of them.
 const COLLECTED_MAX: usize = 10 * PROBLEMS_MAX;
 
+/// What stands for the value of a section in a description.
+pub(super) const SECTION: &str = "section";
+/// And of an array of them.
+pub(super) const SECTIONS: &str = "sections";
+
 /// A configuration file that is being read.
 #[derive(Debug)]
 pub struct Document {
@@ -159,9 +164,28 @@ impl Document {
         problems
     }
 
-    /// The options that a reader asked a [`Self::describe`] document for, in its order.
+    /// The options that a reader asked a [`Self::describe`] document for: each section before its options, nothing between
+    /// them; sections and the options of one in the reader's order, whatever stands in no section first.
     pub fn options(&self) -> Vec<OptionDoc> {
-        self.state.options.borrow().clone()
+        let mut options = self.state.options.borrow().clone();
+        let mut first = BTreeMap::new();
+        for (i, option) in options.iter().enumerate() {
+            first.entry(option.key.clone()).or_insert(i);
+        }
+        let section = |option: &OptionDoc| {
+            if option.is_section() {
+                option.key.clone()
+            } else {
+                option.key.rsplit_once('.').map_or("", |(s, _)| s).to_owned()
+            }
+        };
+        // A section by where it and those around it were first asked for: one within another follows that one's options.
+        options.sort_by_cached_key(|option| {
+            let section = section(option);
+            let ends = section.match_indices('.').map(|(at, _)| at).chain((!section.is_empty()).then_some(section.len()));
+            ends.filter_map(|end| first.get(section.get(..end)?).copied()).collect::<Vec<_>>()
+        });
+        options
     }
 }
 

@@ -36,6 +36,13 @@ pub struct OptionDoc {
     pub about: &'static str,
 }
 
+impl OptionDoc {
+    /// Whether it is a section rather than an option in one.
+    pub fn is_section(&self) -> bool {
+        self.kind == document::SECTION || self.kind == document::SECTIONS
+    }
+}
+
 /// The options as a Markdown table, in the order in which the reader asked for them.
 pub fn table_markdown(options: &[OptionDoc]) -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");

@@ -29,7 +29,7 @@ pub struct Problem {
 }
 
 /// Where a key stands: for checks that come after the file was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The file, as it was named.
     pub file: String,

@@ -3,7 +3,7 @@
 //! A reader must ask for all its options before it decides anything, or the unread ones count as unknown and miss in the
 //! documentation. Keys and texts about them are the program's own; defaults are shown, not checked.
 
-use super::document::{Entry, State, Table, Value, join};
+use super::document::{Entry, SECTION, SECTIONS, State, Table, Value, join};
 use super::duration::{format_duration_ms, parse_duration_ms};
 use super::problem::{Place, Severity, quoted};
 use crate::id::{BadId, Id};
@@ -39,7 +39,7 @@ impl Section {
 
     /// A subsection; an absent one is empty, and its options have their defaults.
     pub fn table(&self, key: &str, about: &'static str) -> Self {
-        self.document(key, "", || "section".into(), String::new, about);
+        self.document(key, "", || SECTION.into(), String::new, about);
         let table = match self.entry(key).map(|e| &e.value) {
             Some(Value::Table(table)) => Some(table),
             Some(other) => {
@@ -68,7 +68,7 @@ impl Section {
 
     /// An array of tables (`[[key]]`); one empty element in a description.
     pub fn tables(&self, key: &str, about: &'static str) -> Vec<Self> {
-        self.document(key, "[]", || "sections".into(), String::new, about);
+        self.document(key, "[]", || SECTIONS.into(), String::new, about);
         if self.state.describe {
             return vec![Self::new(&self.state, None, format!("{}[]", self.key(key)), 1)];
         }
@@ -155,6 +155,15 @@ impl Section {
         };
         let expected = || format!("a duration from {from} to {to} in quotes, like \"250ms\", \"3s\" or \"1m30s\"");
         self.value(key, duration, expected).unwrap_or(default_ms)
+    }
+
+    /// A duration of whole seconds, in seconds.
+    pub fn duration_s(&self, key: &str, default_s: u64, range_s: RangeInclusive<u64>, about: &'static str) -> u64 {
+        let ms = self.duration_ms(key, default_s * 1_000, range_s.start() * 1_000..=range_s.end() * 1_000, about);
+        if !ms.is_multiple_of(1_000) {
+            self.problem(key, format!("{ms} ms"), "whole seconds");
+        }
+        ms / 1_000
     }
 
     /// One of a few words.

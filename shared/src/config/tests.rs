@@ -152,6 +152,30 @@ fn the_description_names_every_option_once() {
 }
 
 #[test]
+fn a_description_keeps_sections_together() {
+    let document = Document::describe();
+    let root = document.root();
+    let (a, b) = (root.table("a", "A."), root.table("b", "B."));
+    let _ = (b.optional_string("x", "X."), a.optional_string("x", "X."), root.optional_string("top", "Top."));
+    let _ = (a.table("in", "In.").boolean("y", false, "Y."), a.optional_string("z", "Z."));
+    let _ = a.tables("in", "In.");
+    let keys: Vec<_> = document.options().into_iter().map(|o| o.key).collect();
+    assert_eq!(keys, ["top", "a", "a.x", "a.z", "a.in", "a.in.y", "a.in[]", "b", "b.x"]);
+}
+
+#[test]
+fn seconds_are_whole() {
+    for (text, expect) in
+        [("a = '90s'", Ok(90)), ("", Ok(5)), ("a = '1500ms'", Err("f:1: a: found 1500 ms, expected whole seconds"))]
+    {
+        let document = Document::parse("f", text);
+        let value = document.root().duration_s("a", 5, 1..=100, "A.");
+        let problem = document.finish().first().map(ToString::to_string);
+        assert_eq!(problem.as_deref().map_or(Ok(value), Err), expect);
+    }
+}
+
+#[test]
 fn hostile_texts_are_bounded() {
     assert_eq!(problems(&"x".repeat(TEXT_BYTES_MAX + 1)).len(), 1);
     let many = (0..5_000).map(|i| format!("k{i} = 1")).collect::<Vec<_>>().join("\n");

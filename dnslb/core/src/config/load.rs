@@ -9,6 +9,7 @@ use super::spec::{FarmSpec, PoolSpec, Spec};
 use crate::zone::{self, Files, Rtype, Zones, ZonesError};
 use farm_shared::config::{Document, OptionDoc, Problem, Section, Severity, has_errors};
 use farm_shared::heartbeat::FarmKey;
+use farm_shared::settings::{AdminListen, HeartbeatListen, read_lease};
 use std::sync::Arc;
 
 const PROBLEMS_MAX: usize = 200;
@@ -79,9 +80,9 @@ struct Parts {
 /// The lists come apart, with their sections; the specification gets them when they are complete.
 fn read(root: &Section) -> (Option<Spec>, Parts) {
     let server = read::server(root);
-    let heartbeat = read::heartbeat(root);
-    let admin = read::admin(root);
-    let lease = read::lease(root);
+    let heartbeat = HeartbeatListen::read(root);
+    let admin = AdminListen::read(root, server.as_ref().and_then(|server| server.state_dir.as_deref()));
+    let lease = read_lease(root);
     let farms = read::farms(root);
     let zones = read::zones(root);
     let pools = read_pool::pools(root, &farms);
@@ -115,14 +116,14 @@ fn load_zones(parts: &Parts, files: &dyn Files, problems: &mut Vec<Problem>) -> 
 }
 
 fn key(farm: &FarmSpec, section: &Section, files: &dyn Files) -> Option<FarmKey> {
-    if farm.key_file.is_empty() {
+    if farm.trust.key_file.is_empty() {
         return None;
     }
-    let found: (String, &str) = match files.read(&farm.key_file) {
+    let found: (String, &str) = match files.read(&farm.trust.key_file) {
         Err(why) => (why, "a file that can be read"),
         Ok(text) => match std::str::from_utf8(&text).map_err(|_| "hexadecimal digits").and_then(FarmKey::from_hex) {
             Ok(key) => return Some(key),
-            Err(expected) => (format!("the content of {:?}", farm.key_file), expected),
+            Err(expected) => (format!("the content of {:?}", farm.trust.key_file), expected),
         },
     };
     section.problem("key_file", found.0, found.1);
@@ -133,7 +134,7 @@ fn check_farm(farm: &FarmSpec, section: &Section, zones: &Zones, spec: Option<&S
     if let Some(name) = &farm.member_zone {
         check_in_zone(section, "member_zone", name, zones);
     }
-    if spec.is_some_and(|spec| spec.heartbeat.listen_udp.is_none() && spec.heartbeat.listen_http.is_none()) {
+    if spec.is_some_and(|spec| spec.heartbeat.is_empty()) {
         section.warning("", "a farm, and no listener for its heartbeats", "[heartbeat] with `listen_udp` or `listen_http`");
     }
 }
@@ -145,7 +146,11 @@ fn check_pool(pool: &PoolSpec, section: &Section, zones: &Zones) {
         }
         let types = zones.find(name).map(|zone| zone.types_at(name)).unwrap_or_default();
         if let Some(rtype) = types.iter().find(|t| matches!(**t, Rtype::A | Rtype::AAAA | Rtype::CNAME)) {
-            section.problem("publish", format!("{name}, where the zone has {rtype} records"), "a name without A, AAAA and CNAME records");
+            section.problem(
+                "publish",
+                format!("{name}, where the zone has {rtype} records"),
+                "a name without A, AAAA and CNAME records",
+            );
         }
     }
 }

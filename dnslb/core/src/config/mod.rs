@@ -9,7 +9,7 @@ mod read_pool;
 mod spec;
 
 pub use load::{Loaded, load, options};
-pub use spec::{AdminSpec, FarmSpec, HeartbeatSpec, PoolSpec, ServerSpec, Spec, StaticMember, WeightRule, ZoneSpec};
+pub use spec::{FarmSpec, PoolSpec, ServerSpec, Spec, StaticMember, WeightRule, ZoneSpec};
 
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,14 @@
 //!
 //! Reads all options before it judges any, and notes problems instead of stopping.
 
-use super::read::{ID, NAME, Unique, seconds};
+use super::read::{NAME, Unique, seconds};
 use super::spec::{FarmSpec, PoolSpec, StaticMember, WeightRule};
 use crate::health::{CheckKind, CheckSpec};
 use crate::name::Name;
 use farm_shared::config::Section;
 use farm_shared::heartbeat::Role;
 use farm_shared::id::Id;
+use farm_shared::settings::LABEL;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -30,17 +31,39 @@ pub(super) fn pools(root: &Section, farms: &[(FarmSpec, Section)]) -> Vec<(PoolS
 }
 
 fn pool(s: &Section) -> Option<PoolSpec> {
-    let name: Option<Id> = s.parsed("name", None, ID, "Its name, for operators and metrics.");
-    let publish: Vec<Name> = s.list("publish", &[], NAME, "The names that give its answers. Each must lie in a zone that has no addresses there itself.");
+    let name: Option<Id> = s.parsed("name", None, LABEL, "Its name, for operators and metrics.");
+    let publish: Vec<Name> = s.list(
+        "publish",
+        &[],
+        NAME,
+        "The names that give its answers. Each must lie in a zone that has no addresses there itself.",
+    );
     let k = s.integer("k", 3, 1..=1_024, "Addresses in an answer.") as usize;
-    let sort_share = s.float("sort_share", 0.08, 0.0..=1.0, "Share of clients that take the lowest address of an answer, whatever its order.");
+    let sort_share = s.float(
+        "sort_share",
+        0.08,
+        0.0..=1.0,
+        "Share of clients that take the lowest address of an answer, whatever its order.",
+    );
     let ttl_s_min = seconds(s, "ttl_min", 1, "Lowest TTL of an answer.");
-    let ttl_s_max = seconds(s, "ttl_max", 10, "Highest TTL of an answer: while nothing about the named members is about to change.");
-    let negative_ttl_s = seconds(s, "negative_ttl", 2, "Highest TTL of an empty answer: nobody is up, or has such an address.");
-    let fail_open = s.float("fail_open", 0.5, 0.0..=1.0, "With fewer than this share of the members up, answers name all of them; 0 for never.");
-    let slow_start_ms = s.duration_ms("slow_start", 10_000, 0..=86_400_000, "How long a new or returning member takes from a tenth of its weight to all of it.");
+    let ttl_s_max =
+        seconds(s, "ttl_max", 10, "Highest TTL of an answer: while nothing about the named members is about to change.");
+    let negative_ttl_s =
+        seconds(s, "negative_ttl", 2, "Highest TTL of an empty answer: nobody is up, or has such an address.");
+    let fail_open = s.float(
+        "fail_open",
+        0.5,
+        0.0..=1.0,
+        "With fewer than this share of the members up, answers name all of them; 0 for never.",
+    );
+    let slow_start_ms = s.duration_ms(
+        "slow_start",
+        10_000,
+        0..=86_400_000,
+        "How long a new or returning member takes from a tenth of its weight to all of it.",
+    );
     let weight = s.choice("weight", "equal", &["equal", "cores"], "How heartbeat members are weighted.");
-    let farm = s.optional_parsed("farm", ID, "The farm whose members belong to it.");
+    let farm = s.optional_parsed("farm", LABEL, "The farm whose members belong to it.");
     let role = s.choice("role", "backend", &["backend", "door"], "Which of them: those that serve, or the front doors.");
     let members = members(s);
     let check = check(&s.table("check", "How static members are checked. Without this section they are believed to be up."));
@@ -70,14 +93,20 @@ fn judge(s: &Section, pool: &PoolSpec, farms: &[(FarmSpec, Section)]) {
         s.problem("ttl_min", format!("{} s", pool.ttl_s_min), format!("no more than ttl_max, {} s", pool.ttl_s_max));
     }
     match &pool.farm {
-        Some(farm) if !farms.iter().any(|(spec, _)| spec.name == *farm) => {
+        Some(farm) if !farms.iter().any(|(spec, _)| spec.trust.name == *farm) => {
             s.problem("farm", format!("\"{farm}\""), "the name of a [[farm]]");
         }
-        None if pool.members.is_empty() && !s.has("member") => s.problem("", "neither members nor a farm", "[[pool.member]] sections or `farm`"),
+        None if pool.members.is_empty() && !s.has("member") => {
+            s.problem("", "neither members nor a farm", "[[pool.member]] sections or `farm`")
+        }
         _ => {}
     }
     if pool.check.is_some() && pool.members.is_empty() {
-        s.warning("check", "checks without [[pool.member]]", "members to check; those of a farm are judged by their heartbeats");
+        s.warning(
+            "check",
+            "checks without [[pool.member]]",
+            "members to check; those of a farm are judged by their heartbeats",
+        );
     }
 }
 
@@ -85,12 +114,19 @@ fn members(pool: &Section) -> Vec<StaticMember> {
     let mut members = Vec::new();
     let mut seen = Unique::default();
     for s in pool.tables("member", "A member that sends no heartbeats.") {
-        let name: Option<Id> = s.parsed("name", None, ID, "Its name in the pool.");
-        let addresses: Vec<IpAddr> = s.list("addresses", &[], "an IPv4 or IPv6 address", "Its addresses: one of each family at most. The first is checked.");
+        let name: Option<Id> = s.parsed("name", None, LABEL, "Its name in the pool.");
+        let addresses: Vec<IpAddr> = s.list(
+            "addresses",
+            &[],
+            "an IPv4 or IPv6 address",
+            "Its addresses: one of each family at most. The first is checked.",
+        );
         let weight = s.float("weight", 1.0, 0.01..=1_000.0, "Its weight relative to the others.");
-        let zone = s.optional_parsed("zone", ID, "Its failure domain: answers spread over these.");
-        let v4: Vec<Ipv4Addr> = addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }).collect();
-        let v6: Vec<Ipv6Addr> = addresses.iter().filter_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None }).collect();
+        let zone = s.optional_parsed("zone", LABEL, "Its failure domain: answers spread over these.");
+        let v4: Vec<Ipv4Addr> =
+            addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }).collect();
+        let v6: Vec<Ipv6Addr> =
+            addresses.iter().filter_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None }).collect();
         if addresses.is_empty() || v4.len() > 1 || v6.len() > 1 {
             s.problem("addresses", format!("{} IPv4 and {} IPv6 addresses", v4.len(), v6.len()), "one of either or of both");
         }
@@ -110,7 +146,8 @@ fn check(s: &Section) -> Option<Arc<CheckSpec>> {
     let path = s.string("path", "/", "The path that it asks for.");
     let host = s.optional_string("host", "The `Host` header and the name in TLS; the member's address if absent.");
     let status = s.integer("expect_status", 0, 0..=599, "The status that counts as success; 0 for any from 200 to 399.");
-    let interval_ms = s.duration_ms("interval", 2_000, 100..=3_600_000, "Time between two checks of a member, give or take a tenth.");
+    let interval_ms =
+        s.duration_ms("interval", 2_000, 100..=3_600_000, "Time between two checks of a member, give or take a tenth.");
     let timeout_ms = s.duration_ms("timeout", 1_000, 10..=3_600_000, "How long a check may take.");
     let rise = s.integer("rise", 2, 1..=100, "Successes in a row that bring a member up.") as u32;
     let fall = s.integer("fall", 3, 1..=100, "Failures in a row that take it down.") as u32;

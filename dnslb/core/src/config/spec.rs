@@ -7,7 +7,7 @@ use crate::name::Name;
 use farm_shared::heartbeat::{FarmKey, Role};
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
-use farm_shared::prefix::Prefix;
+use farm_shared::settings::{AdminListen, FarmTrust, HeartbeatListen};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ pub struct Spec {
     /// The server itself.
     pub server: ServerSpec,
     /// Where heartbeats arrive.
-    pub heartbeat: HeartbeatSpec,
+    pub heartbeat: HeartbeatListen,
     /// Where operators reach it.
-    pub admin: AdminSpec,
+    pub admin: AdminListen,
     /// How long heartbeats are believed.
     pub lease: LeasePolicy,
     /// Farms whose heartbeats are heard.
@@ -57,35 +57,13 @@ pub struct ServerSpec {
     pub query_log_sample: u32,
 }
 
-/// `[heartbeat]`
-#[derive(Clone, Debug, Default)]
-pub struct HeartbeatSpec {
-    /// Address for datagrams.
-    pub listen_udp: Option<SocketAddr>,
-    /// Address for HTTP POST.
-    pub listen_http: Option<SocketAddr>,
-}
-
-/// `[admin]`
-#[derive(Clone, Debug, Default)]
-pub struct AdminSpec {
-    /// `unix:/path` or a loopback address.
-    pub listen: Option<String>,
-    /// File with the token, for a loopback address.
-    pub token_file: Option<String>,
-}
-
 /// `[[farm]]`
 #[derive(Clone, Debug)]
 pub struct FarmSpec {
-    /// Its name.
-    pub name: Id,
-    /// File with the farm's secret.
-    pub key_file: String,
+    /// Its name, the file of its secret, and where members may announce addresses that are not their own.
+    pub trust: FarmTrust,
     /// The secret, once somebody has read the file.
     pub key: Option<FarmKey>,
-    /// Where members may announce addresses that are not their own.
-    pub allowed_prefixes: Vec<Prefix>,
     /// The name below which each member gets its own.
     pub member_zone: Option<Name>,
     /// TTL of those names, in seconds.
@@ -162,6 +140,6 @@ pub struct StaticMember {
 impl Spec {
     /// The farm of that name.
     pub fn farm(&self, name: &Id) -> Option<&FarmSpec> {
-        self.farms.iter().find(|farm| farm.name == *name)
+        self.farms.iter().find(|farm| farm.trust.name == *name)
     }
 }

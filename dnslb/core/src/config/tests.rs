@@ -36,7 +36,7 @@ id = "ns1"
 listen = ["127.0.0.1:5300"]
 state_dir = "/var/lib/dnslb"
 [heartbeat]
-listen_udp = "127.0.0.1:5310"
+listen_udp = ["127.0.0.1:5310"]
 [admin]
 listen = "unix:/run/dnslb.sock"
 [lease]
@@ -122,7 +122,9 @@ fn every_problem_at_once() {
 #[test]
 fn every_option_is_described() {
     let options = options();
-    for key in ["server.listen", "farm[].key_file", "zone[].file", "pool[].k", "pool[].member[].addresses", "pool[].check.interval"] {
+    for key in
+        ["server.listen", "farm[].key_file", "zone[].file", "pool[].k", "pool[].member[].addresses", "pool[].check.interval"]
+    {
         assert!(options.iter().any(|option| option.key == key), "{key}");
     }
     assert!(options.iter().all(|option| !option.about.is_empty()));

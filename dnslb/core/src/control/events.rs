@@ -62,7 +62,12 @@ impl Control {
             Err(refusal) => {
                 let shown = before.is_some_and(|(_, _, until)| until > farm.roster.clock(now));
                 if refusal == Refusal::OldIncarnation && !shown {
-                    effects.push(Notice::of(NoticeKind::Twins, &farm_id, &id, format!("incarnation {inc} is alive as well")));
+                    effects.push(Notice::of(
+                        NoticeKind::Twins,
+                        &farm_id,
+                        &id,
+                        format!("incarnation {inc} is alive as well"),
+                    ));
                 }
                 effects.insert(0, Effect::Refused(refusal));
             }
@@ -89,7 +94,8 @@ impl Control {
         let who = Who::Farm(id.clone());
         let role = self.farms.get(farm_id).and_then(|farm| farm.roster.get(id)).map(|member| member.heartbeat.role);
         let mut until = Mono(0);
-        let theirs = |role: Role| move |pool: &&PoolState| pool.spec.farm.as_ref() == Some(farm_id) && pool.spec.role == role;
+        let theirs =
+            |role: Role| move |pool: &&PoolState| pool.spec.farm.as_ref() == Some(farm_id) && pool.spec.role == role;
         for pool in role.into_iter().flat_map(|role| self.pools.iter().filter(theirs(role))) {
             if pool.named.contains(&who) {
                 return None;

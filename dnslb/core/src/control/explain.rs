@@ -83,7 +83,10 @@ impl Control {
         let ttl = match soonest {
             _ if pool.fail_open => format!("{low} s for answers that name a member which is not up"),
             Some((at, id)) if at != Mono::NEVER => {
-                format!("{high} s; for answers that name {id} the {} ms until its state may change, at least {low} s", at.since_ms(now.mono))
+                format!(
+                    "{high} s; for answers that name {id} the {} ms until its state may change, at least {low} s",
+                    at.since_ms(now.mono)
+                )
             }
             _ => format!("{high} s: no state is about to change"),
         };

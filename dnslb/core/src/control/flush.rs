@@ -116,13 +116,13 @@ impl Control {
         let mut taken_now: BTreeSet<(Id, Id)> = BTreeSet::new();
         let pools: BTreeSet<&Name> = self.spec.pools.iter().flat_map(|pool| &pool.publish).collect();
         for spec in &self.spec.farms {
-            let (Some(zone), Some(farm)) = (&spec.member_zone, self.farms.get(&spec.name)) else { continue };
+            let (Some(zone), Some(farm)) = (&spec.member_zone, self.farms.get(&spec.trust.name)) else { continue };
             for (id, member) in farm.roster.members() {
                 let Ok(name) = zone.child(id.as_str().as_bytes()) else { continue };
-                let key = (spec.name.clone(), id.clone());
+                let key = (spec.trust.name.clone(), id.clone());
                 if pools.contains(&name) || taken(&self.zones, &name) {
                     if !self.names_taken.contains(&key) {
-                        effects.push(Notice::of(NoticeKind::NameTaken, &spec.name, id, name.to_string()));
+                        effects.push(Notice::of(NoticeKind::NameTaken, &spec.trust.name, id, name.to_string()));
                     }
                     taken_now.insert(key);
                     continue;

@@ -79,7 +79,8 @@ impl Slots {
 
 impl PoolState {
     pub(super) fn new(spec: PoolSpec) -> Self {
-        let unchecked = |m: &StaticMember| StaticState { spec: m.clone(), check: CheckState::default(), check_id: None, forced: None };
+        let unchecked =
+            |m: &StaticMember| StaticState { spec: m.clone(), check: CheckState::default(), check_id: None, forced: None };
         Self {
             statics: spec.members.iter().map(unchecked).collect(),
             views: Vec::new(),

@@ -72,7 +72,7 @@ impl Control {
     ) {
         let mut old = std::mem::take(&mut self.farms);
         for farm in &spec.farms {
-            let state = match old.remove(&farm.name) {
+            let state = match old.remove(&farm.trust.name) {
                 Some(state) if *state.roster.policy() == spec.lease => state,
                 // Other leases: everybody is unknown for one grace, as after a restart.
                 Some(state) => {
@@ -80,7 +80,7 @@ impl Control {
                     FarmState { roster, restored: now.mono, touched: true, ..state }
                 }
                 None => {
-                    let saved = saved.remove(&farm.name).unwrap_or_default();
+                    let saved = saved.remove(&farm.trust.name).unwrap_or_default();
                     FarmState {
                         roster: Roster::restore(spec.lease, saved, now),
                         restored: now.mono,
@@ -91,7 +91,7 @@ impl Control {
                     }
                 }
             };
-            self.farms.insert(farm.name.clone(), state);
+            self.farms.insert(farm.trust.name.clone(), state);
         }
     }
 }

@@ -106,19 +106,23 @@ impl Control {
             id: self.spec.server.id.clone(),
             generation: self.generation,
             pools: self.pools.iter().map(|pool| self.pool_status(pool, now)).collect(),
-            farms: self.farms.iter().map(|(name, farm)| {
-                let clock = farm.roster.clock(now);
-                let members = farm.roster.members();
-                FarmStatus {
-                    name: name.clone(),
-                    members: members.len(),
-                    silent: farm.roster.silent(),
-                    mostly_silent: farm.roster.mostly_silent(),
-                    doors: farm.doors,
-                    twins: members.iter().filter(|(_, m)| m.twins_until > clock).map(|(id, _)| id.clone()).collect(),
-                    age_ms: members.iter().map(|(id, m)| (id.clone(), clock.since_ms(m.heard))).collect(),
-                }
-            }).collect(),
+            farms: self
+                .farms
+                .iter()
+                .map(|(name, farm)| {
+                    let clock = farm.roster.clock(now);
+                    let members = farm.roster.members();
+                    FarmStatus {
+                        name: name.clone(),
+                        members: members.len(),
+                        silent: farm.roster.silent(),
+                        mostly_silent: farm.roster.mostly_silent(),
+                        doors: farm.doors,
+                        twins: members.iter().filter(|(_, m)| m.twins_until > clock).map(|(id, _)| id.clone()).collect(),
+                        age_ms: members.iter().map(|(id, m)| (id.clone(), clock.since_ms(m.heard))).collect(),
+                    }
+                })
+                .collect(),
         }
     }
 
@@ -166,7 +170,9 @@ impl Control {
             }
             Who::Farm(_) => {
                 let farm = pool.spec.farm.as_ref().and_then(|farm| self.farms.get(farm));
-                let Some((farm, member)) = farm.and_then(|farm| Some((farm, farm.roster.get(id)?))) else { return String::new() };
+                let Some((farm, member)) = farm.and_then(|farm| Some((farm, farm.roster.get(id)?))) else {
+                    return String::new();
+                };
                 let age_ms = farm.roster.clock(now).since_ms(member.heard);
                 match member.freshness {
                     Freshness::Silent => format!("no heartbeat for {age_ms} ms, lease {} ms", member.lease_ms()),

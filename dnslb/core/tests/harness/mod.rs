@@ -93,9 +93,8 @@ impl World {
     }
 
     pub fn loaded(config: &str, files: &Memory) -> Loaded {
-        load("dnslb.toml", config, files).unwrap_or_else(|problems| {
-            panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })
+        load("dnslb.toml", config, files)
+            .unwrap_or_else(|problems| panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
     }
 
     /// One event and the flush after it. What is meant for the sender comes back.

@@ -7,11 +7,9 @@ use super::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, ScaleP
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
 use farm_shared::id::Id;
-use farm_shared::member::LeasePolicy;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use farm_shared::settings::{AdminListen, FarmTrust, HeartbeatListen, LABEL, SOCKET, read_lease};
+use std::net::{IpAddr, Ipv4Addr};
 
-const ADDRESS: &str = "ADDRESS:PORT, like \"127.0.0.1:8080\"";
-const ID: &str = "1 to 63 lowercase letters, digits and inner hyphens";
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
 const DAY: u64 = 24 * HOUR;
@@ -22,53 +20,41 @@ impl Spec {
     /// the caller must ask before it uses the result.
     pub fn read(root: &Section) -> Option<Self> {
         let server = root.table("server", "This redirector.");
-        let farm = root.table("farm", "The farm of servers behind it.");
-        let heartbeat = root.table("heartbeat", "Where heartbeats come in.");
-        let admin = root.table("admin", "The admin interface.");
-        let id = server.parsed::<Id>("id", None, ID, "Its id, unique among all front ends of the farm.");
-        let name = farm.parsed::<Id>("name", None, ID, "The farm's name, as in the keys of its members.");
-        let listen = server.list("listen", &["127.0.0.1:8080"], ADDRESS, "Addresses of the front door.");
+        let id = server.parsed::<Id>("id", None, LABEL, "Its id, unique among all front ends of the farm.");
+        let listen = server.list("listen", &["127.0.0.1:8080"], SOCKET, "Addresses of the front door.");
         let workers = integer(&server, "workers", 0, 0, 256, "Front-door threads; 0 is one per core.");
         let state_dir = server.string("state_dir", "state", "Directory of what survives a restart.");
-        let key_file = farm.required_string("key_file", "File of the farm's key: `openssl rand -hex 32`.");
-        let former = farm.list("key_files_former", &[], "a path", "Files of former keys, whose cookies are honoured still.");
-        let allowed = farm.list(
-            "allowed_prefixes",
-            &[],
-            "ADDRESS/BITS, like \"10.1.0.0/16\"",
-            "Addresses that members may announce beside the one they send from.",
-        );
+        let farm = root.table("farm", "The farm of servers behind it.");
+        let trust = FarmTrust::read(&farm);
+        let former =
+            farm.list("key_files_former", &[], "a path", "Files of former secrets, whose cookies are honoured still.");
         let hosts: Vec<String> =
             root.list("hosts", &[], "a host name without port, or \"*\"", "Host names that the front door answers to.");
         check_hosts(root, &hosts);
-        let udp: Vec<SocketAddr> = heartbeat.list("listen_udp", &[], ADDRESS, "Addresses for heartbeats by datagram.");
-        let http: Vec<SocketAddr> = heartbeat.list("listen_http", &[], ADDRESS, "Addresses for heartbeats by HTTP POST.");
-        if udp.is_empty() && http.is_empty() {
-            heartbeat.problem("", "neither listen_udp nor listen_http", "one of them: without heartbeats there are no servers");
+        let heartbeat = HeartbeatListen::read(root);
+        if heartbeat.is_empty() {
+            let found = "neither heartbeat.listen_udp nor heartbeat.listen_http";
+            root.problem("heartbeat", found, "one of them: without heartbeats there are no servers");
         }
-        let admin_listen =
-            admin.optional_string("listen", "`unix:/path` or a loopback ADDRESS:PORT for status, metrics and commands.");
-        check_admin(&admin, admin_listen.as_deref());
-        let token = admin.optional_string("token_file", "File of the token that commands over TCP must show.");
+        let admin = AdminListen::read(root, Some(&state_dir));
         let door = read_door(&root.table("door", "The front door."));
-        let lease = read_lease(&root.table("lease", "How long heartbeats are believed."));
+        let lease = read_lease(root);
         let announce = read_announce(&root.table("announce", "How this door makes itself known to dnslb."));
         let scaler = read_scaler(&root.table("scaler", "How many servers there are."));
         let provider = read_provider(&root.table("provider", "Where servers come from."), &scaler);
+        let FarmTrust { name, key_file, allowed_prefixes, .. } = trust?;
         Some(Self {
             id: id?,
             listen,
             workers: workers as usize,
             state_dir,
-            farm: name?,
+            farm: name,
             key_file,
             key_files_former: former,
-            allowed_prefixes: allowed,
+            allowed_prefixes,
             hosts,
-            heartbeat_udp: udp,
-            heartbeat_http: http,
-            admin_listen,
-            admin_token_file: token,
+            heartbeat,
+            admin,
             door,
             lease,
             announce,
@@ -84,7 +70,8 @@ fn integer(section: &Section, key: &str, default: u64, min: u64, max: u64, about
 
 fn check_hosts(root: &Section, hosts: &[String]) {
     let good = |h: &String| {
-        h == "*" || (!h.is_empty() && h.len() <= 253 && h.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_[:]".contains(&b)))
+        h == "*"
+            || (!h.is_empty() && h.len() <= 253 && h.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_[:]".contains(&b)))
     };
     if let Some(bad) = hosts.iter().find(|h| !good(h)) {
         root.problem("hosts", format!("{bad:?}"), "a host name without port, or \"*\"");
@@ -94,13 +81,6 @@ fn check_hosts(root: &Section, hosts: &[String]) {
     }
     if hosts.is_empty() {
         root.problem("hosts", "none", "the names that people reach the front door by, or \"*\" for any");
-    }
-}
-
-fn check_admin(admin: &Section, listen: Option<&str>) {
-    let Some(listen) = listen.filter(|l| !l.starts_with("unix:/")) else { return };
-    if !listen.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback()) {
-        admin.problem("listen", format!("{listen:?}"), "`unix:/path` or a loopback address and port");
     }
 }
 
@@ -131,16 +111,20 @@ fn read_door(door: &Section) -> DoorSpec {
             _ => RoutePolicy::Weighted,
         },
         published: if published == "ignore" { Published::Ignore } else { Published::Require },
-        cookie_max_age_s: door
-            .duration_ms("cookie_max_age", HOUR, SECOND..=30 * DAY, "How long an affinity cookie brings a session back.")
-            / SECOND,
-        url_bytes_max: integer(door, "url_bytes_max", 8_192, 64, 60_000, "A longer request target gets 414, in octets.") as usize,
-        connections_max: integer(door, "connections_max", 10_000, 1, 1_000_000, "Connections of all threads together.") as usize,
+        cookie_max_age_s: door.duration_s(
+            "cookie_max_age",
+            3_600,
+            1..=30 * DAY / SECOND,
+            "How long an affinity cookie brings a session back.",
+        ),
+        url_bytes_max: integer(door, "url_bytes_max", 8_192, 64, 60_000, "A longer request target gets 414, in octets.")
+            as usize,
+        connections_max: integer(door, "connections_max", 10_000, 1, 1_000_000, "Connections of all threads together.")
+            as usize,
         header_timeout_ms: door.duration_ms("header_timeout", 10_000, 100..=HOUR, "A request's head must come within this."),
         idle_timeout_ms: door.duration_ms("idle_timeout", 30_000, 100..=HOUR, "An idle connection is closed after this."),
         total_timeout_ms: door.duration_ms("total_timeout", 300_000, 100..=DAY, "Any connection is closed after this."),
-        retry_after_s: integer(door, "retry_after_s", 5, 1, 3_600, "`Retry-After` when no server takes sessions, in seconds.")
-            as u32,
+        retry_after_s: door.duration_s("retry_after", 5, 1..=3_600, "`Retry-After` when no server takes sessions.") as u32,
         ramp_ms: door.duration_ms("ramp", 5_000, 0..=HOUR, "A new server's share rises to its full value over this time."),
         target,
     }
@@ -158,18 +142,6 @@ fn check_target(door: &Section, target: &str) {
     }
 }
 
-fn read_lease(lease: &Section) -> LeasePolicy {
-    let d = LeasePolicy::default();
-    LeasePolicy {
-        lease_periods: lease.float("periods", d.lease_periods, 1.5..=100.0, "A lease is so many heartbeat periods."),
-        lease_ms_min: lease.duration_ms("min", d.lease_ms_min, 50..=HOUR, "And never shorter."),
-        forget_leases: integer(lease, "forget", d.forget_leases, 1, 10_000, "A silent member is forgotten after so many leases."),
-        grace_ms: lease.duration_ms("grace", d.grace_ms, 0..=HOUR, "Members known from before a restart are served so long."),
-        members_max: integer(lease, "members_max", 20_000, 1, 20_000, "Heartbeats of further members are refused.") as usize,
-        step_ms_max: d.step_ms_max,
-    }
-}
-
 fn read_announce(announce: &Section) -> AnnounceSpec {
     AnnounceSpec {
         fronts: announce.list(
@@ -178,7 +150,7 @@ fn read_announce(announce: &Section) -> AnnounceSpec {
             "`udp:ADDRESS:PORT` or `http://ADDRESS:PORT`",
             "The dnslb servers that are to name this door; none is off.",
         ),
-        id: announce.optional_parsed("id", ID, "The id to announce; the redirector's own unless given."),
+        id: announce.optional_parsed("id", LABEL, "The id to announce; the redirector's own unless given."),
         addresses: announce.list::<IpAddr>("addresses", &[], "an address", "Where clients reach this door."),
         port: integer(announce, "port", 0, 0, 65_535, "Its port; 0 is that of the first front-door address.") as u16,
         period_ms: announce.duration_ms("period", 1_000, 100..=60_000, "Heartbeat period."),
@@ -198,7 +170,8 @@ fn read_scaler(scaler: &Section) -> ScalerSpec {
         dry_run: scaler.boolean("dry_run", false, "Plans are made and journalled, but nothing is done."),
         policy: if policy == "paper" { ScalePolicy::Paper } else { ScalePolicy::Sizing },
         min: integer(scaler, "min", u64::from(d.min), 0, 10_000, "Fewest servers.") as u32,
-        max: integer(scaler, "max", u64::from(d.max), 1, 10_000, "Most servers, draining and starting ones included.") as u32,
+        max: integer(scaler, "max", u64::from(d.max), 1, 10_000, "Most servers, draining and starting ones included.")
+            as u32,
         sessions_per_server: integer(
             scaler,
             "sessions_per_server",
@@ -267,7 +240,11 @@ fn read_provider(provider: &Section, scaler: &ScalerSpec) -> ProviderSpec {
     };
     if kind == "none" {
         if scaler.enabled && !scaler.dry_run {
-            provider.problem("kind", "\"none\"", "a provider that launches servers, since [scaler] is enabled without dry_run");
+            provider.problem(
+                "kind",
+                "\"none\"",
+                "a provider that launches servers, since [scaler] is enabled without dry_run",
+            );
         }
         return ProviderSpec::None;
     }
@@ -288,7 +265,8 @@ fn read_command(command: &Section) -> Vec<String> {
         "argv",
         &[],
         "one word of the command",
-        "Program and arguments; `{id}`, `{ip}`, `{port}`, `{n}` and `{key_file}` are filled in.",
+        "Program and arguments. Filled in: `{id}`, `{ip}` and `{port}` of the instance, `{n}` (its number, from 0), `{key_file}` (its heartbeat \
+         key), `{dir}` (a directory of its own) and `{bin}` (the directory of the redirector's program).",
     );
     if argv.is_empty() && command.is_present() {
         command.problem("argv", "nothing", "a program and its arguments");

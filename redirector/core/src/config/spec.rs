@@ -4,6 +4,7 @@ use crate::route::RoutePolicy;
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
 use farm_shared::prefix::Prefix;
+use farm_shared::settings::{AdminListen, HeartbeatListen};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// All settings of one redirector.
@@ -27,14 +28,10 @@ pub struct Spec {
     pub allowed_prefixes: Vec<Prefix>,
     /// Host names the front door answers to; `*` is any.
     pub hosts: Vec<String>,
-    /// Heartbeats by datagram.
-    pub heartbeat_udp: Vec<SocketAddr>,
-    /// Heartbeats by HTTP POST.
-    pub heartbeat_http: Vec<SocketAddr>,
-    /// The admin interface: `unix:/path` or a loopback address; none if off.
-    pub admin_listen: Option<String>,
-    /// The file of its token.
-    pub admin_token_file: Option<String>,
+    /// Where heartbeats come in.
+    pub heartbeat: HeartbeatListen,
+    /// The admin interface.
+    pub admin: AdminListen,
     /// The front door.
     pub door: DoorSpec,
     /// How long heartbeats are believed.
@@ -167,7 +164,7 @@ pub enum ProviderSpec {
 /// Local processes, each instance on a loopback address of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessSpec {
-    /// Commands of one instance, with `{id}`, `{ip}`, `{port}`, `{n}` and `{key_file}`.
+    /// Commands of one instance, with `{id}`, `{ip}`, `{port}`, `{n}`, `{key_file}`, `{dir}` and `{bin}`.
     pub commands: Vec<Vec<String>>,
     /// The lowest address.
     pub first_address: Ipv4Addr,
@@ -194,10 +191,8 @@ impl Spec {
             key_files_former: Vec::new(),
             allowed_prefixes: Vec::new(),
             hosts: Vec::new(),
-            heartbeat_udp: Vec::new(),
-            heartbeat_http: Vec::new(),
-            admin_listen: None,
-            admin_token_file: None,
+            heartbeat: HeartbeatListen::default(),
+            admin: AdminListen::default(),
             door: DoorSpec::default(),
             lease: LeasePolicy::default(),
             announce: AnnounceSpec { period_ms: 1_000, ..AnnounceSpec::default() },

@@ -33,15 +33,17 @@ fn a_short_configuration_is_enough() {
 fn every_problem_at_once() {
     let cases: [(&str, &[&str]); 6] = [
         ("", &["server.id", "farm.name", "farm.key_file", "hosts", "heartbeat"]),
-        ("[scaler]\nmin = 5\nmax = 3\nenabled = true\nboot_deadline = \"1s\"", &["scaler.min", "scaler.boot_deadline", "provider"]),
+        (
+            "[scaler]\nmin = 5\nmax = 3\nenabled = true\nboot_deadline = \"1s\"",
+            &["scaler.min", "scaler.boot_deadline", "provider"],
+        ),
         ("[door]\ntarget = \"http://{ip}/x\"\npolicy = \"best\"", &["door.target", "door.policy"]),
         ("[door]\ntarget = \"http://front:{port}\"", &["door.target"]),
         ("[admin]\nlisten = \"0.0.0.0:80\"", &["admin.listen"]),
-        ("[provider]\nkind = \"process\"\n[provider.process]\nfirst_address = \"10.0.0.1\"\ncount_max = 2", &[
-            "no [[provider.process.command]]",
-            "provider.process.first_address",
-            "provider.process.count_max",
-        ]),
+        (
+            "[provider]\nkind = \"process\"\n[provider.process]\nfirst_address = \"10.0.0.1\"\ncount_max = 2",
+            &["no [[provider.process.command]]", "provider.process.first_address", "provider.process.count_max"],
+        ),
     ];
     for (text, expect) in cases {
         let (_, found) = problems(text);
