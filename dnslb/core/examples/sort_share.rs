@@ -13,7 +13,8 @@ use std::net::Ipv4Addr;
 const ANSWERS: usize = 100_000;
 
 fn members(n: usize) -> Vec<ScheduleMember> {
-    let member = |slot: u32| ScheduleMember { slot, addr: Ipv4Addr::from_bits(0x0a00_0001 + slot).into(), weight: 1.0, zone: None };
+    let member =
+        |slot: u32| ScheduleMember { slot, addr: Ipv4Addr::from_bits(0x0a00_0001 + slot).into(), weight: 1.0, zone: None };
     (0..n as u32).map(member).collect()
 }
 

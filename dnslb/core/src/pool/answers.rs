@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn the_earliest_change_of_a_named_member_bounds_an_answer() {
         let addr = |slot: u32| IpAddr::V4(Ipv4Addr::from_bits(0x7f00_0100 + slot));
-        let members: Vec<_> = (0..4).map(|slot| ScheduleMember { slot, addr: addr(slot), weight: 1.0, zone: None }).collect();
+        let members: Vec<_> =
+            (0..4).map(|slot| ScheduleMember { slot, addr: addr(slot), weight: 1.0, zone: None }).collect();
         let schedule = build(&members, 2, 0.0, 64, &mut Draws::from_u64(1));
         let change_at = |slot| if slot == 2 { Mono(700) } else { Mono::NEVER };
         let family = answers(&schedule, |slot| (slot != 3).then(|| Facts { addr: addr(slot), change_at: change_at(slot) }));

@@ -49,7 +49,11 @@ pub struct Schedule {
 impl Schedule {
     /// The share of all clients that a member is to get, as it was when the schedule was built; 0 for one that it does not know.
     pub fn share(&self, slot: u32) -> f64 {
-        self.shares.binary_search_by_key(&slot, |(slot, _)| *slot).ok().and_then(|at| self.shares.get(at)).map_or(0.0, |s| s.1)
+        self.shares
+            .binary_search_by_key(&slot, |(slot, _)| *slot)
+            .ok()
+            .and_then(|at| self.shares.get(at))
+            .map_or(0.0, |s| s.1)
     }
 
     /// The subsets: slots in the order in which an answer lists them.
@@ -188,8 +192,11 @@ impl State {
         for (rank, i) in by_address.into_iter().enumerate() {
             accounts[i].rank = rank as u32;
         }
-        let claim = |(member, target): (u32, &f64)| {
-            Claim { deficit: 0, share: (target * ONE) as i64, tie: draws.u64() as u32, member }
+        let claim = |(member, target): (u32, &f64)| Claim {
+            deficit: 0,
+            share: (target * ONE) as i64,
+            tie: draws.u64() as u32,
+            member,
         };
         Self {
             claims: (0..).zip(targets).map(claim).collect(),

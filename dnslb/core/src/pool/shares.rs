@@ -27,7 +27,8 @@ pub(super) fn bounds(members: &[ScheduleMember], k: usize, sort_share: f64) -> V
 /// the bounds allow it.
 pub(super) fn shares(members: &[ScheduleMember], bounds: &[f64]) -> Vec<f64> {
     let weight = |member: &ScheduleMember| member.weight.max(f64::MIN_POSITIVE);
-    let mut bounded: Vec<(usize, f64, f64)> = members.iter().zip(bounds).enumerate().map(|(i, (m, b))| (i, weight(m), *b)).collect();
+    let mut bounded: Vec<(usize, f64, f64)> =
+        members.iter().zip(bounds).enumerate().map(|(i, (m, b))| (i, weight(m), *b)).collect();
     // Those that exceed their bound the most are cut first: cutting one raises the others, never lowers them.
     bounded.sort_by(|a, b| (b.1 * a.2).total_cmp(&(a.1 * b.2)).then(a.0.cmp(&b.0)));
     let mut weight_left: f64 = bounded.iter().map(|b| b.1).sum();
