@@ -9,7 +9,6 @@ use farm_daemon::refusals::Refusals;
 use farm_daemon::state_dir::StateDir;
 use farm_shared::exposition::{Exposition, Kind};
 use farm_shared::id::Id;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -70,17 +69,22 @@ impl Metrics {
     }
 
     fn counters(&self, out: &mut Exposition) {
-        out.family("dnslb_build_info", Kind::Gauge, "Always 1; the label is the version.");
+        out.family("dnslb_build_info", Kind::Gauge, &["version"], "Always 1; the label is the version.");
         out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
-        out.family("dnslb_answers_total", Kind::Counter, "Answers, by transport and response code.");
+        out.family(
+            "dnslb_answers_total",
+            Kind::Counter,
+            &["transport", "rcode"],
+            "Answers, by transport and response code.",
+        );
         for (transport, rcode, count) in self.tallies.answers() {
             out.sample(&[("transport", transport), ("rcode", &rcode_name(rcode))], count);
         }
-        out.family("dnslb_truncated_total", Kind::Counter, "Answers with the TC bit, by transport.");
+        out.family("dnslb_truncated_total", Kind::Counter, &["transport"], "Answers with the TC bit, by transport.");
         for (transport, count) in self.tallies.truncated() {
             out.sample(&[("transport", transport)], count);
         }
-        out.family("dnslb_dropped_total", Kind::Counter, "Questions without an answer, by reason.");
+        out.family("dnslb_dropped_total", Kind::Counter, &["reason"], "Questions without an answer, by reason.");
         for (why, count) in self.tallies.dropped() {
             out.sample(&[("reason", why.label())], count);
         }
@@ -97,12 +101,12 @@ impl Metrics {
         let help = "TCP connections that were closed to make room for another, the longest idle first.";
         out.single("dnslb_tcp_evicted_total", Kind::Counter, help, evicted);
 
-        out.family("dnslb_checks_total", Kind::Counter, "Health checks that ended, by outcome.");
+        out.family("dnslb_checks_total", Kind::Counter, &["outcome"], "Health checks that ended, by outcome.");
         let [ok, failed] = self.checker.counts();
         out.sample(&[("outcome", "ok")], ok).sample(&[("outcome", "failed")], failed);
 
         let (ok, failed, published, loaded_at) = self.meters.read();
-        out.family("dnslb_reloads_total", Kind::Counter, "Reloads, by outcome.");
+        out.family("dnslb_reloads_total", Kind::Counter, &["outcome"], "Reloads, by outcome.");
         out.sample(&[("outcome", "ok")], ok).sample(&[("outcome", "failed")], failed);
         let help = "When the configuration in force was read, in seconds since the epoch.";
         out.single("dnslb_config_loaded_timestamp_seconds", Kind::Gauge, help, loaded_at);
@@ -116,7 +120,7 @@ impl Metrics {
     fn state(&self, out: &mut Exposition, status: &Status, specs: &[PoolSpec]) {
         let (pools, farms) = (&status.pools, &status.farms);
         out.single("dnslb_generation", Kind::Gauge, "Generation of the snapshot that is served.", status.generation);
-        out.family("dnslb_pool_members", Kind::Gauge, "Members of a pool, by standing.");
+        out.family("dnslb_pool_members", Kind::Gauge, &["pool", "standing"], "Members of a pool, by standing.");
         for pool in pools {
             for standing in STANDINGS {
                 let count = pool.members.iter().filter(|member| member.standing == standing).count();
@@ -126,12 +130,18 @@ impl Metrics {
         out.family(
             "dnslb_pool_fail_open",
             Kind::Gauge,
+            &["pool"],
             "1 while too few members of a pool are up and answers name all of them.",
         );
         for pool in pools {
             out.sample(&[("pool", pool.name.as_str())], pool.fail_open);
         }
-        out.family("dnslb_backend_up", Kind::Gauge, "1 if the member is good for new sessions, 0 if not.");
+        out.family(
+            "dnslb_backend_up",
+            Kind::Gauge,
+            &["pool", "member"],
+            "1 if the member is good for new sessions, 0 if not.",
+        );
         for pool in pools {
             for member in &pool.members {
                 let up = matches!(member.standing, "in_service" | "unknown");
@@ -139,19 +149,19 @@ impl Metrics {
             }
         }
         self.shares(out, pools, specs);
-        out.family("dnslb_farm_members", Kind::Gauge, "Members of a farm that are known.");
+        out.family("dnslb_farm_members", Kind::Gauge, &["farm"], "Members of a farm that are known.");
         for farm in farms {
             out.sample(&[("farm", farm.name.as_str())], farm.members);
         }
-        out.family("dnslb_farm_silent", Kind::Gauge, "Members of a farm whose lease ran out.");
+        out.family("dnslb_farm_silent", Kind::Gauge, &["farm"], "Members of a farm whose lease ran out.");
         for farm in farms {
             out.sample(&[("farm", farm.name.as_str())], farm.silent);
         }
-        out.family("dnslb_farm_twins", Kind::Gauge, "Members of a farm of which two incarnations are alive.");
+        out.family("dnslb_farm_twins", Kind::Gauge, &["farm"], "Members of a farm of which two incarnations are alive.");
         for farm in farms {
             out.sample(&[("farm", farm.name.as_str())], farm.twins.len());
         }
-        out.family("dnslb_farm_doors", Kind::Gauge, "Doors of a farm that are in service.");
+        out.family("dnslb_farm_doors", Kind::Gauge, &["farm"], "Doors of a farm that are in service.");
         for farm in farms {
             out.sample(&[("farm", farm.name.as_str())], farm.doors);
         }
@@ -159,7 +169,7 @@ impl Metrics {
 
     fn shares(&self, out: &mut Exposition, pools: &[PoolStatus], specs: &[PoolSpec]) {
         let (answers, rows) = self.shares.account(pools, specs);
-        out.family("dnslb_pool_answers_total", Kind::Counter, "Answers of a pool, empty ones among them.");
+        out.family("dnslb_pool_answers_total", Kind::Counter, &["pool"], "Answers of a pool, empty ones among them.");
         for (pool, answers) in pools.iter().zip(answers) {
             out.sample(&[("pool", pool.name.as_str())], answers);
         }
@@ -169,17 +179,22 @@ impl Metrics {
             members
                 .map(|(pool, (member, row))| ([("pool", pool.name.as_str()), ("member", member.name.as_str())], member, row))
         };
-        out.family("dnslb_pool_named_total", Kind::Counter, "How often answers of a pool named the member.");
+        out.family(
+            "dnslb_pool_named_total",
+            Kind::Counter,
+            &["pool", "member"],
+            "How often answers of a pool named the member.",
+        );
         for (labels, _, row) in lines() {
             out.sample(&labels, row.named);
         }
         let help = "The member's share of the pool's clients, as its weight, k and sort_share have it.";
-        out.family("dnslb_pool_share_target", Kind::Gauge, help);
+        out.family("dnslb_pool_share_target", Kind::Gauge, &["pool", "member"], help);
         for (labels, member, _) in lines() {
             out.sample(&labels, member.target_share);
         }
         let help = "The share that answers gave it since the targets are what they are: sort_share of an answer goes to its lowest address, the rest to all named alike.";
-        out.family("dnslb_pool_share_served", Kind::Gauge, help);
+        out.family("dnslb_pool_share_served", Kind::Gauge, &["pool", "member"], help);
         for (labels, _, row) in lines() {
             if let Some(served) = row.served {
                 out.sample(&labels, served);
@@ -207,11 +222,7 @@ pub fn document() -> String {
     metrics.counters(&mut out);
     let Ok(id) = Id::new("dnslb") else { return String::new() };
     metrics.state(&mut out, &Status { id, generation: 0, pools: Vec::new(), farms: Vec::new() }, &[]);
-    let mut table = String::from("| metric | kind | meaning |\n|---|---|---|\n");
-    for family in out.families() {
-        let _ = writeln!(table, "| `{}` | {} | {} |", family.name, family.kind.word(), family.help);
-    }
-    table
+    out.table_markdown()
 }
 
 fn rcode_name(rcode: u16) -> String {

@@ -196,7 +196,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::ConfigDoc => print(&load::options_markdown()),
         Command::MetricsDoc => {
             let exposition = metrics::exposition(&View::empty(), &TallySum::default(), &Refusals::default());
-            print(&metrics::markdown(exposition.families()))
+            print(&exposition.table_markdown())
         }
         Command::Generate(generate) => generate.run::<Cli>(&mut io::stdout()).map_err(unavailable),
     }

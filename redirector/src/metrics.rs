@@ -6,10 +6,9 @@
 use crate::door::TallySum;
 use crate::view::View;
 use farm_daemon::refusals::Refusals;
-use farm_shared::exposition::{Exposition, Family, Kind};
+use farm_shared::exposition::{Exposition, Kind};
 use redirector_core::door::REJECT_REASONS;
 use redirector_core::farm::ServerStatus;
-use std::fmt::Write as _;
 
 const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
 const REDIRECTS: [(&str, &str); 4] = [("302", "new"), ("302", "returning"), ("307", "new"), ("307", "returning")];
@@ -26,17 +25,27 @@ pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals) -> Exposi
 }
 
 fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
-    out.family("redirector_redirects_total", Kind::Counter, "Redirects, by status and by whether the session was new.");
+    out.family(
+        "redirector_redirects_total",
+        Kind::Counter,
+        &["status", "session"],
+        "Redirects, by status and by whether the session was new.",
+    );
     for ((status, kind), n) in REDIRECTS.iter().zip(door.redirects) {
         out.sample(&[("status", status), ("session", kind)], n);
     }
-    out.family("redirector_rejects_total", Kind::Counter, "Requests refused, by reason.");
+    out.family("redirector_rejects_total", Kind::Counter, &["reason"], "Requests refused, by reason.");
     for (reason, n) in REJECT_REASONS.iter().zip(door.rejects) {
         out.sample(&[("reason", reason)], n);
     }
     out.single("redirector_waits_total", Kind::Counter, "Requests told to come back, for want of a server.", door.waits);
     out.single("redirector_connections", Kind::Gauge, "Connections open at the front door.", view.connections);
-    out.family("redirector_connections_total", Kind::Counter, "Connections to the front door, by what became of them.");
+    out.family(
+        "redirector_connections_total",
+        Kind::Counter,
+        &["outcome"],
+        "Connections to the front door, by what became of them.",
+    );
     for (outcome, n) in
         [("accepted", door.accepted), ("over_cap", door.refused), ("no_request", door.late), ("broken", door.broken)]
     {
@@ -52,7 +61,7 @@ fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
 }
 
 fn servers(out: &mut Exposition, servers: &[ServerStatus]) {
-    out.family("redirector_servers", Kind::Gauge, "Servers, by standing.");
+    out.family("redirector_servers", Kind::Gauge, &["standing"], "Servers, by standing.");
     for standing in STANDINGS {
         out.sample(&[("standing", standing)], servers.iter().filter(|s| s.standing == standing).count());
     }
@@ -66,7 +75,7 @@ fn servers(out: &mut Exposition, servers: &[ServerStatus]) {
         ("redirector_backend_heard_seconds", "Age of its last heartbeat in seconds.", |s| s.heard_ms_ago as f64 / 1e3),
     ];
     for (name, help, value) in columns {
-        out.family(name, Kind::Gauge, help);
+        out.family(name, Kind::Gauge, &["backend"], help);
         for server in servers {
             out.sample(&[("backend", &server.id)], value(server));
         }
@@ -75,7 +84,7 @@ fn servers(out: &mut Exposition, servers: &[ServerStatus]) {
 
 fn scaler(out: &mut Exposition, view: &View) {
     let scaler = &view.status.scaler;
-    out.family("redirector_scaler_servers", Kind::Gauge, "Servers as the scaler counts them.");
+    out.family("redirector_scaler_servers", Kind::Gauge, &["state"], "Servers as the scaler counts them.");
     for (state, n) in [
         ("desired", scaler.desired),
         ("live", scaler.live),
@@ -90,6 +99,7 @@ fn scaler(out: &mut Exposition, view: &View) {
     out.family(
         "redirector_boot_seconds",
         Kind::Gauge,
+        &["source"],
         "Time from a launch to its first heartbeat in seconds: configured, and the 95th percentile observed.",
     );
     out.sample(&[("source", "configured")], scaler.boot_ms_prior as f64 / 1e3);
@@ -97,7 +107,12 @@ fn scaler(out: &mut Exposition, view: &View) {
         out.sample(&[("source", "observed")], scaler.boot_ms_p95 as f64 / 1e3);
     }
     out.single("redirector_boots", Kind::Gauge, "Boots that were observed.", scaler.boots);
-    out.family("redirector_provider_calls_total", Kind::Counter, "Calls to the provider, by call and outcome.");
+    out.family(
+        "redirector_provider_calls_total",
+        Kind::Counter,
+        &["call", "outcome"],
+        "Calls to the provider, by call and outcome.",
+    );
     for ((call, outcome), n) in &view.counts.calls {
         out.sample(&[("call", call), ("outcome", outcome)], *n);
     }
@@ -105,7 +120,7 @@ fn scaler(out: &mut Exposition, view: &View) {
 
 fn shell(out: &mut Exposition, view: &View) {
     let counts = &view.counts;
-    out.family("redirector_reloads_total", Kind::Counter, "Reloads of the configuration, by outcome.");
+    out.family("redirector_reloads_total", Kind::Counter, &["outcome"], "Reloads of the configuration, by outcome.");
     out.sample(&[("outcome", "ok")], counts.reloads_ok).sample(&[("outcome", "failed")], counts.reloads_failed);
     out.single(
         "redirector_reload_timestamp_seconds",
@@ -126,15 +141,6 @@ fn shell(out: &mut Exposition, view: &View) {
         counts.persist_failures,
     );
     out.single("redirector_uptime_seconds", Kind::Gauge, "Seconds since the start.", view.status.up_ms as f64 / 1e3);
-    out.family("redirector_build_info", Kind::Gauge, "Always 1; the version is in the label.");
+    out.family("redirector_build_info", Kind::Gauge, &["version"], "Always 1; the version is in the label.");
     out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
-}
-
-/// The table of docs/metrics.md.
-pub fn markdown(families: &[Family]) -> String {
-    let mut table = String::from("| metric | type | meaning |\n|---|---|---|\n");
-    for family in families {
-        let _ = writeln!(table, "| `{}` | {} | {} |", family.name, family.kind.word(), family.help);
-    }
-    table
 }

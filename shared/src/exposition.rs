@@ -26,6 +26,8 @@ pub struct Family {
     pub name: &'static str,
     /// What its numbers mean.
     pub kind: Kind,
+    /// The labels of each sample, in their order; `le` of a histogram's buckets is not among them.
+    pub labels: &'static [&'static str],
     /// What it counts.
     pub help: &'static str,
 }
@@ -94,17 +96,23 @@ impl Exposition {
     }
 
     /// Begins a family. All its samples must follow before the next family begins, and no name may come twice.
-    pub fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) -> &mut Self {
-        debug_assert!(is_name(name), "{name}");
+    pub fn family(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> &mut Self {
+        debug_assert!(is_name(name) && labels.iter().all(|label| is_name(label)), "{name} {labels:?}");
         debug_assert!(self.families.iter().all(|f| f.name != name), "{name} twice");
         let _ = write!(self.text, "# HELP {name} ");
         escape(&mut self.text, help, false);
         let _ = writeln!(self.text, "\n# TYPE {name} {}", kind.word());
-        self.families.push(Family { name, kind, help });
+        self.families.push(Family { name, kind, labels, help });
         self
     }
 
-    /// One sample of the family that was begun last.
+    /// One sample of the family that was begun last, with the labels that it was begun with.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Into<Number>) -> &mut Self {
         self.line("", labels, None, value.into());
         self
@@ -112,7 +120,7 @@ impl Exposition {
 
     /// A family of one sample without labels.
     pub fn single(&mut self, name: &'static str, kind: Kind, help: &'static str, value: impl Into<Number>) -> &mut Self {
-        self.family(name, kind, help).sample(&[], value)
+        self.family(name, kind, &[], help).sample(&[], value)
     }
 
     /// One histogram of the family that was begun last. `buckets` holds the upper bound and the count of each bucket alone
@@ -135,6 +143,17 @@ impl Exposition {
         &self.families
     }
 
+    /// The families as a Markdown table, in their order.
+    pub fn table_markdown(&self) -> String {
+        let mut table = String::from("| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+        for Family { name, kind, labels, help } in &self.families {
+            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let (labels, help) = (labels.join(", "), help.replace('|', "\\|").replace('\n', " "));
+            let _ = writeln!(table, "| `{name}` | {} | {labels} | {help} |", kind.word());
+        }
+        table
+    }
+
     /// The text.
     pub fn finish(self) -> String {
         self.text
@@ -142,11 +161,11 @@ impl Exposition {
 
     fn line(&mut self, suffix: &str, labels: &[(&str, &str)], bound: Option<f64>, value: Number) {
         let Some(family) = self.families.last() else { return };
+        debug_assert!(labels.iter().map(|(name, _)| name).eq(family.labels), "{}: {labels:?}", family.name);
         self.text.push_str(family.name);
         self.text.push_str(suffix);
         let mut open = '{';
         for (name, value) in labels {
-            debug_assert!(is_name(name), "{name}");
             let _ = write!(self.text, "{open}{name}=\"");
             escape(&mut self.text, value, true);
             self.text.push('"');
@@ -203,16 +222,18 @@ mod tests {
     #[test]
     fn the_format() {
         let mut e = Exposition::new();
-        e.family("answers_total", Kind::Counter, "Answers \\ by\ncode.");
-        e.sample(&[("rcode", "NOERROR"), ("via", "udp")], u64::MAX).sample(&[("rcode", "a\"b\\c\nd")], 0_u64);
+        e.family("answers_total", Kind::Counter, &["rcode", "via"], "Answers \\ by\ncode.");
+        e.sample(&[("rcode", "NOERROR"), ("via", "udp")], u64::MAX).sample(&[("rcode", "a\"b\\c\nd"), ("via", "")], 0_u64);
         e.single("load", Kind::Gauge, "Load.", f64::NAN);
-        e.family("wait_seconds", Kind::Histogram, "Wait.");
+        e.family("wait_seconds", Kind::Histogram, &["pool"], "Wait.");
         e.histogram(&[("pool", "www")], &[(0.5, 2), (1.0, 3)], 1, 4.25);
         assert_eq!(e.families().len(), 3);
+        let rows = "| `answers_total` | counter | `rcode`, `via` | Answers \\ by code. |\n| `load` | gauge |  | Load. |\n";
+        assert!(e.table_markdown().contains(rows), "{}", e.table_markdown());
         let expect = r#"# HELP answers_total Answers \\ by\ncode.
 # TYPE answers_total counter
 answers_total{rcode="NOERROR",via="udp"} 18446744073709551615
-answers_total{rcode="a\"b\\c\nd"} 0
+answers_total{rcode="a\"b\\c\nd",via=""} 0
 # HELP load Load.
 # TYPE load gauge
 load NaN
@@ -231,7 +252,7 @@ wait_seconds_count{pool="www"} 6
         #[test]
         fn a_label_value_stays_on_its_line(value in any::<String>(), number in any::<f64>()) {
             let mut e = Exposition::new();
-            e.family("x", Kind::Gauge, "X.").sample(&[("l", &value)], number);
+            e.family("x", Kind::Gauge, &["l"], "X.").sample(&[("l", &value)], number);
             prop_assert_eq!(e.finish().split('\n').count(), 4);
         }
     }

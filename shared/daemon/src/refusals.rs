@@ -51,7 +51,7 @@ impl Refusals {
     pub fn expose(&self, out: &mut Exposition) {
         let taken = "Heartbeats whose signature, schema, address and time were right.";
         out.single("farm_heartbeats_total", Kind::Counter, taken, self.taken());
-        out.family("farm_heartbeats_refused_total", Kind::Counter, "Heartbeats that were dropped, by reason.");
+        out.family("farm_heartbeats_refused_total", Kind::Counter, &["reason"], "Heartbeats that were dropped, by reason.");
         for (reason, count) in self.all() {
             out.sample(&[("reason", reason)], count);
         }
