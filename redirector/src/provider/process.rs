@@ -13,7 +13,7 @@ use farm_shared::id::Id;
 use farm_shared::time::Wall;
 use redirector_core::config::ProcessSpec;
 use rustix::process::Signal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -27,6 +27,9 @@ const LOOK_MS: u64 = 100;
 const STOP_LOOK_MS: u64 = 20;
 const STOP_MS_MAX: u64 = 3_000;
 const KILL_WAIT_MS_MAX: u64 = 5_000;
+/// What died is listed as gone for so long, as clouds do: absence alone proves nothing about a young instance. Milliseconds.
+const GONE_MS: u64 = 120_000;
+const GONE_MAX: usize = 256;
 const MARK: &str = "FARM_INSTANCE";
 const NOBODY: Identity = Identity { pid: 0, start_ticks: 0 };
 
@@ -73,6 +76,8 @@ impl ProcessSettings {
 struct State {
     records: BTreeMap<Id, Record>,
     children: BTreeMap<i32, Child>,
+    /// What died by itself, and when: the oldest first.
+    gone: VecDeque<(u64, Instance)>,
     draws: Draws,
 }
 
@@ -102,7 +107,7 @@ impl ProcessProvider {
             tracing::error!(what, "an instance's record cannot be read; its processes, if any, are left alone");
         }
         let records = records.into_iter().filter(|r| r.farm == settings.farm).map(|r| (r.member_id.clone(), r)).collect();
-        let state = Mutex::new(State { records, children: BTreeMap::new(), draws });
+        let state = Mutex::new(State { records, children: BTreeMap::new(), gone: VecDeque::new(), draws });
         let inner = Inner { settings, shelf, boot: identity::boot_id(), wall: Box::new(wall), state };
         inner.settle_after_restart();
         Ok(Self(Arc::new(inner)))
@@ -166,7 +171,10 @@ impl Provider for ProcessProvider {
 
     async fn list(&self) -> Result<Vec<Instance>, ProviderError> {
         self.0.look();
-        Ok(self.0.lock().records.values().map(instance).collect())
+        let state = self.0.lock();
+        let is_new = |gone: &&Instance| !state.records.values().any(|r| instance_id(&r.member_id) == gone.instance_id);
+        let gone = state.gone.iter().map(|(_, instance)| instance).filter(is_new).cloned();
+        Ok(state.records.values().map(instance).chain(gone).collect())
     }
 }
 
@@ -242,7 +250,10 @@ impl Inner {
         self.reap();
         let now = (self.wall)().0;
         let mut state = self.lock();
-        let State { records, children, .. } = &mut *state;
+        let State { records, children, gone: listed, .. } = &mut *state;
+        while listed.front().is_some_and(|(at, _)| listed.len() > GONE_MAX || at.saturating_add(GONE_MS) < now) {
+            listed.pop_front();
+        }
         let mut gone = Vec::new();
         for record in records.values_mut() {
             match record.phase {
@@ -250,6 +261,7 @@ impl Inner {
                 Phase::Running if !record.processes.iter().all(Identity::is_alive) => {
                     tracing::warn!(id = %record.member_id, "a process of the instance ended: the instance is gone");
                     record.processes.iter().for_each(|p| p.signal(Signal::KILL));
+                    listed.push_back((now, Instance { state: InstanceState::Gone, ..instance(record) }));
                     gone.push((record.member_id.clone(), record.token.clone()));
                 }
                 // Told to stop before a restart of ours: nobody else waits for it.

@@ -128,11 +128,13 @@ async fn what_dies_is_gone_and_takes_the_rest_along() {
     let provider = open(settings(&[&["sleep", "600"], &["sh", "-c", "exit 3"]]), &dir, &clock);
     provider.launch(request("b1", "t1")).await.unwrap();
     clock.store(1_000, Ordering::Relaxed);
+    until_states(&provider, &[InstanceState::Gone]).await;
+    clock.store(200_000, Ordering::Relaxed);
     until_states(&provider, &[]).await;
     let provider = open(settings(&[&["/no/such/program"]]), &dir, &clock);
     provider.launch(request("b2", "t2")).await.unwrap();
-    clock.store(2_000, Ordering::Relaxed);
-    until_states(&provider, &[]).await;
+    clock.store(202_000, Ordering::Relaxed);
+    until_states(&provider, &[InstanceState::Gone]).await;
 }
 
 #[tokio::test]
@@ -161,7 +163,7 @@ async fn a_record_of_another_process_is_no_licence_to_kill() {
     record["processes"][0]["start_ticks"] = (ticks + 1).into();
     std::fs::write(&path, record.to_string()).unwrap();
     let provider = open(settings(&[&["sleep", "600"]]), &dir, &clock);
-    assert!(states(&provider).await.is_empty());
+    assert_eq!(states(&provider).await, [InstanceState::Gone]);
     let ours = identity::Identity::of(pid as i32).unwrap();
     assert!(ours.is_alive(), "the process with the same pid was left alone");
     ours.signal(rustix::process::Signal::KILL);

@@ -2,7 +2,7 @@
 
 use super::{Control, Effect};
 use crate::scale::{
-    CallOutcome, ExecEffect, ExecEvent, Instance, Observation, Plan, Policy, Report, ServerLoad, ServerState, check, plan, step,
+    CallOutcome, ExecEffect, ExecEvent, Instance, InstanceState, Observation, Plan, Policy, Report, ServerLoad, ServerState, check, plan, step,
 };
 use farm_shared::heartbeat::Role;
 use farm_shared::id::Id;
@@ -76,7 +76,8 @@ impl Control {
                 self.listed = Some(now.mono);
                 self.provider_error = None;
                 let ours: Vec<Instance> = list.into_iter().filter(|i| i.farm == self.spec.farm).collect();
-                self.listing.clone_from(&ours);
+                // Providers list what is gone for a while; operators need not see it.
+                self.listing = ours.iter().filter(|i| i.state != InstanceState::Gone).cloned().collect();
                 self.execute(ExecEvent::Listing(ours), now, effects);
             }
             Err(error) => self.provider_failed(format!("listing failed: {error}"), now, effects),
