@@ -277,7 +277,7 @@ impl Farm {
 
     fn dnslb_config(&self) -> String {
         let (dns, prefix) = (self.dns(), self.addr(0));
-        let heartbeat = listen(self.addr(1), false);
+        let heartbeat = listen(self.addr(1));
         let pool = |name: &str, publish: &str, role: &str| {
             format!(
                 "[[pool]]\nname = \"{name}\"\npublish = [\"{publish}\"]\nk = 2\nttl_min = \"1s\"\nttl_max = \"2s\"\nslow_start = \"0ms\"\n\
@@ -301,7 +301,7 @@ impl Farm {
         let id = number + 1;
         let door = self.door_addr(number.into());
         let prefix = self.addr(0);
-        let heartbeat = listen(ip, true);
+        let heartbeat = listen(ip);
         let dnslb = self.heartbeat_addrs()[0].0;
         let head = format!(
             "hosts = [\"{DOOR_NAME}\"]\n\
@@ -359,10 +359,9 @@ impl Drop for Farm {
 
 const ZONE: &str = "$ORIGIN lb.example.com.\n$TTL 1h\n@ SOA ns1 hostmaster 1 1h 15m 2w 5s\n@ NS ns1\nns1 A 192.0.2.53\n";
 
-/// The section of heartbeats, as either daemon writes it.
-fn listen(ip: Ipv4Addr, list: bool) -> String {
-    let (open, close) = if list { ("[", "]") } else { ("", "") };
-    format!("[heartbeat]\nlisten_udp = {open}\"{ip}:5310\"{close}\nlisten_http = {open}\"{ip}:5311\"{close}\n")
+/// The section of heartbeats, the same in both daemons.
+fn listen(ip: Ipv4Addr) -> String {
+    format!("[heartbeat]\nlisten_udp = [\"{ip}:5310\"]\nlisten_http = [\"{ip}:5311\"]\n")
 }
 
 /// A network of loopback addresses that no other farm of this machine has, and the socket that says so.

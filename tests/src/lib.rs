@@ -13,3 +13,4 @@ pub mod http;
 pub mod peer;
 pub mod question;
 pub mod wait;
+pub mod watch;

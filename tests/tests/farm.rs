@@ -6,8 +6,11 @@
 use farm_tests::daemon::SOON;
 use farm_tests::farm::{DOOR_NAME, Farm, MEMBER_ZONE, Options, POOL};
 use farm_tests::wait;
+use farm_tests::watch::Watch;
+use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_farm_boots_and_is_named_and_entered() {
@@ -41,4 +44,57 @@ fn a_farm_boots_and_is_named_and_entered() {
         let sessions = farm.door(0).metric(&sample("redirector_backend_in_service", "backend=\"ID\""));
         assert_eq!(sessions, Some(1.0));
     }
+}
+
+/// Two of three are gone at once, one for good and one for a while. The replacement gets the first one's address, so it boots late.
+#[test]
+fn nobody_is_sent_to_the_dead() {
+    let mut farm = Farm::start(Options { boot_delay_ms: 5_000, ..Options::default() });
+    let instances = farm.wait_for(3);
+    let [killed, stopped, live] = instances.as_slice() else { panic!("{instances:?}") };
+    let watch = Watch::start(&farm);
+    wait::until("all three seen", SOON, || (watch.seen().named.len() == 3 && watch.seen().entered.len() == 3).then_some(()));
+
+    let began = Instant::now();
+    killed.signal(Signal::KILL);
+    stopped.signal(Signal::STOP);
+    let last = |of: &farm_tests::farm::Instance| watch.seen().last(of.addr).unwrap();
+    wait::until("nobody is sent to the dead", SOON, || {
+        let quiet = Duration::from_secs(2);
+        (last(killed).elapsed() > quiet && last(stopped).elapsed() > quiet).then_some(())
+    });
+    for (of, what) in [(killed, "killed"), (stopped, "stopped")] {
+        let seen = watch.seen();
+        let ms = |at: Instant| at.saturating_duration_since(began).as_millis();
+        let sessions: Vec<u128> = seen.entered[&of.addr].iter().filter(|at| **at > began).map(|at| ms(*at)).collect();
+        println!(
+            "{what}: named for {} ms, sessions for {} ms, {} of them",
+            ms(seen.named[&of.addr]),
+            sessions.last().unwrap_or(&0),
+            sessions.len()
+        );
+    }
+    let before = (last(killed), last(stopped));
+    let replaced = || farm.instances().iter().any(|i| i.addr == killed.addr && i.id != killed.id && !i.pids.is_empty());
+    wait::until("the replacement's start", SOON, || {
+        let replaced = replaced();
+        assert!(replaced || last(killed) == before.0, "the killed one is back before its replacement");
+        assert_eq!(last(stopped), before.1, "the stopped one is back");
+        replaced.then_some(())
+    });
+    println!("replacement started after {} ms", began.elapsed().as_millis());
+    farm.wait_for(3);
+    println!("three again after {} ms", began.elapsed().as_millis());
+    assert_eq!(last(stopped), before.1, "the stopped one is back");
+    assert!(farm.instances().contains(live));
+
+    let woken = Instant::now();
+    stopped.signal(Signal::CONT);
+    wait::until("the stopped one is used again", SOON, || {
+        let seen = watch.seen();
+        (seen.named[&stopped.addr] > woken && *seen.entered[&stopped.addr].last()? > woken).then_some(())
+    });
+    println!("used again {} ms after it went on", woken.elapsed().as_millis());
+    let seen = watch.seen();
+    assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
 }
