@@ -9,7 +9,7 @@ use farm_shared::time::{Mono, Now, Wall};
 use redirector_core::config::Spec;
 use redirector_core::door::{CookieKeys, Decision, Hosts, Request, Server, Snapshot, decide};
 use redirector_core::farm::Keys;
-use redirector_core::route::{Candidate, RoutePolicy, Table};
+use redirector_core::route::{Candidate, Picker, RoutePolicy, Table};
 
 const NOW: Now = Now { mono: Mono(5_000), wall: Wall(1_000_000) };
 
@@ -74,7 +74,8 @@ fn a_decision_allocates_nothing() {
         let forged = format!("{}x", cookie.split(';').next().unwrap());
         let crowd = "farm=v1.b1.1.AAAA; ".repeat(100);
         let cookies: [&[&str]; 4] = [&[], &[&cookie], &[&forged, "other=1; farm=x"], &[&crowd]];
-        let mut draws = Draws::from_u64(7);
+        let mut picker = Picker::new(Draws::from_u64(7));
+        picker.pick(&snapshot.table, 0, &());
         let (mut redirects, mut returning) = (0, 0);
         let counted = allocation_counter::measure(|| {
             for method in ["GET", "POST", "CONNECT"] {
@@ -83,7 +84,7 @@ fn a_decision_allocates_nothing() {
                         for cookies in cookies {
                             let request = Request { method, target, host, cookies };
                             if let Decision::Redirect { returning: back, .. } =
-                                decide(&snapshot, &(), &request, NOW, &mut draws)
+                                decide(&snapshot, &(), &request, NOW, &mut picker)
                             {
                                 redirects += 1;
                                 returning += u32::from(back);

@@ -1,5 +1,6 @@
 //! One HTTP request to one HTTP response, by way of the core's decision.
 
+use super::cookies::Cookies;
 use super::pages;
 use super::tally::{Dispatches, Tally, count};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -12,6 +13,7 @@ use hyper::header::{
 };
 use hyper::{Request, Response, StatusCode};
 use redirector_core::door::{self, Decision, Snapshot};
+use redirector_core::route::Picker;
 use std::borrow::Cow;
 
 const COOKIES_MAX: usize = 16;
@@ -19,13 +21,18 @@ const LOCATION_CHUNK_BYTES: usize = 16 * 1024;
 
 /// What one worker needs to answer, beside the snapshot.
 pub(super) struct Desk {
-    draws: Draws,
+    picker: Picker,
+    cookies: Cookies,
     locations: BytesMut,
 }
 
 impl Desk {
     pub(super) fn new(draws: Draws) -> Self {
-        Self { draws, locations: BytesMut::with_capacity(LOCATION_CHUNK_BYTES) }
+        Self {
+            picker: Picker::new(draws),
+            cookies: Cookies::default(),
+            locations: BytesMut::with_capacity(LOCATION_CHUNK_BYTES),
+        }
     }
 
     /// Answers one request. The body is not read: hyper drains what has come or closes the connection.
@@ -52,7 +59,7 @@ impl Desk {
             host: host(headers),
             cookies: cookies.get(..cookies_len).unwrap_or_default(),
         };
-        match door::decide(snapshot, dispatches, &request, now, &mut self.draws) {
+        match door::decide(snapshot, dispatches, &request, now, &mut self.picker) {
             Decision::Redirect { status, slot, location_prefix, path_and_query, set_cookie, returning } => {
                 let Some(location) = self.location(location_prefix, path_and_query) else {
                     tally.reject("target");
@@ -66,11 +73,8 @@ impl Desk {
                 // hyper would leave it out for HEAD.
                 response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
                 response.headers_mut().insert(LOCATION, location);
-                if set_cookie {
-                    let cookie = snapshot.set_cookie(slot, now).and_then(|c| HeaderValue::try_from(c).ok());
-                    if let Some(cookie) = cookie {
-                        response.headers_mut().insert(SET_COOKIE, cookie);
-                    }
+                if set_cookie && let Some(cookie) = self.cookies.get(snapshot, slot, now) {
+                    response.headers_mut().insert(SET_COOKIE, cookie);
                 }
                 response
             }

@@ -4,7 +4,9 @@
 //! for anything on the way.
 
 mod answer;
+mod cookies;
 mod pages;
+mod race;
 mod tally;
 mod worker;
 

@@ -4,13 +4,15 @@
 //! the first request, the pause between two, and the whole connection have their limits.
 
 use super::answer::Desk;
+use super::race::{First, first_of};
 use super::tally::{Dispatches, Tally, TallySum, count};
 use arc_swap::ArcSwap;
 use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
+use farm_shared::time::Mono;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use redirector_core::config::DoorSpec;
 use redirector_core::door::Snapshot;
 use std::cell::{Cell, RefCell};
@@ -19,11 +21,12 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{self, LocalOptions};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 /// Room for a request's head, beyond which hyper answers 431 (or 414 while it is in the request line).
@@ -116,14 +119,21 @@ impl Workers {
         let (stop, stopped) = watch::channel(false);
         let mut threads = Vec::with_capacity(sockets.len());
         for (number, sockets) in sockets.into_iter().enumerate() {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (door, stopped) = (Arc::clone(door), stopped.clone());
             let draws = draws.child("door", number as u64);
-            let run = move || {
-                let worker = Rc::new(Worker { door, number, desk: RefCell::new(Desk::new(draws)), stopped });
-                LocalSet::new().block_on(&runtime, worker.run(sockets));
+            let (begins, begun) = mpsc::sync_channel(1);
+            // A runtime for one thread lives and dies on it, and wakes its tasks without a lock.
+            let run = move || match runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+            {
+                Ok(runtime) => {
+                    let _ = begins.send(Ok(()));
+                    let worker = Rc::new(Worker { door, number, desk: RefCell::new(Desk::new(draws)), stopped });
+                    runtime.block_on(worker.run(sockets));
+                }
+                Err(error) => drop(begins.send(Err(error))),
             };
             threads.push(std::thread::Builder::new().name(format!("door-{number}")).spawn(run)?);
+            begun.recv().map_err(io::Error::other)??;
         }
         Ok(Self { stop, threads })
     }
@@ -204,53 +214,65 @@ impl Worker {
         let Some(tally) = self.door.tallies.get(self.number) else { return };
         // Small answers must not wait for the acknowledgement of the one before. An error means that the client has gone.
         let _ = stream.set_nodelay(true);
-        let asked = Cell::new(false);
+        let asked = Cell::new(None);
         let service = service_fn(|request| {
-            asked.set(true);
             let now = self.door.clock.now();
+            asked.set(Some(now.mono));
             let snapshot = self.door.snapshot.load();
             let response = self.desk.borrow_mut().answer(&request, &snapshot, &self.door.dispatches, tally, now);
             std::future::ready(Ok::<_, Infallible>(response))
         });
+        // hyper's own timeout makes a timer and looks twice for each request; and a redirect is one piece, which a plain write
+        // sends with less ado than a vectored one.
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_millis(limits.idle_timeout_ms))
+            .header_read_timeout(None)
+            .writev(false)
             .max_buf_size(limits.url_bytes_max + HEAD_BYTES_MARGIN)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        let outcome = match first_of(connection.as_mut(), self.patience(&asked, limits)).await {
+            First::Connection(outcome) => outcome,
+            First::Patience(End::Late) => return count(&tally.late),
+            First::Patience(End::Close) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(Duration::from_millis(CLOSE_MS_MAX), connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if outcome.is_err() {
+            count(&tally.broken);
+        }
+    }
+
+    /// Waits until a connection must end. `asked` is when its last request came.
+    async fn patience(&self, asked: &Cell<Option<Mono>>, limits: Limits) -> End {
+        let clock = self.door.clock;
+        let begun = clock.mono();
+        let end = begun.plus_ms(limits.total_timeout_ms);
         let mut stopped = self.stopped.clone();
-        let first = sleep(Duration::from_millis(limits.header_timeout_ms));
-        let end = sleep(Duration::from_millis(limits.total_timeout_ms));
-        tokio::pin!(first, end);
-        let (mut waits_for_first, mut closing) = (true, false);
         loop {
+            let due = match asked.get() {
+                Some(last) => last.plus_ms(limits.idle_timeout_ms),
+                None => begun.plus_ms(limits.header_timeout_ms),
+            };
+            let now = clock.mono();
+            if now >= due {
+                return End::Late;
+            }
+            if now >= end {
+                return End::Close;
+            }
             tokio::select! {
-                outcome = &mut connection => {
-                    if outcome.is_err() {
-                        count(&tally.broken);
-                    }
-                    return;
-                }
-                () = &mut first, if waits_for_first => {
-                    waits_for_first = false;
-                    if !asked.get() {
-                        return count(&tally.late);
-                    }
-                }
-                () = &mut end => {
-                    if closing {
-                        return;
-                    }
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                    end.as_mut().reset(tokio::time::Instant::now() + Duration::from_millis(CLOSE_MS_MAX));
-                }
-                _ = stopped.wait_for(|stop| *stop), if !closing => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                    end.as_mut().reset(tokio::time::Instant::now() + Duration::from_millis(CLOSE_MS_MAX));
-                }
+                () = sleep(Duration::from_millis(due.min(end).since_ms(now))) => {}
+                _ = stopped.wait_for(|stop| *stop) => return End::Close,
             }
         }
     }
+}
+
+/// Why a connection ends that did not by itself.
+enum End {
+    /// No request came in time.
+    Late,
+    /// It has lasted long enough, or the door closes: a request under way is still answered.
+    Close,
 }

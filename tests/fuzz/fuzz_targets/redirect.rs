@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use redirector_core::config::Spec;
 use redirector_core::door::{CookieKeys, Decision, Hosts, Request, Server, Snapshot, decide};
 use redirector_core::farm::Keys;
-use redirector_core::route::{Candidate, RoutePolicy, Table};
+use redirector_core::route::{Candidate, Picker, RoutePolicy, Table};
 use std::sync::LazyLock;
 
 const SERVERS: [(&str, &str, Standing); 3] = [
@@ -73,7 +73,7 @@ fuzz_target!(|text: &str| {
     let cookies: Vec<&str> = cookies.iter().map(String::as_str).collect();
     let request = Request { method: &method, target: &target, host: host.as_deref(), cookies: &cookies };
     let now = Now { mono: Mono(1_000), wall: Wall(1_000) };
-    let decision = decide(&*SNAPSHOT, &(), &request, now, &mut Draws::from_u64(7));
+    let decision = decide(&*SNAPSHOT, &(), &request, now, &mut Picker::new(Draws::from_u64(7)));
     let Decision::Redirect { status, location_prefix, path_and_query, .. } = decision else { return };
     assert!(matches!(status, 302 | 307));
     assert!(target.ends_with(path_and_query) || path_and_query == "/", "octets of the path changed");

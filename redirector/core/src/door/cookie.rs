@@ -26,6 +26,7 @@ const SKEW_S: u64 = 60;
 pub struct CookieKeys {
     keys: Vec<hmac::Key>,
     max_age_s: u64,
+    mark: [u8; 16],
 }
 
 impl std::fmt::Debug for CookieKeys {
@@ -38,8 +39,25 @@ impl CookieKeys {
     /// From the farm's secrets: the current one signs, the former ones are honoured.
     pub fn new(farm: &Id, keys: &Keys, max_age_s: u64) -> Self {
         let all = std::iter::once(&keys.current).chain(&keys.former);
-        let keys = all.map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key.derive("cookie", farm, ""))).collect();
-        Self { keys, max_age_s }
+        let keys: Vec<_> = all.map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key.derive("cookie", farm, ""))).collect();
+        let mut mark = [0; 16];
+        if let Some(key) = keys.first() {
+            // No cookie begins like this, so that this is the MAC of none.
+            let tag = hmac::sign(key, format!("mark {max_age_s}").as_bytes());
+            tag.as_ref().iter().zip(&mut mark).for_each(|(octet, place)| *place = *octet);
+        }
+        Self { keys, max_age_s, mark }
+    }
+
+    /// What tells keys and lifetime apart from others: of two with the same mark, [`CookieKeys::set_cookie`] gives the same.
+    pub fn mark(&self) -> [u8; 16] {
+        self.mark
+    }
+
+    /// Whether a value of [`CookieKeys::set_cookie`] names this backend.
+    pub fn is_for(&self, set_cookie: &[u8], id: &str) -> bool {
+        let rest = set_cookie.strip_prefix(COOKIE_NAME.as_bytes()).and_then(|rest| rest.strip_prefix(b"=v1."));
+        rest.and_then(|rest| rest.strip_prefix(id.as_bytes())).is_some_and(|rest| rest.starts_with(b"."))
     }
 
     /// The value of `Set-Cookie` for a backend.

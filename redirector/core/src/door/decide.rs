@@ -2,10 +2,10 @@
 
 use super::host::{HostClass, is_same};
 use super::{Decision, Dispatched, Request, Server, Snapshot, target};
-use farm_shared::draw::Draws;
+use crate::route::Picker;
 use farm_shared::time::Now;
 
-/// What a request gets. Allocates nothing.
+/// What a request gets. Allocates nothing but what `picker` needs for a larger farm than any before.
 ///
 /// RFC 9110 15.4 (302, 307), 15.5.20 (421), RFC 9112 3.2 (request targets).
 pub fn decide<'a>(
@@ -13,7 +13,7 @@ pub fn decide<'a>(
     dispatched: &(impl Dispatched + ?Sized),
     request: &Request<'a>,
     now: Now,
-    draws: &mut Draws,
+    picker: &mut Picker,
 ) -> Decision<'a> {
     let reject = |status, reason| Decision::Reject { status, reason };
     if matches!(request.method, "CONNECT" | "TRACE") {
@@ -36,10 +36,12 @@ pub fn decide<'a>(
         .filter(|s| s.standing.keeps_sessions());
     let server = match returning {
         Some(server) => server,
-        None => match snapshot.table.draw(dispatched, draws).and_then(|at| snapshot.servers.get(at)) {
-            Some(server) => server,
-            None => return Decision::Wait { retry_after_s: snapshot.retry_after_s },
-        },
+        None => {
+            match picker.pick(&snapshot.table, snapshot.generation, dispatched).and_then(|at| snapshot.servers.get(at)) {
+                Some(server) => server,
+                None => return Decision::Wait { retry_after_s: snapshot.retry_after_s },
+            }
+        }
     };
     if is_same(&server.location_prefix, host) {
         return reject(421, "host_loop");

@@ -70,10 +70,15 @@ impl Snapshot {
         self.servers.get(at)
     }
 
-    /// The value of `Set-Cookie` that brings a session back to a backend. The one allocation of a redirect.
+    /// The server that has a slot.
+    pub fn server_at(&self, slot: u32) -> Option<&Server> {
+        self.servers.get(*self.by_slot.get(slot as usize)? as usize)
+    }
+
+    /// The value of `Set-Cookie` that brings a session back to a backend. It is the same for all sessions of a backend in one second
+    /// of wall time. The one allocation of a redirect.
     pub fn set_cookie(&self, slot: u32, now: Now) -> Option<String> {
-        let server = self.servers.get(*self.by_slot.get(slot as usize)? as usize)?;
-        Some(self.cookies.set_cookie(&server.id, now.wall))
+        Some(self.cookies.set_cookie(&self.server_at(slot)?.id, now.wall))
     }
 
     /// A host name to send people to who came by a backend's own name; none if any host is served.

@@ -2,7 +2,7 @@
 use super::*;
 use crate::config::Spec;
 use crate::farm::Keys;
-use crate::route::{Candidate, RoutePolicy, Table};
+use crate::route::{Candidate, Picker, RoutePolicy, Table};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
@@ -79,7 +79,7 @@ fn usual() -> Snapshot {
 /// The decision as a short text: `302 LOCATION`, `wait`, or `400 reason`.
 fn outcome(snapshot: &Snapshot, method: &str, target: &str, host: Option<&str>, cookies: &[&str]) -> String {
     let request = Request { method, target, host, cookies };
-    match decide(snapshot, &(), &request, NOW, &mut Draws::from_u64(1)) {
+    match decide(snapshot, &(), &request, NOW, &mut Picker::new(Draws::from_u64(1))) {
         Decision::Redirect { status, location_prefix, path_and_query, returning, set_cookie, .. } => {
             assert_ne!(set_cookie, returning);
             format!("{status} {location_prefix}{path_and_query}{}", if returning { " again" } else { "" })
@@ -141,7 +141,14 @@ fn hosts() {
     for good in ["mail.example.com", "MAIL.example.com.", "mail.example.com:8080"] {
         check(by_ip, &mail, Some(good), "302");
     }
-    for bad in ["", "example.com", "mail.example.com.evil.example", "mail.example.com:80:80", "mail.example.com/", "x@mail.example.com"] {
+    for bad in [
+        "",
+        "example.com",
+        "mail.example.com.evil.example",
+        "mail.example.com:80:80",
+        "mail.example.com/",
+        "x@mail.example.com",
+    ] {
         check(by_ip, &mail, Some(bad), "421 host");
     }
     check(by_ip, &mail, None, "400 host_missing");
@@ -159,12 +166,8 @@ fn hosts() {
 
 #[test]
 fn cookies_bring_a_session_back() {
-    let servers = [
-        ("b1", Standing::InService),
-        ("b2", Standing::Draining),
-        ("b3", Standing::Silent),
-        ("b4", Standing::AdminDown),
-    ];
+    let servers =
+        [("b1", Standing::InService), ("b2", Standing::Draining), ("b3", Standing::Silent), ("b4", Standing::AdminDown)];
     let snapshot = snapshot("http://{ip}:8000", &["*"], &servers);
     let cookie = |slot: u32| {
         let set = snapshot.set_cookie(slot, NOW).unwrap();
@@ -203,7 +206,8 @@ fn cookies_expire_and_keys_rotate() {
     let text = old.set_cookie(&id("b2"), NOW.wall);
     let pair = text.split(';').next().unwrap();
     let at = |keys: &CookieKeys, s: u64| keys.backend(&[pair], Wall(NOW.wall.0 + s * 1_000)).is_some();
-    let (both, other) = (CookieKeys::new(&mail, &keys(), 3_600), CookieKeys::new(&mail, &Keys { current: key("a"), former: vec![] }, 3_600));
+    let (both, other) =
+        (CookieKeys::new(&mail, &keys(), 3_600), CookieKeys::new(&mail, &Keys { current: key("a"), former: vec![] }, 3_600));
     assert!(at(&old, 0) && at(&both, 3_600) && !at(&both, 3_601) && !at(&other, 0));
     assert!(!at(&CookieKeys::new(&id("web"), &keys(), 3_600), 0), "another farm's");
     let shorter = CookieKeys::new(&mail, &keys(), 600);
@@ -234,7 +238,7 @@ proptest! {
         let snapshot = snapshot("http://{ip}:8000", hosts, &[("b1", Standing::InService), ("b2", Standing::Unknown)]);
         let cookies = [cookie.as_str()];
         let request = Request { method: &method, target: &target, host: Some(&host), cookies: &cookies };
-        let decision = decide(&snapshot, &(), &request, NOW, &mut Draws::from_u64(2));
+        let decision = decide(&snapshot, &(), &request, NOW, &mut Picker::new(Draws::from_u64(2)));
         if let Decision::Redirect { location_prefix, path_and_query, .. } = decision {
             let location = format!("{location_prefix}{path_and_query}");
             // As browsers read it: a backslash is a slash.

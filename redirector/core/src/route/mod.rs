@@ -1,11 +1,14 @@
 //! Which backend gets the next new session, by reports that are already old (DESIGN 4.3).
 //!
-//! A [`Table`] is built with each snapshot, from [`Candidate`]s; a draw from it costs O(1) and must never allocate.
+//! A [`Table`] is built with each snapshot, from [`Candidate`]s, and each worker draws from it with a [`Picker`] of its own; a draw
+//! costs O(log n), and must never allocate.
 
-mod alias;
+mod picker;
 mod speed;
+mod sums;
 mod table;
 
+pub use picker::Picker;
 pub use speed::{SpeedMeter, Speeds};
 pub use table::{Candidate, Table};
 

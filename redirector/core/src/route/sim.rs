@@ -1,7 +1,7 @@
 //! A small discrete-event simulation: does the weighted rule beat the paper's, and that a random one, as DESIGN 4.3 measured?
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use super::{Candidate, RoutePolicy, Table};
+use super::{Candidate, Picker, RoutePolicy, Table};
 use crate::door::Dispatched;
 use farm_shared::draw::Draws;
 use std::collections::VecDeque;
@@ -21,7 +21,8 @@ impl Dispatched for Counts {
 /// the 99th percentile of the time in the system.
 fn simulate(policy: RoutePolicy, period_s: f64, sessions: usize) -> (f64, f64) {
     let root = Draws::from_u64(11);
-    let (mut gaps, mut services, mut picks) = (root.child("gap", 0), root.child("service", 0), root.child("pick", 0));
+    let (mut gaps, mut services) = (root.child("gap", 0), root.child("service", 0));
+    let (mut picker, mut generation) = (Picker::new(root.child("pick", 0)), 0);
     let exponential = |draws: &mut Draws| -(1.0 - draws.unit()).ln();
     let mut departures: Vec<VecDeque<f64>> = vec![VecDeque::new(); SERVERS];
     let mut reports: Vec<(f64, f64, u32)> = vec![(0.0, 0.0, 0); SERVERS];
@@ -56,12 +57,13 @@ fn simulate(policy: RoutePolicy, period_s: f64, sessions: usize) -> (f64, f64) {
                     age_ms: ((now - at) * 1_000.0) as u64,
                     period_ms: (period_s * 1_000.0) as u64,
                     ramp: 1.0,
-        room: None,
+                    room: None,
                 })
                 .collect();
             table = Table::build(policy, 1.0, 1, &candidates);
+            generation += 1;
         }
-        let at = table.draw(&counts, &mut picks).unwrap();
+        let at = picker.pick(&table, generation, &counts).unwrap();
         counts.0[at] += 1;
         let begin = departures[at].back().copied().unwrap_or(0.0).max(now);
         let end = begin + exponential(&mut services);

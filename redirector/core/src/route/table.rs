@@ -1,16 +1,11 @@
 //! The table that new sessions are drawn from.
 //!
-//! What is known when it is built (reported queues, their age, speeds) goes into upper bounds of the weights and an alias table
-//! over them. What changes with every dispatch, the door's own dispatches since the report, lowers a weight only; so a draw is
-//! accepted with the probability of weight over bound, and is exact.
+//! What is known when it is built (reported queues, their age, speeds) stands in its entries. What changes with every dispatch, the
+//! door's own dispatches since the report, is read when a weight is asked for, and can only lower it.
 
 use super::RoutePolicy;
-use super::alias::Alias;
 use crate::door::Dispatched;
-use farm_shared::draw::Draws;
 
-/// Rejected draws before [`Table::draw`] settles for something else.
-const TRIES_MAX: usize = 64;
 /// A report begins to lose its say when the next one is overdue, and has none after so many missed periods.
 const MISSED_PERIODS: f64 = 3.0;
 
@@ -63,7 +58,6 @@ pub struct Table {
     queue_per_session: f64,
     doors: f64,
     entries: Vec<Entry>,
-    alias: Alias,
     total: f64,
 }
 
@@ -83,30 +77,22 @@ impl Table {
             entry.bound = entry.own * entry.bound + entry.floor;
         }
         table.total = table.entries.iter().map(|e| e.bound).sum();
-        table.alias = Alias::new(table.entries.iter().map(|e| e.bound));
         table
     }
 
-    /// The index of a server for one new session, or `None` if none takes any, or all are full by their own word. O(1).
-    pub fn draw(&self, dispatched: &(impl Dispatched + ?Sized), draws: &mut Draws) -> Option<usize> {
-        // Should every try be rejected, a draw from those tried, by how nearly each was accepted, is almost as good
-        // (sampling-importance resampling); a small farm affords the exact one.
-        let (mut kept, mut seen) = (None, 0.0);
-        for _ in 0..TRIES_MAX {
-            let entry = self.entries.get(self.alias.draw(draws)?)?;
-            if self.policy != RoutePolicy::Weighted {
-                return Some(entry.server as usize);
-            }
-            let accept = self.weight_now(entry, dispatched) / entry.bound;
-            if draws.unit() < accept {
-                return Some(entry.server as usize);
-            }
-            seen += accept;
-            if draws.unit() * seen < accept {
-                kept = Some(entry.server as usize);
-            }
-        }
-        if self.entries.len() <= TRIES_MAX { self.draw_linear(dispatched, draws).or(kept) } else { kept }
+    /// The weights now.
+    pub(super) fn weights(&self, dispatched: &(impl Dispatched + ?Sized)) -> impl ExactSizeIterator<Item = f64> {
+        self.entries.iter().map(|entry| self.weight_now(entry, dispatched))
+    }
+
+    /// The weight of an entry now.
+    pub(super) fn weight(&self, at: usize, dispatched: &(impl Dispatched + ?Sized)) -> f64 {
+        self.entries.get(at).map_or(0.0, |entry| self.weight_now(entry, dispatched))
+    }
+
+    /// The index of an entry's server.
+    pub(super) fn server(&self, at: usize) -> Option<usize> {
+        self.entries.get(at).map(|entry| entry.server as usize)
     }
 
     /// Servers and their shares of new sessions as of the reports, adding up to 1.
@@ -142,23 +128,14 @@ impl Table {
     }
 
     fn weight_now(&self, entry: &Entry, dispatched: &(impl Dispatched + ?Sized)) -> f64 {
+        if self.policy != RoutePolicy::Weighted {
+            return entry.bound;
+        }
         let since = self.doors * f64::from(dispatched.total(entry.slot).wrapping_sub(entry.dispatch_base));
         if since >= entry.room {
             return 0.0;
         }
         entry.own * weighted(entry, self.queue_per_session * since) + entry.floor
-    }
-
-    fn draw_linear(&self, dispatched: &(impl Dispatched + ?Sized), draws: &mut Draws) -> Option<usize> {
-        let (mut kept, mut seen) = (None, 0.0);
-        for entry in &self.entries {
-            let weight = self.weight_now(entry, dispatched);
-            seen += weight;
-            if draws.unit() * seen < weight {
-                kept = Some(entry.server as usize);
-            }
-        }
-        kept
     }
 }
 

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 use super::*;
+use crate::route::Picker;
+use farm_shared::draw::Draws;
 
 struct Counts(Vec<u32>);
 
@@ -30,10 +32,10 @@ fn check(table: &Table, counts: &Counts, expect: &[f64]) {
 }
 
 fn check_n(n: usize, table: &Table, counts: &Counts, expect: &[f64]) {
-    let mut draws = Draws::from_u64(5).child("table", 0);
+    let mut picker = Picker::new(Draws::from_u64(5).child("table", 0));
     let mut hits = vec![0_u32; expect.len()];
     for _ in 0..n {
-        hits[table.draw(counts, &mut draws).unwrap()] += 1;
+        hits[picker.pick(table, 1, counts).unwrap()] += 1;
     }
     let total: f64 = expect.iter().sum();
     for (hit, weight) in hits.iter().zip(expect) {
@@ -90,13 +92,13 @@ fn an_old_queue_has_shrunk() {
 
 #[test]
 fn ten_thousand_servers_and_none() {
-    let mut draws = Draws::from_u64(1);
-    assert_eq!(Table::build(RoutePolicy::Weighted, 1.0, 1, &[]).draw(&(), &mut draws), None);
+    let mut picker = Picker::new(Draws::from_u64(1));
+    assert_eq!(picker.pick(&Table::build(RoutePolicy::Weighted, 1.0, 1, &[]), 1, &()), None);
     let all: Vec<_> = (0..10_000).map(|i| candidate(i, f64::from(i % 7), 1.0)).collect();
     let table = Table::build(RoutePolicy::Weighted, 1.0, 1, &all);
     let counts = Counts(vec![50; 10_000]);
     for _ in 0..1_000 {
-        assert!(table.draw(&counts, &mut draws).is_some());
+        assert!(picker.pick(&table, 2, &counts).is_some());
     }
     assert!((table.shares().map(|(_, s)| s).sum::<f64>() - 1.0).abs() < 1e-9);
 }
@@ -109,5 +111,51 @@ fn full_servers_get_nothing() {
     all[1].room = Some(1);
     check_n(10_000, &Table::build(RoutePolicy::Weighted, 1.0, 1, &all), &counts, &[0.0, 0.0, 1.0]);
     all[2].room = Some(0);
-    assert_eq!(Table::build(RoutePolicy::Weighted, 1.0, 1, &all).draw(&counts, &mut Draws::from_u64(1)), None);
+    let table = Table::build(RoutePolicy::Weighted, 1.0, 1, &all);
+    assert_eq!(Picker::new(Draws::from_u64(1)).pick(&table, 1, &counts), None);
+}
+
+/// What another worker sent is not in this one's bounds: its draws are exact still, however far the bounds are off.
+#[test]
+fn what_others_sent_counts_at_once() {
+    for (n, spread) in [(3, 1), (100, 7), (10_000, 5)] {
+        let all: Vec<_> = (0..n).map(|i| candidate(i, f64::from(i % 5), 1.0)).collect();
+        let table = Table::build(RoutePolicy::Weighted, 1.0, 1, &all);
+        let sent = Counts((0..n).map(|i| 40 + i % spread).collect());
+        let mut hits = [0.0; 5];
+        let mut wanted = [0.0; 5];
+        for i in 0..n {
+            wanted[(i % 5) as usize] += table.weight(i as usize, &sent);
+        }
+        // Each begins with the bounds of a farm to which nothing was sent yet.
+        let draws = Draws::from_u64(3);
+        let rounds = 40_000 / u64::from(n) + 400;
+        for round in 0..rounds {
+            let mut picker = Picker::new(draws.child("round", round));
+            picker.pick(&table, 1, &());
+            hits[picker.pick(&table, 1, &sent).unwrap() % 5] += 1.0;
+        }
+        let total: f64 = wanted.iter().sum();
+        for (hit, weight) in hits.iter().zip(wanted) {
+            let (share, wanted) = (hit / rounds as f64, weight / total);
+            assert!((share - wanted).abs() <= 4.5 * (wanted / rounds as f64).sqrt(), "{n}: {share} instead of {wanted}");
+        }
+    }
+}
+
+/// The dispatches of a worker follow the weights as they fall: nobody is ever far from the point where all weights are equal.
+#[test]
+fn ten_thousand_servers_fill_evenly() {
+    let all: Vec<_> = (0..10_000).map(|i| candidate(i, f64::from(i % 5), 1.0)).collect();
+    let table = Table::build(RoutePolicy::Weighted, 1.0, 1, &all);
+    let mut counts = Counts(vec![0; 10_000]);
+    let mut picker = Picker::new(Draws::from_u64(4));
+    for _ in 0..400_000 {
+        let at = picker.pick(&table, 1, &counts).unwrap();
+        counts.0[at] += 1;
+    }
+    // 40 each on average and queues of 2 on average: 42 together.
+    let sums = counts.0.iter().zip(&all).map(|(sent, c)| f64::from(*sent) + c.queue);
+    let variance = sums.map(|sum| (sum - 42.0).powi(2)).sum::<f64>() / 10_000.0;
+    assert!(variance < 8.0, "{variance}: random sending would give 40");
 }
