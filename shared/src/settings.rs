@@ -40,9 +40,10 @@ impl HeartbeatListen {
         }
     }
 
-    /// Whether no heartbeat can come in.
-    pub fn is_empty(&self) -> bool {
-        self.udp.is_empty() && self.http.is_empty()
+    /// Whether the file names no address at all. One that is wrong is named, and a problem of its own.
+    pub fn is_absent(root: &Section) -> bool {
+        let s = root.table("heartbeat", "");
+        ["listen_udp", "listen_http"].iter().all(|key| !s.has(key) || s.is_empty_list(key))
     }
 }
 
@@ -256,6 +257,8 @@ mod tests {
     fn an_empty_file_means_the_defaults() {
         let document = Document::parse("f", "");
         assert_eq!(read_lease(&document.root()), LeasePolicy::default());
-        assert!(HeartbeatListen::read(&document.root()).is_empty());
+        assert!(HeartbeatListen::is_absent(&document.root()));
+        let document = Document::parse("f", "heartbeat.listen_udp = ['x']\nheartbeat.listen_http = []");
+        assert!(!HeartbeatListen::is_absent(&document.root()));
     }
 }

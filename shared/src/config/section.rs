@@ -217,6 +217,11 @@ impl Section {
         items.iter().enumerate().filter_map(parse).collect()
     }
 
+    /// Whether an array without elements stands at a key, as against one whose elements are all wrong.
+    pub fn is_empty_list(&self, key: &str) -> bool {
+        self.entry(key).is_some_and(|e| matches!(&e.value, Value::List(items) if items.is_empty()))
+    }
+
     /// Notes an error at a key, or at the section's own line if the key is absent or empty.
     pub fn problem(&self, key: &str, found: impl Into<String>, expected: impl Into<String>) {
         self.state.push(&self.place(key), Severity::Error, found.into(), expected.into());

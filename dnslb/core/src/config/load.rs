@@ -6,10 +6,12 @@
 use super::read;
 use super::read_pool;
 use super::spec::{FarmSpec, PoolSpec, Spec};
+use crate::name::Name;
 use crate::zone::{self, Files, Rtype, Zones, ZonesError};
 use farm_shared::config::{Document, OptionDoc, Problem, Section, Severity, has_errors};
 use farm_shared::heartbeat::FarmKey;
 use farm_shared::settings::{AdminListen, HeartbeatListen, read_lease};
+use std::cell::Cell;
 use std::sync::Arc;
 
 const PROBLEMS_MAX: usize = 200;
@@ -40,11 +42,13 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
         farm.key = key(farm, section, files);
     }
     if let Ok(zones) = &zones {
+        let deaf = HeartbeatListen::is_absent(&root);
+        let within = Within { zones, deaf, declared: parts.zones.iter().map(|(zone, _)| &zone.name).collect() };
         for (farm, section) in &parts.farms {
-            check_farm(farm, section, zones, spec.as_ref());
+            check_farm(farm, section, &within);
         }
         for (pool, section) in &parts.pools {
-            check_pool(pool, section, zones);
+            check_pool(pool, section, &within);
         }
     } else {
         root.problem("zone", "a zone for the second time", "each once");
@@ -90,16 +94,39 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
     (server.map(empty), Parts { farms, zones, pools })
 }
 
+/// The files, the first of which was read already: what cannot be read at all is the configuration's problem.
+struct Main<'a> {
+    path: &'a str,
+    octets: Cell<Vec<u8>>,
+    files: &'a dyn Files,
+}
+
+impl Files for Main<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let octets = if path == self.path { self.octets.take() } else { Vec::new() };
+        if octets.is_empty() { self.files.read(path) } else { Ok(octets) }
+    }
+}
+
 fn load_zones(parts: &Parts, files: &dyn Files, problems: &mut Vec<Problem>) -> Result<Zones, ZonesError> {
     let mut loaded = Vec::new();
-    for (spec, _) in &parts.zones {
-        let (zone, found) = match zone::load(&spec.name, files, &spec.file) {
+    for (spec, section) in &parts.zones {
+        let octets = match files.read(&spec.file) {
+            Ok(octets) => Cell::new(octets),
+            Err(_) if spec.file.is_empty() => continue,
+            Err(why) => {
+                section.problem("file", why, "a zone file that can be read");
+                continue;
+            }
+        };
+        let files = Main { path: &spec.file, octets, files };
+        let (zone, found) = match zone::load(&spec.name, &files, &spec.file) {
             Ok(zone) => (Some(zone.zone), zone.warnings),
             Err(found) => (None, found),
         };
         problems.extend(found.into_iter().map(|problem| Problem {
             file: problem.file,
-            line: problem.line as usize,
+            line: problem.line.max(1) as usize,
             key: String::new(),
             found: problem.found,
             expected: problem.expected,
@@ -130,21 +157,21 @@ fn key(farm: &FarmSpec, section: &Section, files: &dyn Files) -> Option<FarmKey>
     None
 }
 
-fn check_farm(farm: &FarmSpec, section: &Section, zones: &Zones, spec: Option<&Spec>) {
+fn check_farm(farm: &FarmSpec, section: &Section, within: &Within<'_>) {
     if let Some(name) = &farm.member_zone {
-        check_in_zone(section, "member_zone", name, zones);
+        check_in_zone(section, "member_zone", name, within);
     }
-    if spec.is_some_and(|spec| spec.heartbeat.is_empty()) {
+    if within.deaf {
         section.warning("", "a farm, and no listener for its heartbeats", "[heartbeat] with `listen_udp` or `listen_http`");
     }
 }
 
-fn check_pool(pool: &PoolSpec, section: &Section, zones: &Zones) {
+fn check_pool(pool: &PoolSpec, section: &Section, within: &Within<'_>) {
     for name in &pool.publish {
-        if !check_in_zone(section, "publish", name, zones) {
+        if !check_in_zone(section, "publish", name, within) {
             continue;
         }
-        let types = zones.find(name).map(|zone| zone.types_at(name)).unwrap_or_default();
+        let types = within.zones.find(name).map(|zone| zone.types_at(name)).unwrap_or_default();
         if let Some(rtype) = types.iter().find(|t| matches!(**t, Rtype::A | Rtype::AAAA | Rtype::CNAME)) {
             section.problem(
                 "publish",
@@ -155,9 +182,20 @@ fn check_pool(pool: &PoolSpec, section: &Section, zones: &Zones) {
     }
 }
 
-fn check_in_zone(section: &Section, key: &str, name: &crate::name::Name, zones: &Zones) -> bool {
-    let Some(zone) = zones.find(name) else {
-        section.problem(key, name.to_string(), "a name in one of the zones");
+/// What the rest of a configuration must fit: the zones as loaded, and those that it names.
+struct Within<'a> {
+    zones: &'a Zones,
+    /// No heartbeat can come in.
+    deaf: bool,
+    declared: Vec<&'a Name>,
+}
+
+fn check_in_zone(section: &Section, key: &str, name: &Name, within: &Within<'_>) -> bool {
+    let Some(zone) = within.zones.find(name) else {
+        // A zone that cannot be used is a problem of its own.
+        if !within.declared.iter().any(|apex| name.is_at_or_below(apex)) {
+            section.problem(key, name.to_string(), "a name in one of the zones");
+        }
         return false;
     };
     if let Some(cut) = zone.cut_above(name) {

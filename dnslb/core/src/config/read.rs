@@ -24,7 +24,7 @@ pub(super) fn server(root: &Section) -> Option<ServerSpec> {
         SOCKET,
         "Where questions arrive, over UDP and TCP. Answers leave from the address that was asked.",
     );
-    if listen.is_empty() && s.has("listen") {
+    if s.is_empty_list("listen") {
         s.problem("listen", "no address", "one address at least");
     }
     let spec = ServerSpec {

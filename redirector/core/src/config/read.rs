@@ -22,17 +22,24 @@ impl Spec {
         let server = root.table("server", "This redirector.");
         let id = server.parsed::<Id>("id", None, LABEL, "Its id, unique among all front ends of the farm.");
         let listen = server.list("listen", &["127.0.0.1:8080"], SOCKET, "Addresses of the front door.");
+        if server.is_empty_list("listen") {
+            server.problem("listen", "no address", "one address at least");
+        }
         let workers = integer(&server, "workers", 0, 0, 256, "Front-door threads; 0 is one per core.");
         let state_dir = server.string("state_dir", "state", "Directory of what survives a restart.");
         let farm = root.table("farm", "The farm of servers behind it.");
         let trust = FarmTrust::read(&farm);
         let former =
             farm.list("key_files_former", &[], "a path", "Files of former secrets, whose cookies are honoured still.");
-        let hosts: Vec<String> =
-            root.list("hosts", &[], "a host name without port, or \"*\"", "Host names that the front door answers to.");
+        let hosts: Vec<String> = root.list(
+            "hosts",
+            &[],
+            "a host name without port, or \"*\"",
+            "Host names that the front door answers to; one at least.",
+        );
         check_hosts(root, &hosts);
         let heartbeat = HeartbeatListen::read(root);
-        if heartbeat.is_empty() {
+        if HeartbeatListen::is_absent(root) {
             let found = "neither heartbeat.listen_udp nor heartbeat.listen_http";
             root.problem("heartbeat", found, "one of them: without heartbeats there are no servers");
         }
