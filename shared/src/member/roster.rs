@@ -1,7 +1,7 @@
 //! The roster: `observe(heartbeat)`, `tick(now)`, `force(…)` in, changes out.
 //!
-//! A step costs O(log n) at the most: each member has one entry in a heap of deadlines, and an entry that fires early (the
-//! member was heard since) is put back, so a heartbeat itself touches no heap at all.
+//! A step costs O(log n) at the most: each member has one live entry in a heap of deadlines, and an entry that fires early (the
+//! member was heard since) is put back, so a heartbeat that only renews a lease touches no heap at all.
 
 use super::saved::{SavedMember, SavedRoster};
 use super::{Forced, Freshness, LeasePolicy, Standing};
@@ -52,6 +52,8 @@ pub struct Member {
     /// Two incarnations were heard within one lease; until when that is shown.
     pub twins_until: Mono,
     lease_ms: u64,
+    /// When its entry in the heap of deadlines is due. Any other entry of it is stale and dropped when it comes up.
+    due: Mono,
 }
 
 impl Member {
@@ -150,6 +152,7 @@ impl Roster {
                     drain_wish: saved.drain_wish,
                     twins_until: Mono(0),
                     lease_ms,
+                    due: until,
                 },
             );
         }
@@ -183,7 +186,8 @@ impl Roster {
                 return Err(Refusal::Full);
             }
             let id = heartbeat.id.clone();
-            self.deadlines.push(Reverse((at.plus_ms(lease_ms / 2), id.clone())));
+            let due = at.plus_ms(lease_ms / 2);
+            self.deadlines.push(Reverse((due, id.clone())));
             self.members.insert(
                 id,
                 Member {
@@ -195,6 +199,7 @@ impl Roster {
                     drain_wish: false,
                     twins_until: Mono(0),
                     lease_ms,
+                    due,
                 },
             );
             return Ok(vec![Change::Joined]);
@@ -218,10 +223,13 @@ impl Roster {
             changes.push(Change::Drain);
         }
         member.heard = at;
-        if lease_ms < member.lease_ms {
-            self.deadlines.push(Reverse((at.plus_ms(lease_ms / 2), new.id.clone())));
-        }
         member.lease_ms = lease_ms;
+        let late_at = at.plus_ms(lease_ms / 2);
+        if late_at < member.due {
+            // The entry that stands comes too late for the shorter lease.
+            member.due = late_at;
+            self.deadlines.push(Reverse((late_at, new.id.clone())));
+        }
         Ok(changes)
     }
 
@@ -230,8 +238,10 @@ impl Roster {
         let at = self.step(now);
         let mut changes = Vec::new();
         while self.deadlines.peek().is_some_and(|Reverse((due, _))| *due <= at) {
-            let Some(Reverse((_, id))) = self.deadlines.pop() else { break };
-            self.expire(at, id, &mut changes);
+            let Some(Reverse((due, id))) = self.deadlines.pop() else { break };
+            if self.members.get(&id).is_some_and(|member| member.due == due) {
+                self.expire(at, id, &mut changes);
+            }
         }
         self.departed.retain(|_, d| d.until > at);
         changes
@@ -361,6 +371,7 @@ impl Roster {
         } else {
             late_at
         };
+        member.due = next;
         self.deadlines.push(Reverse((next, id)));
     }
 

@@ -109,6 +109,34 @@ fn a_restart_keeps_members_unknown_for_one_grace_and_operators_words() {
     assert!(changes.contains(&(10_000, "c".into(), Change::Silent)), "{changes:?}");
 }
 
+/// Who died again soon after a return, or soon after our restart, is silent after one lease like anybody else.
+#[test]
+fn a_second_death_is_noticed_as_fast_as_the_first() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    let _ = roster.observe(at(0), beat("a", 1, 1));
+    assert!(pass(&mut roster, 0, 3_000).contains(&(3_000, "a".into(), Change::Silent)));
+    let saved = roster.save();
+    for mut roster in [roster, Roster::restore(LeasePolicy::default(), saved, at(3_000))] {
+        assert_eq!(roster.observe(at(3_500), beat("a", 1, 2)), Ok(vec![Change::Returned]));
+        let changes = pass(&mut roster, 3_500, 7_000);
+        assert_eq!(changes, [(5_000, "a".into(), Change::Late), (6_500, "a".into(), Change::Silent)]);
+    }
+}
+
+#[test]
+fn deadlines_do_not_pile_up() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    for step in 0..2_000_u64 {
+        let mut heartbeat = beat("a", 1, step);
+        heartbeat.period_ms = if step % 2 == 0 { 60_000 } else { 100 };
+        heartbeat.state = if step % 7 == 0 { State::Goodbye } else { State::Up };
+        let _ = roster.observe(at(step * 1_000), heartbeat);
+        roster.tick(at(step * 1_000 + 500));
+    }
+    // What is stale stays until it is due, at most half of the longest lease.
+    assert!(roster.deadlines.len() <= 91, "{}", roster.deadlines.len());
+}
+
 #[test]
 fn our_own_sleep_expires_nobody() {
     let mut roster = Roster::new(LeasePolicy::default());
