@@ -1,7 +1,7 @@
-//! Writes what must survive a restart, off the event loop and at most once a second.
+//! Writes what must survive a restart, off the event loop and at most once a second; what somebody waits for, at once.
 //!
 //! The latest state wins: an older one that was not written yet is never written. A failure is counted by the directory, logged
-//! once until a write succeeds again, and costs no answer.
+//! once until a write succeeds again, tried again every second, and costs no answer.
 
 use farm_daemon::state_dir::StateDir;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// The file's name in `state_dir`.
 pub const FILE: &str = "state.json";
@@ -20,59 +21,104 @@ const REST: Duration = Duration::from_secs(1);
 
 /// The writing end.
 pub struct Persister<T> {
-    latest: watch::Sender<Option<Arc<T>>>,
+    wanted: watch::Sender<Wanted<T>>,
+    written: watch::Receiver<Written>,
     task: JoinHandle<()>,
+}
+
+/// The latest state. States are numbered from 1 in the order in which they were handed over.
+struct Wanted<T> {
+    number: u64,
+    /// The last one that somebody waits for.
+    awaited: u64,
+    state: Option<Arc<T>>,
+}
+
+/// What became of the state that was tried last.
+struct Written {
+    number: u64,
+    result: Result<(), String>,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Persister<T> {
     /// A writer into `dir`.
     pub fn start(dir: Arc<StateDir>) -> Self {
-        let (latest, mut changes) = watch::channel(None::<Arc<T>>);
-        let task = tokio::spawn(async move {
-            let mut failing = false;
-            // When the daemon stops the channel closes, and this ends once the last word is written.
-            while changes.changed().await.is_ok() {
-                let Some(state) = changes.borrow_and_update().clone() else { continue };
-                let dir = Arc::clone(&dir);
-                let written = tokio::task::spawn_blocking(move || {
-                    let text = serde_json::to_vec(&*state).map_err(std::io::Error::other)?;
-                    dir.write(FILE, &text)
-                });
-                match written.await.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
-                    Ok(()) if failing => {
-                        tracing::info!("the state is written again");
-                        failing = false;
-                    }
-                    Ok(()) => {}
-                    Err(error) => {
-                        if !failing {
-                            tracing::error!(%error, "the state cannot be written: a restart would forget what is new");
-                        }
-                        failing = true;
-                    }
-                }
-                let _ = tokio::time::timeout(REST, closed(&changes)).await;
-            }
-        });
-        Self { latest, task }
+        let (wanted, changes) = watch::channel(Wanted { number: 0, awaited: 0, state: None });
+        let (outcomes, written) = watch::channel(Written { number: 0, result: Ok(()) });
+        Self { wanted, written, task: tokio::spawn(write_all(dir, changes, outcomes)) }
     }
 
     /// Replaces what is to be written.
     pub fn write(&self, state: T) {
-        self.latest.send_replace(Some(Arc::new(state)));
+        self.replace(state, false);
+    }
+
+    /// Replaces what is to be written, and says when it, or a later state, is on the disk, or why it is not.
+    pub fn write_now(&self, state: T) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        let number = self.replace(state, true);
+        let mut written = self.written.clone();
+        async move {
+            let outcome = written.wait_for(|written| written.number >= number).await;
+            outcome.map_or_else(|_| Err("the daemon is stopping".to_owned()), |written| written.result.clone())
+        }
     }
 
     /// Writes what was said last, and ends.
     pub async fn finish(self) {
-        drop(self.latest);
+        drop(self.wanted);
         let _ = self.task.await;
+    }
+
+    fn replace(&self, state: T, awaited: bool) -> u64 {
+        let state = Arc::new(state);
+        let mut number = 0;
+        self.wanted.send_modify(|wanted| {
+            wanted.number += 1;
+            number = wanted.number;
+            wanted.awaited = if awaited { number } else { wanted.awaited };
+            wanted.state = Some(state);
+        });
+        number
     }
 }
 
-/// Returns when the writing end is gone. Changes in between stay to be seen.
-async fn closed<T>(changes: &watch::Receiver<T>) {
-    let mut watcher = changes.clone();
-    while watcher.changed().await.is_ok() {}
+/// Writes until the writing end is gone and its last word was tried.
+async fn write_all<T: Serialize + Send + Sync + 'static>(
+    dir: Arc<StateDir>,
+    mut changes: watch::Receiver<Wanted<T>>,
+    outcomes: watch::Sender<Written>,
+) {
+    let mut tried = 0;
+    let mut failing = false;
+    loop {
+        // What could not be written is tried again, though nothing new may ever come.
+        if !failing && changes.wait_for(|wanted| wanted.number > tried).await.is_err() {
+            return;
+        }
+        let (number, state) = {
+            let wanted = changes.borrow_and_update();
+            (wanted.number, wanted.state.clone())
+        };
+        let dir = Arc::clone(&dir);
+        let writing = tokio::task::spawn_blocking(move || {
+            let text = serde_json::to_vec(&state.as_deref()).map_err(std::io::Error::other)?;
+            dir.write(FILE, &text)
+        });
+        let result = writing.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        match &result {
+            Ok(()) if failing => tracing::info!("the state is written again"),
+            Err(error) if !failing => {
+                tracing::error!(%error, "the state cannot be written: a restart would forget what is new");
+            }
+            _ => {}
+        }
+        (tried, failing) = (number, result.is_err());
+        outcomes.send_replace(Written { number, result: result.map_err(|error| error.to_string()) });
+        let ended = matches!(timeout(REST, changes.wait_for(|wanted| wanted.awaited > tried)).await, Ok(Err(_)));
+        if ended && changes.borrow().number == tried {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +135,23 @@ mod tests {
         persister.write(1);
         persister.finish().await;
         assert_eq!(dir.failures(), 1);
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_tried_again_and_whoever_waits_is_told() {
+        let path = std::env::temp_dir().join(format!("dnslb-persist-again-{}", std::process::id()));
+        let dir = Arc::new(StateDir::open(&path).unwrap());
+        std::fs::create_dir(path.join(FILE)).unwrap();
+        let persister = Persister::start(Arc::clone(&dir));
+        assert!(persister.write_now(1).await.is_err());
+        std::fs::remove_dir(path.join(FILE)).unwrap();
+        persister.written.clone().wait_for(|written| written.result.is_ok()).await.unwrap();
+        assert_eq!(dir.read(FILE, OCTETS_MAX).unwrap().as_deref(), Some(&b"1"[..]));
+        persister.write(2);
+        assert_eq!(persister.write_now(3).await, Ok(()));
+        assert_eq!(dir.read(FILE, OCTETS_MAX).unwrap().as_deref(), Some(&b"3"[..]));
+        persister.finish().await;
         std::fs::remove_dir_all(path).unwrap();
     }
 

@@ -46,10 +46,13 @@ pub enum Ask {
     /// The state in words and numbers, and the specification in force.
     Status(oneshot::Sender<(Status, Arc<Spec>)>),
     /// An operator's word.
-    Command(AdminCommand, oneshot::Sender<Result<String, String>>),
+    Command(AdminCommand, Operator),
     /// Read the configuration anew; the generation then, or all problems.
     Reload(oneshot::Sender<Result<u64, Vec<Problem>>>),
 }
+
+/// Who said a word.
+type Operator = oneshot::Sender<Result<String, String>>;
 
 /// Who waits for a reload.
 type Waiting = oneshot::Sender<Result<u64, Vec<Problem>>>;
@@ -103,6 +106,8 @@ pub struct Shell {
     again_wanted: bool,
     /// The generation that the shares have seen.
     accounted: u64,
+    /// Operators whose word is in force, and what they are told once it is on the disk: an answer is a promise to survive a restart.
+    promised: Vec<(Operator, String)>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "moved once from its queue to the core, which boxes it")]
@@ -127,6 +132,7 @@ impl Shell {
             again: Vec::new(),
             again_wanted: false,
             accounted: 0,
+            promised: Vec::new(),
         };
         for effect in later {
             shell.apply(effect, &mut To::default());
@@ -225,6 +231,9 @@ impl Shell {
         for effect in self.parts.control.flush(now) {
             self.apply(effect, &mut To::default());
         }
+        for (operator, said) in self.promised.drain(..) {
+            let _ = operator.send(Ok(said));
+        }
     }
 
     fn apply(&mut self, effect: Effect, to: &mut To) {
@@ -240,11 +249,7 @@ impl Shell {
                 }
             }
             Effect::Publish(snapshot) => self.publish(snapshot),
-            Effect::Persist(saved) => {
-                if let Some(persister) = &self.parts.persister {
-                    persister.write(saved);
-                }
-            }
+            Effect::Persist(saved) => self.persist(saved),
             Effect::Build(job) => {
                 let built = self.built.0.clone();
                 tokio::task::spawn_blocking(move || {
@@ -254,12 +259,29 @@ impl Shell {
             }
             Effect::Check(job) => self.parts.checker.start(job, &self.parts.tls),
             Effect::Answer(answer) => {
-                if let Some(operator) = to.operator.take() {
-                    let _ = operator.send(answer);
+                let Some(operator) = to.operator.take() else { return };
+                match answer {
+                    Ok(said) => self.promised.push((operator, said)),
+                    Err(why) => drop(operator.send(Err(why))),
                 }
             }
             Effect::Notice(notice) => log(&notice),
         }
+    }
+
+    fn persist(&mut self, saved: Saved) {
+        let Some(persister) = &self.parts.persister else { return };
+        if self.promised.is_empty() {
+            persister.write(saved);
+            return;
+        }
+        let (promised, written) = (std::mem::take(&mut self.promised), persister.write_now(saved));
+        tokio::spawn(async move {
+            let failed = written.await.err().map(|e| format!(", but a restart would forget it: {e}")).unwrap_or_default();
+            for (operator, said) in promised {
+                let _ = operator.send(Ok(said + &failed));
+            }
+        });
     }
 
     fn publish(&mut self, snapshot: Arc<Snapshot>) {
@@ -338,7 +360,7 @@ impl Shell {
 #[derive(Default)]
 struct To {
     heartbeat: Option<ReplyHandle>,
-    operator: Option<oneshot::Sender<Result<String, String>>>,
+    operator: Option<Operator>,
 }
 
 /// A snapshot with its counters.

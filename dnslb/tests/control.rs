@@ -126,6 +126,23 @@ fn members_join_drain_and_survive_a_restart() {
     until("b1 in an answer", || (daemon.lookup("www.lb.example.com.") == [ip("192.0.2.11")]).then_some(()));
 }
 
+/// What an operator was told to be so is so after a crash in the next moment.
+#[test]
+fn an_operators_word_survives_a_kill() {
+    let config = format!("{}{FARM}", SERVER.replace("id = \"ns1\"", "id = \"ns1\"\nstate_dir = \"state\""));
+    let mut daemon = Daemon::start(&config);
+    for (id, address) in [("b1", "192.0.2.11"), ("b2", "192.0.2.12")] {
+        Member::new(&daemon, id, address).beat();
+    }
+    for (word, standing) in [("drain", "draining"), ("down", "admin_down"), ("clear", "unknown"), ("down", "admin_down")] {
+        let output = daemon.command(&["admin", word, "mail/b1"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        daemon = Daemon::start_in(daemon.kill(), &config);
+        let status = text(&daemon.command(&["status"]).stdout);
+        assert!(status.lines().any(|line| line.contains(" b1 ") && line.contains(standing)), "{word}: {status}");
+    }
+}
+
 #[test]
 fn forged_heartbeats_change_nothing() {
     let daemon = Daemon::start(&format!("{SERVER}{FARM}"));

@@ -183,6 +183,13 @@ impl Daemon {
         (status, scratch)
     }
 
+    /// SIGKILL: nothing more is written down. Its folder for a next one.
+    pub fn kill(mut self) -> Scratch {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.scratch, Scratch::new())
+    }
+
     /// The addresses that a name has, over UDP.
     pub fn lookup(&self, name: &str) -> Vec<IpAddr> {
         addresses(&udp(self.addr("dns"), &query(name, RecordType::A)).unwrap())
