@@ -100,6 +100,35 @@ fn every_metric_is_documented_and_shown() {
     }
 }
 
+/// Words of a text that look like names of metrics.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| ["dnslb_", "redirector_", "farm_"].iter().any(|prefix| word.starts_with(prefix))).collect()
+}
+
+#[test]
+fn the_runbook_names_metrics_that_exist() {
+    let (operations, metrics) = (document("operations.md"), document("metrics.md"));
+    let named = metric_names(&operations);
+    let unknown: Vec<_> = named.iter().filter(|name| !metrics.contains(&format!("| `{name}` |"))).collect();
+    assert!(named.len() > 20 && unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn units_are_sound() {
+    let Some(analyze) = installed("systemd-analyze") else { return };
+    let scratch = Scratch::new("units");
+    for program in PROGRAMS {
+        let unit = document(&format!("systemd/{program}.service"));
+        let folder = bins().display().to_string();
+        // The binary must exist where the unit starts it.
+        let file = scratch.write(&format!("{program}.service"), &unit.replace("/usr/local/bin", &folder));
+        let output = Command::new(&analyze).args(["verify", "--man=no"]).arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains(program), "{said}");
+    }
+}
+
 #[test]
 fn the_curl_lines_of_the_heartbeat_are_an_agent() {
     let missing = ["curl", "openssl", "bash"].iter().filter(|tool| installed(tool).is_none()).count();
