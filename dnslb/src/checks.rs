@@ -1,7 +1,7 @@
 //! Runs the checks that the control loop asks for: TCP connect, HTTP GET and HTTPS GET.
 //!
 //! A check judges nothing: its outcome goes back as an event, and the core counts rise and fall. It must never outlive its timeout,
-//! read without bound, or run beside more than [`RUNNING_MAX`] others.
+//! read without bound, run beside more than [`RUNNING_MAX`] others or beside itself, or blame a member for what we lack ourselves.
 
 use bytes::Bytes;
 use dnslb_core::health::{CheckId, CheckJob, CheckKind, CheckSpec};
@@ -9,9 +9,12 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -44,17 +47,39 @@ pub struct Outcome {
 pub struct Checker {
     turns: Arc<Semaphore>,
     outcomes: mpsc::Sender<Outcome>,
-    counts: Arc<[AtomicU64; 2]>,
+    counts: Arc<[AtomicU64; 3]>,
+    running: Arc<Mutex<BTreeSet<CheckId>>>,
+}
+
+/// A check that runs or waits for its turn; it may be started again once this is dropped.
+struct Running {
+    id: CheckId,
+    all: Arc<Mutex<BTreeSet<CheckId>>>,
+}
+
+impl Running {
+    /// `None` if it runs already: when thousands of members are silent, each has one check waiting and no more.
+    fn begin(id: CheckId, all: &Arc<Mutex<BTreeSet<CheckId>>>) -> Option<Self> {
+        let begun = all.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        begun.then(|| Self { id, all: Arc::clone(all) })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 impl Checker {
     /// A checker whose outcomes go to `outcomes`.
     pub fn new(outcomes: mpsc::Sender<Outcome>) -> Self {
-        Self { turns: Arc::new(Semaphore::new(RUNNING_MAX)), outcomes, counts: Arc::default() }
+        Self { turns: Arc::new(Semaphore::new(RUNNING_MAX)), outcomes, counts: Arc::default(), running: Arc::default() }
     }
 
-    /// Starts one check.
+    /// Starts one check, unless it runs already.
     pub fn start(&self, job: CheckJob, tls: &Arc<TlsConfigs>) {
+        let Some(running) = Running::begin(job.id, &self.running) else { return };
         let (this, tls) = (self.clone(), Arc::clone(tls));
         tokio::spawn(async move {
             let Ok(_turn) = this.turns.acquire().await else { return };
@@ -62,22 +87,41 @@ impl Checker {
             let to = SocketAddr::new(job.addr, job.spec.port);
             let result = timeout(limit, check(to, &job.spec, &tls))
                 .await
-                .unwrap_or_else(|_| Err(format!("no outcome within {} ms", job.spec.timeout_ms)));
-            let [ok, failed] = &*this.counts;
+                .unwrap_or_else(|_| Some(Err(format!("no outcome within {} ms", job.spec.timeout_ms))));
+            drop(running);
+            let [ok, failed, not_run] = &*this.counts;
+            let Some(result) = result else {
+                not_run.fetch_add(1, Relaxed);
+                return;
+            };
             if result.is_ok() { ok } else { failed }.fetch_add(1, Relaxed);
             // The control loop has ended when nobody listens: so does the check.
             let _ = this.outcomes.send(Outcome { id: job.id, result }).await;
         });
     }
 
-    /// Checks so far that succeeded, and that failed.
-    pub fn counts(&self) -> [u64; 2] {
-        [0, 1].map(|i: usize| self.counts.get(i).map_or(0, |counter| counter.load(Relaxed)))
+    /// Checks so far that succeeded, that failed, and that could not be made.
+    pub fn counts(&self) -> [u64; 3] {
+        [0, 1, 2].map(|i: usize| self.counts.get(i).map_or(0, |counter| counter.load(Relaxed)))
     }
 }
 
-async fn check(to: SocketAddr, spec: &CheckSpec, tls: &TlsConfigs) -> Result<(), String> {
-    let stream = TcpStream::connect(to).await.map_err(|e| format!("connect: {e}"))?;
+/// `None` if it could not be made: that says nothing about the member.
+async fn check(to: SocketAddr, spec: &CheckSpec, tls: &TlsConfigs) -> Option<Result<(), String>> {
+    match TcpStream::connect(to).await {
+        Ok(stream) => Some(look(stream, to, spec, tls).await),
+        Err(error) if is_ours(&error) => None,
+        Err(error) => Some(Err(format!("connect: {error}"))),
+    }
+}
+
+/// Whether a connection failed for want of descriptors or memory on our side.
+fn is_ours(error: &io::Error) -> bool {
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))
+}
+
+async fn look(stream: TcpStream, to: SocketAddr, spec: &CheckSpec, tls: &TlsConfigs) -> Result<(), String> {
     match spec.kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http => get(stream, to, spec).await,
@@ -181,6 +225,33 @@ mod tests {
         assert_eq!(outcome(job).await.as_ref().map_err(String::as_str).copied(), expect);
         let asked = served.await.unwrap();
         assert!(asked.starts_with("GET /health HTTP/1.1\r\nhost: b1.example.com\r\n"), "{asked}");
+    }
+
+    #[test]
+    fn what_we_lack_is_no_fault_of_theirs() {
+        for (errno, ours) in [(Errno::MFILE, true), (Errno::NOBUFS, true), (Errno::CONNREFUSED, false)] {
+            assert_eq!(is_ours(&errno.into()), ours, "{errno}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_never_runs_beside_itself() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let job = CheckJob { id: CheckId(1), addr: [127, 0, 0, 1].into(), spec: spec(CheckKind::Http, port, None) };
+        let (sender, mut receiver) = mpsc::channel(4);
+        let checker = Checker::new(sender);
+        for _ in 0..3 {
+            checker.start(job.clone(), &Arc::default());
+        }
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        assert_eq!(receiver.recv().await.unwrap().result, Ok(()));
+        assert_eq!(checker.counts(), [1, 0, 0]);
+        checker.start(job, &Arc::default());
+        drop(listener.accept().await.unwrap());
+        assert!(receiver.recv().await.unwrap().result.is_err());
+        assert_eq!(checker.counts(), [1, 1, 0]);
     }
 
     #[tokio::test]

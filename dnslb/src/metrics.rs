@@ -102,8 +102,10 @@ impl Metrics {
         out.single("dnslb_tcp_evicted_total", Kind::Counter, help, evicted);
 
         out.family("dnslb_checks_total", Kind::Counter, &["outcome"], "Health checks that ended, by outcome.");
-        let [ok, failed] = self.checker.counts();
-        out.sample(&[("outcome", "ok")], ok).sample(&[("outcome", "failed")], failed);
+        let [ok, failed, not_run] = self.checker.counts();
+        out.sample(&[("outcome", "ok")], ok)
+            .sample(&[("outcome", "failed")], failed)
+            .sample(&[("outcome", "not_run")], not_run);
 
         let (ok, failed, published, loaded_at) = self.meters.read();
         out.family("dnslb_reloads_total", Kind::Counter, &["outcome"], "Reloads, by outcome.");

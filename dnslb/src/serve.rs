@@ -4,6 +4,7 @@ use arc_swap::ArcSwap;
 use dnslb_core::control::{Control, Effect, Saved};
 use farm_daemon::admin::{Admin, AdminListener, Ready};
 use farm_daemon::clock::{Clock, draws_from_os};
+use farm_daemon::limits::raise_open_files;
 use farm_daemon::listen::{self, Announcer};
 use farm_daemon::receiver::{Receiver, ReceiverOptions};
 use farm_daemon::settings;
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::admin;
 use crate::answering::Answering;
-use crate::checks::Checker;
+use crate::checks::{self, Checker};
 use crate::load::{Loaded, load};
 use crate::meters::Meters;
 use crate::metrics::Metrics;
@@ -38,6 +39,8 @@ use crate::transports::Bound;
 const HEARTBEATS_MAX: usize = 4_096;
 /// Connections with heartbeats over HTTP.
 const HEARTBEAT_CONNECTIONS_MAX: usize = 1_024;
+/// Open files beside connections and checks: listeners, workers' sockets, the admin interface's connections, the state.
+const OTHER_FILES: usize = 512;
 /// Check outcomes that may wait.
 const OUTCOMES_MAX: usize = 1_024;
 /// Requests of operators that may wait.
@@ -69,6 +72,9 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     }
     let Loaded { spec, zones, keyring, tls, token_path, state_dir, .. } = loaded;
     bound_panic_output();
+    raise_open_files(
+        (spec.server.tcp_connections_max + HEARTBEAT_CONNECTIONS_MAX + checks::RUNNING_MAX + OTHER_FILES) as u64,
+    );
     let clock = Clock::start();
     let draws = draws_from_os().map_err(|e| ServeError::of("random seed", e))?;
     let signals = Signals::new().map_err(|e| ServeError::of("signals", e))?;

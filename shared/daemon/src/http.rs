@@ -72,6 +72,7 @@ where
     B::Error: std::error::Error + Send + Sync,
 {
     let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut failing = false;
     loop {
         let accepted = match &listener {
             Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, from)| (Stream::Tcp(stream), Peer::Tcp(from))),
@@ -80,12 +81,16 @@ where
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: accepting again at once would spin.
-                tracing::warn!(%error, "a connection was not accepted");
+                // Out of file descriptors, most likely: accepting again at once would spin. Said once per series of failures.
+                if !failing {
+                    tracing::warn!(%error, "connections are not accepted");
+                }
+                failing = true;
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
+        failing = false;
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             refused.fetch_add(1, Ordering::Relaxed);
             continue;

@@ -9,6 +9,7 @@ pub mod admin_client;
 pub mod cli;
 pub mod clock;
 pub mod http;
+pub mod limits;
 pub mod listen;
 pub mod logging;
 mod port_owner;
