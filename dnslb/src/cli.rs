@@ -8,9 +8,8 @@ use farm_daemon::admin::{AdminAddr, Token};
 use farm_daemon::admin_client;
 use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::logging::{self, LogFormat};
-use farm_daemon::settings::{read_config, read_token, token_path};
-use farm_shared::config::{Document, Problem, table_markdown};
-use farm_shared::settings::AdminListen;
+use farm_daemon::settings::{read_admin, read_token, token_path};
+use farm_shared::config::{Problem, table_markdown};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -228,14 +227,9 @@ fn print(text: &str) -> Result<(), Failure> {
 /// One request to the daemon. Of the configuration only the way to it is looked at: an operator need not be able to read keys.
 fn request(daemon: &DaemonArg, method: &str, path: &str) -> Result<String, Failure> {
     let config = &daemon.config.config;
-    let admin = match read_config(config) {
-        Ok(text) => {
-            let document = Document::parse(&config.display().to_string(), &text);
-            let state_dir = document.root().table("server", "").optional_string("state_dir", "");
-            AdminListen::read(&document.root(), state_dir.as_deref())
-        }
+    let admin = match read_admin(config, None) {
         Err(problem) if daemon.admin.is_none() => return Err(vec![problem].into()),
-        Err(_) => AdminListen::default(),
+        admin => admin.unwrap_or_default(),
     };
     let addr = daemon.admin.clone().or(admin.listen.clone());
     let addr = addr.ok_or_else(|| Failure::Text(EXIT_CONFIG, format!("{}: no admin.listen", config.display())))?;

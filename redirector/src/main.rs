@@ -10,7 +10,7 @@ use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::logging::{self, LogFormat};
 use farm_daemon::refusals::Refusals;
-use farm_daemon::settings::read_token;
+use farm_daemon::settings::{read_admin, read_token, token_path};
 use farm_shared::id::Id;
 use redirector::door::TallySum;
 use redirector::load::{self, Loaded};
@@ -18,6 +18,7 @@ use redirector::provider::AnyProvider;
 use redirector::serve::{self, Failure, Options};
 use redirector::view::View;
 use redirector::{metrics, text};
+use redirector_core::config::STATE_DIR;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -239,14 +240,16 @@ fn stop_farm(config: &Path) -> Result<(), Failure> {
 
 impl Client {
     fn way(&self) -> Result<(AdminAddr, Option<Token>), Failure> {
-        let spec = loaded(&self.config.config)?.spec;
-        let addr = self.admin.clone().or(spec.admin.listen.clone());
+        let config = &self.config.config;
+        let admin = match read_admin(config, Some(STATE_DIR)) {
+            Err(problem) if self.admin.is_none() => return Err(Failure::Config(load::Refused(vec![problem]))),
+            admin => admin.unwrap_or_default(),
+        };
+        let addr = self.admin.clone().or(admin.listen.clone());
         let addr = addr.ok_or_else(|| unavailable("the configuration has no admin.listen"))?;
-        let token = match &spec.admin.token_file {
-            Some(file) if matches!(addr, AdminAddr::Tcp(_)) => {
-                Some(read_token(Path::new(file)).map_err(|e| unavailable(format!("{file}: {e}")))?)
-            }
-            _ => None,
+        let token = match token_path(&admin, config).filter(|_| matches!(addr, AdminAddr::Tcp(_))) {
+            Some(path) => Some(read_token(&path).map_err(|e| unavailable(format!("{}: {e}", path.display())))?),
+            None => None,
         };
         Ok((addr, token))
     }

@@ -8,6 +8,7 @@ use farm_agent::{Front, HttpUrl, OnLoadFailure, Profile, Settings};
 use farm_shared::config::{Document, Section, has_errors, parse_duration_ms};
 use farm_shared::heartbeat::{FarmKey, MemberKey, Role};
 use farm_shared::id::Id;
+use farm_shared::settings::LABEL;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
@@ -96,13 +97,12 @@ pub(crate) struct Plan {
 /// Reads every option that a file may hold.
 pub(crate) fn read_section(section: &Section) -> Options {
     let path = |text: Option<String>| text.map(PathBuf::from);
-    let label = "1 to 63 lowercase letters, digits and inner hyphens";
     let spec = "\"proc\", \"cgroup:PATH\", \"pid:N\" or \"url:http://HOST:PORT/PATH\"";
     let web = "http://HOST:PORT/PATH";
     let has = |key| section.has(key);
     Options {
-        farm: section.optional_parsed("farm", label, "The farm this member belongs to. Required, here or as a flag."),
-        id: section.optional_parsed("id", label, "The member's id: also its DNS label. Required, here or as a flag."),
+        farm: section.optional_parsed("farm", LABEL, "The farm this member belongs to. Required, here or as a flag."),
+        id: section.optional_parsed("id", LABEL, "The member's id: also its DNS label. Required, here or as a flag."),
         key_file: path(section.optional_string("key_file", "File with the member's key, as `redirector key --id ID` prints it.")),
         key_hex_env: section.optional_string("key_hex_env", "Name of the environment variable that holds the member's key."),
         farm_key_file: path(section.optional_string(
@@ -129,7 +129,7 @@ pub(crate) fn read_section(section: &Section) -> Options {
             .map(str::to_owned),
         state_file: path(section.optional_string("state_file", "Where incarnation and drain wishes outlive a restart.")),
         drain_file: path(section.optional_string("drain_file", "The member wants to be drained while this file exists.")),
-        zone: section.optional_parsed("zone", label, "Failure domain (availability zone, rack)."),
+        zone: section.optional_parsed("zone", LABEL, "Failure domain (availability zone, rack)."),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::admin::Token;
 use crate::state_dir::{read_capped, write_atomically};
-use farm_shared::config::{Place, Problem, TEXT_BYTES_MAX};
+use farm_shared::config::{Document, Place, Problem, TEXT_BYTES_MAX};
 use farm_shared::draw::Draws;
 use farm_shared::settings::AdminListen;
 use std::fs::Permissions;
@@ -29,6 +29,18 @@ pub fn read_config(path: &Path) -> Result<String, Problem> {
 /// A path of a configuration: relative ones start at the file's own directory.
 pub fn resolve(config: &Path, path: &str) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(path)
+}
+
+/// `[admin]` of the file at `config`, and nothing else of it: an operator's command must not need to read keys. `state_dir` is what
+/// the daemon takes if the file names none.
+///
+/// # Errors
+/// That the file cannot be read. What is wrong with its options is the daemon's to say.
+pub fn read_admin(config: &Path, state_dir: Option<&str>) -> Result<AdminListen, Problem> {
+    let document = Document::parse(&config.display().to_string(), &read_config(config)?);
+    let root = document.root();
+    let configured = root.table("server", "").optional_string("state_dir", "");
+    Ok(AdminListen::read(&root, configured.as_deref().or(state_dir)))
 }
 
 /// Warns of a secret that others than its owner may read. A file that is not there is not this function's business.
@@ -83,7 +95,7 @@ pub fn read_token(path: &Path) -> io::Result<Token> {
 mod tests {
     use super::*;
     use crate::testing::TempDir;
-    use farm_shared::config::{Document, has_errors};
+    use farm_shared::config::has_errors;
 
     #[test]
     fn a_token_is_made_once_and_looked_at() {
@@ -103,6 +115,16 @@ mod tests {
         std::fs::write(&path, "x y").expect("file");
         assert!(check_token(&admin, &config).is_some_and(|p| has_errors(&[p])));
         assert!(token(&path, draws()).is_err());
+    }
+
+    #[test]
+    fn a_command_needs_no_more_than_the_way_in() {
+        let dir = TempDir::new();
+        let config = dir.path().join("f.toml");
+        std::fs::write(&config, "no = 'sense'\n[server]\nstate_dir = 's'\n[admin]\nlisten = '127.0.0.1:1'").expect("file");
+        let admin = read_admin(&config, Some("other")).expect("read");
+        assert_eq!(token_path(&admin, &config), Some(dir.path().join("s/admin.token")));
+        assert!(read_admin(&dir.path().join("none"), None).is_err());
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn judge(s: &Section, pool: &PoolSpec, farms: &[(FarmSpec, Section)]) {
             s.problem("farm", format!("\"{farm}\""), "the name of a [[farm]]");
         }
         None if pool.members.is_empty() && !s.has("member") => {
-            s.problem("", "neither members nor a farm", "[[pool.member]] sections or `farm`")
+            s.problem("", "neither members nor a farm", "[[pool.member]] sections or `farm`");
         }
         _ => {}
     }

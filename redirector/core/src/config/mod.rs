@@ -5,7 +5,7 @@
 mod read;
 mod spec;
 
-pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, ScalePolicy, ScalerSpec, Spec};
+pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec};
 
 #[cfg(test)]
 mod tests;

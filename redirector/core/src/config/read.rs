@@ -3,7 +3,7 @@
 //! Each reader asks for all its options whatever is wrong with some, so that one run shows all problems. It must never touch a
 //! file that the configuration names; the shell does, and says what it finds.
 
-use super::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, ScalePolicy, ScalerSpec, Spec};
+use super::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec};
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
 use farm_shared::id::Id;
@@ -26,7 +26,7 @@ impl Spec {
             server.problem("listen", "no address", "one address at least");
         }
         let workers = integer(&server, "workers", 0, 0, 256, "Front-door threads; 0 is one per core.");
-        let state_dir = server.string("state_dir", "state", "Directory of what survives a restart.");
+        let state_dir = server.string("state_dir", STATE_DIR, "Directory of what survives a restart.");
         let farm = root.table("farm", "The farm of servers behind it.");
         let trust = FarmTrust::read(&farm);
         let former =

@@ -7,6 +7,9 @@ use farm_shared::prefix::Prefix;
 use farm_shared::settings::{AdminListen, HeartbeatListen};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// Where state is kept if the configuration does not say.
+pub const STATE_DIR: &str = "state";
+
 /// All settings of one redirector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
@@ -185,7 +188,7 @@ impl Spec {
             id,
             listen: Vec::new(),
             workers: 0,
-            state_dir: "state".into(),
+            state_dir: STATE_DIR.into(),
             farm,
             key_file: String::new(),
             key_files_former: Vec::new(),
