@@ -232,8 +232,13 @@ impl PoolState {
     ) -> bool {
         let mut facts = BTreeMap::new();
         let mut members = Vec::new();
+        let mut addrs = BTreeSet::new();
         for view in self.views.iter().filter(|view| self.eligible(view)) {
             let Some(addr) = addr(view) else { continue };
+            // A host that came back under another id: an RRset has each record once (RFC 2181 5), and a host is one host.
+            if !addrs.insert(addr) {
+                continue;
+            }
             // One that is named though it is down may be back, or gone, at any moment.
             let change_at = if view.up() { view.change_at } else { Mono(0) };
             facts.insert(view.slot, Facts { addr, change_at });

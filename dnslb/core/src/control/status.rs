@@ -175,6 +175,7 @@ impl Control {
                 };
                 let age_ms = farm.roster.clock(now).since_ms(member.heard);
                 match member.freshness {
+                    Freshness::Silent if member.heard <= farm.restored => "not heard since before the restart".into(),
                     Freshness::Silent => format!("no heartbeat for {age_ms} ms, lease {} ms", member.lease_ms()),
                     Freshness::Late { .. } => format!("late: no heartbeat for {age_ms} ms, lease {} ms", member.lease_ms()),
                     Freshness::Unheard { .. } => "not heard since the restart".into(),
