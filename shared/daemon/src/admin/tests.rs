@@ -1,3 +1,5 @@
+//! The admin interface over real sockets: who is let in, who is not, and what a browser is kept from.
+
 use super::*;
 use crate::admin_client::request;
 use crate::testing::TempDir;

@@ -1,3 +1,5 @@
+//! Heartbeats over real sockets, good and hostile: what is handed on, what is refused and counted, what is answered.
+
 use super::*;
 use crate::admin::AdminAddr;
 use crate::listen;
