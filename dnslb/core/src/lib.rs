@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod health;
 pub mod name;
+mod name_buf;
 mod name_table;
 pub mod overlay;
 pub mod pool;

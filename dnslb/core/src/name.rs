@@ -301,88 +301,9 @@ impl<'a> Iterator for Labels<'a> {
     }
 }
 
-/// A lowercase name in a fixed buffer, with the start of every label: what the answer path works on.
-///
-/// It is never allocated, and every suffix of the name is one slice.
-#[derive(Debug, Clone)]
-pub(crate) struct NameBuf {
-    wire: [u8; NAME_LEN_MAX],
-    starts: [u8; LABELS_MAX + 1],
-    len: u8,
-    labels: u8,
-}
-
-impl NameBuf {
-    /// The root. Names are read into it in place: it is too large to be moved about on the answer path.
-    pub(crate) const fn new() -> Self {
-        Self { wire: [0; NAME_LEN_MAX], starts: [0; LABELS_MAX + 1], len: 1, labels: 0 }
-    }
-
-    /// Reads an uncompressed name from the start of `octets`; `None`, and a name of no use, when it is broken or holds a
-    /// pointer.
-    pub(crate) fn read(&mut self, octets: &[u8]) -> Option<()> {
-        let mut at = 0;
-        let mut labels = 0;
-        loop {
-            let len = usize::from(*octets.get(at)?);
-            if len > LABEL_LEN_MAX || at + 1 + len > NAME_LEN_MAX {
-                return None;
-            }
-            *self.starts.get_mut(labels)? = at as u8;
-            at += 1 + len;
-            if len == 0 {
-                break;
-            }
-            labels += 1;
-        }
-        let wire = self.wire.get_mut(..at)?;
-        wire.copy_from_slice(octets.get(..at)?);
-        wire.make_ascii_lowercase();
-        self.len = at as u8;
-        self.labels = labels as u8;
-        Some(())
-    }
-
-    /// A copy of a whole name.
-    pub(crate) fn of(name: &Name) -> Self {
-        let mut buf = Self::new();
-        match buf.read(name.wire()) {
-            Some(()) => buf,
-            None => Self::new(),
-        }
-    }
-
-    /// The whole name, with the root label.
-    pub(crate) fn wire(&self) -> &[u8] {
-        self.wire.get(..usize::from(self.len)).unwrap_or_default()
-    }
-
-    /// Number of labels, without the root label.
-    pub(crate) fn labels(&self) -> usize {
-        usize::from(self.labels)
-    }
-
-    /// Octet at which the last `depth` labels start.
-    pub(crate) fn start_of(&self, depth: usize) -> usize {
-        self.labels().checked_sub(depth).and_then(|i| self.starts.get(i)).map_or(0, |&at| usize::from(at))
-    }
-
-    /// The last `depth` labels and the root label.
-    pub(crate) fn suffix(&self, depth: usize) -> &[u8] {
-        self.wire().get(self.start_of(depth)..).unwrap_or_default()
-    }
-
-    /// The label that is leftmost in `suffix(depth)`, with its length octet.
-    pub(crate) fn label(&self, depth: usize) -> &[u8] {
-        let suffix = self.suffix(depth);
-        let len = suffix.first().map_or(0, |&len| usize::from(len));
-        suffix.get(..=len).unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
 
@@ -461,23 +382,13 @@ mod tests {
         check(".", true);
         check("b.ccc", false);
         check("x.a.bb.ccc", false);
-        let buf = NameBuf::of(&name);
-        assert_eq!(buf.suffix(2), b"\x02bb\x03ccc\0");
-        assert_eq!(buf.label(2), b"\x02bb");
-        assert_eq!(buf.suffix(0), b"\0");
-        assert_eq!(buf.suffix(3), name.wire());
     }
 
     proptest! {
         #[test]
         fn any_octets_are_read_without_a_panic(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(name) = Name::from_wire(&octets) {
-                let mut buf = NameBuf::new();
-                prop_assert!(buf.read(&octets).is_some());
-                prop_assert_eq!(buf.wire(), name.wire());
                 prop_assert_eq!(Name::from_text(&name.to_string()).unwrap(), name);
-            } else {
-                prop_assert!(NameBuf::new().read(&octets).is_none());
             }
         }
 

@@ -4,31 +4,51 @@
 //! encloser of a name costs one probe a label. The hash has a fixed seed: the same names always lie in the same order. Keys
 //! come from zone files and authenticated members, never from queries, so it need not resist chosen keys.
 
-use crate::name::{Name, NameBuf};
+use crate::name::Name;
+use crate::name_buf::{Descent, NameBuf};
 
 /// Hash of the root name.
-pub(crate) const HASH_ROOT: u64 = 0x9e37_79b9_7f4a_7c15;
+const HASH_ROOT: u64 = 0x9e37_79b9_7f4a_7c15;
 const MULTIPLIER: u64 = 0xd6e8_feb8_6659_fd93;
 
-/// Hash of a name from the hash of its parent and its first label (with the length octet).
-pub(crate) fn hash_label(parent: u64, label: &[u8]) -> u64 {
-    let mut hash = parent;
-    for chunk in label.chunks(8) {
-        // Shifting the octets in keeps the word in a register; a byte buffer read back as a word stalls.
-        let word = match chunk.first_chunk() {
-            Some(whole) => u64::from_le_bytes(*whole),
-            None => chunk.iter().rev().fold(0, |word, &octet| word << 8 | u64::from(octet)),
-        };
-        let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
-        hash = (product as u64) ^ ((product >> 64) as u64) ^ hash.rotate_left(23);
-    }
-    hash
+/// What the label of every wildcard folds to: `\x01*`.
+const WILDCARD: u64 = 0x2a01;
+
+fn mix(hash: u64, word: u64) -> u64 {
+    let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
+    (product as u64) ^ ((product >> 64) as u64) ^ hash.rotate_left(23)
+}
+
+/// The root, from which a name is walked down.
+pub(crate) fn root(name: &NameBuf) -> Descent<'_> {
+    name.descent(HASH_ROOT)
+}
+
+/// Walks down one label; `None` at the whole name.
+pub(crate) fn step(at: &mut Descent<'_>) -> Option<()> {
+    at.step(mix)
 }
 
 /// Hash of a whole name.
 pub(crate) fn hash_name(name: &Name) -> u64 {
     let name = NameBuf::of(name);
-    (1..=name.labels()).fold(HASH_ROOT, |hash, depth| hash_label(hash, name.label(depth)))
+    let mut at = root(&name);
+    while step(&mut at).is_some() {}
+    at.hash()
+}
+
+/// A set of name depths, in labels: what a table holds at no name of a depth need not be looked for there. Those from 63 are one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Depths(u64);
+
+impl Depths {
+    pub(crate) fn insert(&mut self, depth: usize) {
+        self.0 |= 1 << depth.min(63);
+    }
+
+    pub(crate) fn contains(self, depth: usize) -> bool {
+        self.0 >> depth.min(63) & 1 != 0
+    }
 }
 
 /// A map from names to values with open addressing; entries keep the order of insertion.
@@ -57,6 +77,7 @@ impl<V> NameTable<V> {
     }
 
     /// Index of the entry that has this hash and for which `is_key` holds.
+    #[inline]
     fn probe(&self, hash: u64, is_key: impl Fn(&[u8]) -> bool) -> Option<u32> {
         let mask = self.slots.len() - 1;
         let tag = (hash >> 32) as u32;
@@ -71,33 +92,39 @@ impl<V> NameTable<V> {
         }
     }
 
-    /// Index of a name given as lowercase wire format and its hash.
-    pub(crate) fn find(&self, hash: u64, wire: &[u8]) -> Option<u32> {
+    /// Index of the name that a walk has come to.
+    #[inline]
+    pub(crate) fn find(&self, at: &Descent<'_>) -> Option<u32> {
+        self.probe(at.hash(), |key| key == at.suffix())
+    }
+
+    fn find_hashed(&self, hash: u64, wire: &[u8]) -> Option<u32> {
         self.probe(hash, |key| key == wire)
     }
 
-    /// The value at a name given as lowercase wire format and its hash.
-    pub(crate) fn get(&self, hash: u64, wire: &[u8]) -> Option<&V> {
-        self.entry(self.find(hash, wire)?).map(|(_, value)| value)
+    /// The value at the name that a walk has come to.
+    #[inline]
+    pub(crate) fn get(&self, at: &Descent<'_>) -> Option<&V> {
+        self.entry(self.find(at)?).map(|(_, value)| value)
     }
 
-    /// Index of the wildcard directly below a name given by its hash and lowercase wire format.
-    pub(crate) fn find_wildcard(&self, parent_hash: u64, parent: &[u8]) -> Option<u32> {
-        self.probe(hash_label(parent_hash, b"\x01*"), |key| key.strip_prefix(b"\x01*") == Some(parent))
+    /// Index of the wildcard directly below the name that a walk has come to.
+    pub(crate) fn find_wildcard(&self, parent: &Descent<'_>) -> Option<u32> {
+        self.probe(mix(parent.hash(), WILDCARD), |key| key.strip_prefix(b"\x01*") == Some(parent.suffix()))
     }
 
     pub(crate) fn find_name(&self, name: &Name) -> Option<u32> {
-        self.find(hash_name(name), name.wire())
+        self.find_hashed(hash_name(name), name.wire())
     }
 
     pub(crate) fn get_name(&self, name: &Name) -> Option<&V> {
-        self.get(hash_name(name), name.wire())
+        self.entry(self.find_name(name)?).map(|(_, value)| value)
     }
 
     /// The value at `name`, put there by `make` when it is new; and whether it was new.
     pub(crate) fn get_or_insert_with(&mut self, name: &Name, make: impl FnOnce() -> V) -> (u32, bool) {
         let hash = hash_name(name);
-        if let Some(index) = self.find(hash, name.wire()) {
+        if let Some(index) = self.find_hashed(hash, name.wire()) {
             return (index, false);
         }
         if (self.entries.len() + 1) * 2 > self.slots.len() {
@@ -169,8 +196,13 @@ mod tests {
         let parent = Name::from_text("example.com").unwrap();
         table.get_or_insert_with(&parent.child(b"*").unwrap(), || 1);
         table.get_or_insert_with(&parent, || 2);
-        assert_eq!(table.find_wildcard(hash_name(&parent), parent.wire()), Some(0));
-        let other = Name::from_text("example.net").unwrap();
-        assert_eq!(table.find_wildcard(hash_name(&other), other.wire()), None);
+        let find = |name: &str| {
+            let name = NameBuf::of(&Name::from_text(name).unwrap());
+            let mut at = root(&name);
+            while step(&mut at).is_some() {}
+            table.find_wildcard(&at)
+        };
+        assert_eq!(find("example.com"), Some(0));
+        assert_eq!(find("example.net"), None);
     }
 }

@@ -6,7 +6,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::name::Name;
-use crate::name_table::{NameTable, hash_name};
+use crate::name_buf::Descent;
+use crate::name_table::{Depths, NameTable};
 use crate::zone::Zones;
 
 /// What an overlay name answers to A and AAAA.
@@ -47,6 +48,8 @@ impl Laid {
 #[derive(Debug, Clone)]
 pub struct Overlay {
     table: NameTable<Laid>,
+    depths: Depths,
+    has_wildcards: bool,
 }
 
 impl Default for Overlay {
@@ -58,7 +61,7 @@ impl Default for Overlay {
 impl Overlay {
     /// No names.
     pub fn empty() -> Self {
-        Self { table: NameTable::new() }
+        Self { table: NameTable::new(), depths: Depths::default(), has_wildcards: false }
     }
 
     /// An overlay of these names; of two targets for one name the later one holds.
@@ -80,12 +83,15 @@ impl Overlay {
                 above = name.parent();
             }
         }
-        Self { table }
+        let mut depths = Depths::default();
+        table.iter().for_each(|(name, _)| depths.insert(name.label_count()));
+        let has_wildcards = table.iter().any(|(name, _)| name.is_wildcard());
+        Self { table, depths, has_wildcards }
     }
 
     /// The target at exactly `name`.
     pub fn get(&self, name: &Name) -> Option<OverlayTarget> {
-        self.table.get(hash_name(name), name.wire()).copied().and_then(Laid::target)
+        self.table.get_name(name).copied().and_then(Laid::target)
     }
 
     /// Whether `name` exists in the overlay, perhaps as an empty non-terminal.
@@ -93,14 +99,19 @@ impl Overlay {
         self.table.find_name(name).is_some()
     }
 
-    /// What is laid over a name given by its hash and lowercase wire format.
-    pub(crate) fn find(&self, hash: u64, wire: &[u8]) -> Option<Laid> {
-        self.table.get(hash, wire).copied()
+    /// What is laid over the name that a walk has come to.
+    #[inline]
+    pub(crate) fn find(&self, at: &Descent<'_>) -> Option<Laid> {
+        if self.depths.contains(at.depth()) { self.table.get(at).copied() } else { None }
     }
 
-    /// What is laid over the wildcard directly below a name.
-    pub(crate) fn find_wildcard(&self, parent_hash: u64, parent: &[u8]) -> Option<Laid> {
-        let index = self.table.find_wildcard(parent_hash, parent)?;
+    /// What is laid over the wildcard directly below the name that a walk has come to.
+    #[inline]
+    pub(crate) fn find_wildcard(&self, parent: &Descent<'_>) -> Option<Laid> {
+        if !self.has_wildcards {
+            return None;
+        }
+        let index = self.table.find_wildcard(parent)?;
         self.table.entry(index).map(|(_, target)| *target)
     }
 }

@@ -145,12 +145,14 @@ impl FamilyAnswers {
     }
 
     /// The subset of a uniform 64-bit draw; `None` when there is none.
+    #[inline]
     pub fn pick(&self, draw: u64) -> Option<Section<'_>> {
         let index = (u128::from(draw) * self.subsets.len() as u128) >> 64;
         self.section(index as usize)
     }
 
     /// The subset at `index`.
+    #[inline]
     pub fn section(&self, index: usize) -> Option<Section<'_>> {
         let &(end, change_at) = self.subsets.get(index)?;
         let start = match index.checked_sub(1) {

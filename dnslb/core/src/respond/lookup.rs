@@ -1,8 +1,7 @@
 //! Finding what a zone and the overlay have at a name: the algorithm of RFC 1034 section 4.3.2 with the closest encloser of
 //! RFC 4592, walking down from the apex. It costs one probe a label and knows nothing of messages.
 
-use crate::name::NameBuf;
-use crate::name_table::hash_label;
+use crate::name_table::step;
 use crate::overlay::{Laid, Overlay, OverlayTarget};
 use crate::zone::{APEX, Node, RrSet, Rtype, ZoneAt};
 
@@ -34,39 +33,40 @@ pub(super) enum Found<'s> {
     Missing,
 }
 
-/// Looks `name`, which must be at or below the apex of `at`, up for a query of type `rtype`.
-pub(super) fn find<'s>(at: ZoneAt<'s>, overlay: &'s Overlay, name: &NameBuf, rtype: Rtype) -> Found<'s> {
-    let zone = at.zone;
+/// Looks the name up whose zone was found, for a query of type `rtype`.
+#[inline]
+pub(super) fn find<'s>(found: ZoneAt<'s, '_>, overlay: &'s Overlay, rtype: Rtype) -> Found<'s> {
+    let ZoneAt { zone, mut at } = found;
     let nodes = zone.nodes();
-    let mut hash = at.hash;
     let mut node = zone.node(APEX);
-    let mut target = overlay.find(hash, name.suffix(zone.labels())).and_then(Laid::target);
-    for depth in zone.labels() + 1..=name.labels() {
-        if let Some(dname) = node.and_then(|node| node.set(Rtype::DNAME)) {
-            return Found::Dname { dname, depth: depth - 1 };
+    if at.is_whole() {
+        return Found::Name { node, target: overlay.find(&at).and_then(Laid::target) };
+    }
+    loop {
+        let encloser = at;
+        step(&mut at);
+        if let Some(dname) = node.filter(|node| node.dname).and_then(|node| node.set(Rtype::DNAME)) {
+            return Found::Dname { dname, depth: encloser.depth() };
         }
-        let encloser_hash = hash;
-        hash = hash_label(hash, name.label(depth));
-        let suffix = name.suffix(depth);
-        node = nodes.get(hash, suffix);
-        let laid = overlay.find(hash, suffix);
+        node = nodes.get(&at);
+        let laid = overlay.find(&at);
         if node.is_none() && laid.is_none() {
-            let encloser = name.suffix(depth - 1);
-            let node = nodes.find_wildcard(encloser_hash, encloser).and_then(|index| zone.node(index));
-            let laid = overlay.find_wildcard(encloser_hash, encloser);
+            let node = zone.wildcard(&encloser);
+            let laid = overlay.find_wildcard(&encloser);
             return match (node, laid) {
                 (None, None) => Found::Missing,
                 _ => Found::Name { node, target: laid.and_then(Laid::target) },
             };
         }
-        target = laid.and_then(Laid::target);
         if let Some(node) = node.filter(|node| node.cut)
             // The parent answers for DS at the cut itself (RFC 4035 section 3.1.4.1).
-            && !(rtype == Rtype::DS && depth == name.labels())
+            && !(rtype == Rtype::DS && at.is_whole())
             && let Some(servers) = node.set(Rtype::NS)
         {
-            return Found::Cut { servers, depth };
+            return Found::Cut { servers, depth: at.depth() };
+        }
+        if at.is_whole() {
+            return Found::Name { node, target: laid.and_then(Laid::target) };
         }
     }
-    Found::Name { node, target }
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use farm_shared::time::Now;
 
-use crate::name::NameBuf;
+use crate::name_buf::NameBuf;
 use crate::snapshot::Snapshot;
 use crate::wire::{self, QueryFault, Writer, rcode};
 use crate::zone::Rtype;

@@ -5,7 +5,8 @@
 use farm_shared::time::Now;
 
 use super::lookup::{Found, find};
-use crate::name::{NAME_LEN_MAX, Name, NameBuf};
+use crate::name::{NAME_LEN_MAX, Name};
+use crate::name_buf::NameBuf;
 use crate::overlay::OverlayTarget;
 use crate::snapshot::{Limits, Snapshot};
 use crate::wire::{HEADER_LEN, Owner, Section, Writer, rcode};
@@ -28,27 +29,34 @@ pub(super) struct Resolver<'s, 'o> {
     pub(super) named: &'s [u32],
 }
 
-/// Where the current name of a chain stands in the message.
-struct Chain<'s> {
+/// Where the current name of a chain stands in the message. Hardly any answer has one, so it is made at the first step.
+struct Chain<'s>(Option<Steps<'s>>);
+
+struct Steps<'s> {
     /// Offset of each name so far, the question's first.
     at: [usize; Limits::CHAIN_CEILING as usize + 1],
     /// The DNAME record, if any, that each step took.
     dnames: [Option<&'s RrSet>; Limits::CHAIN_CEILING as usize + 1],
-    steps: usize,
+    count: usize,
 }
 
 impl<'s> Chain<'s> {
-    fn new() -> Self {
-        Self { at: [HEADER_LEN; _], dnames: [None; _], steps: 0 }
+    fn steps(&mut self) -> &mut Steps<'s> {
+        self.0.get_or_insert(Steps { at: [HEADER_LEN; _], dnames: [None; _], count: 0 })
+    }
+
+    /// Number of steps taken.
+    fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, |steps| steps.count)
     }
 
     /// Whether an earlier step took this DNAME record: then it is in the answer.
     fn took(&self, dname: &'s RrSet) -> bool {
-        self.dnames.iter().flatten().any(|taken| std::ptr::eq(*taken, dname))
+        self.0.iter().flat_map(|steps| steps.dnames.iter().flatten()).any(|taken| std::ptr::eq(*taken, dname))
     }
 
     fn current(&self) -> usize {
-        self.at.get(self.steps).copied().unwrap_or(HEADER_LEN)
+        self.0.as_ref().and_then(|steps| steps.at.get(steps.count).copied()).unwrap_or(HEADER_LEN)
     }
 }
 
@@ -68,16 +76,17 @@ impl<'s, 'o> Resolver<'s, 'o> {
     }
 
     /// Writes the sections for a question of class IN. `name` is lost: it follows the chain.
+    #[inline]
     pub(super) fn resolve(&mut self, name: &mut NameBuf, rtype: Rtype) {
-        let mut chain = Chain::new();
+        let mut chain = Chain(None);
         while self.step(name, rtype, &mut chain).is_some() {}
     }
 
     /// Answers for one name; `Some` when it was an alias and `name` now is where it leads.
     fn step(&mut self, name: &mut NameBuf, rtype: Rtype, chain: &mut Chain<'s>) -> Option<()> {
         let snapshot = self.snapshot;
-        let Some(at) = snapshot.zones.zone_of(name, rtype == Rtype::DS) else {
-            if chain.steps == 0 {
+        let Some(found) = snapshot.zones.zone_of(name, rtype == Rtype::DS) else {
+            if chain.count() == 0 {
                 self.rcode = rcode::REFUSED;
             }
             return None;
@@ -85,15 +94,16 @@ impl<'s, 'o> Resolver<'s, 'o> {
         // AA speaks of the first owner name (RFC 1035 section 4.1.1): an alias that leads into a delegation keeps it.
         self.authoritative = true;
         let name_at = chain.current();
-        match find(at, &snapshot.overlay, name, rtype) {
+        let zone = found.zone;
+        match find(found, &snapshot.overlay, rtype) {
             Found::Missing => {
                 self.rcode = rcode::NXDOMAIN;
-                self.negative(at.zone, name, name_at, ANY_TTL);
+                self.negative(zone, name, name_at, ANY_TTL);
                 None
             }
             Found::Cut { servers, depth } => {
-                self.authoritative = chain.steps > 0;
-                self.referral(at.zone, servers, name_at + name.start_of(depth), name.suffix(depth));
+                self.authoritative = chain.count() > 0;
+                self.referral(zone, servers, name_at + name.start_of(depth), name.suffix(depth));
                 None
             }
             Found::Dname { dname, depth } => self.dname(dname, depth, name, rtype, chain),
@@ -101,10 +111,10 @@ impl<'s, 'o> Resolver<'s, 'o> {
                 if let Some(target) = target
                     && let Some(rtype) = target_type(target, rtype, &snapshot.pools)
                 {
-                    self.target(target, rtype, at.zone, name, name_at);
+                    self.target(target, rtype, zone, name, name_at);
                     return None;
                 }
-                self.node(node, at.zone, name, rtype, chain)
+                self.node(node, zone, name, rtype, chain)
             }
         }
     }
@@ -138,7 +148,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             self.negative(zone, name, name_at, ANY_TTL);
             return None;
         };
-        if chain.steps >= self.chain_max() {
+        if chain.count() >= self.chain_max() {
             return None;
         }
         let Some(start) = self.writer.set(Section::Answer, owner, alias, ANY_TTL) else {
@@ -154,19 +164,27 @@ impl<'s, 'o> Resolver<'s, 'o> {
 
     /// Makes `name` the next one of a chain, which stands at `at` in the message; `None` when it was there before.
     fn follow(&self, name: &mut NameBuf, target: &[u8], at: usize, chain: &mut Chain<'s>) -> Option<()> {
-        let seen = chain.at.get(..=chain.steps)?;
+        let steps = chain.steps();
+        let seen = steps.at.get(..=steps.count)?;
         // Length octets are below every letter, so comparing whole names without case is right.
         if seen.iter().any(|&seen| self.writer.written(seen, target.len()).eq_ignore_ascii_case(target)) {
             return None;
         }
-        chain.steps += 1;
-        *chain.at.get_mut(chain.steps)? = at;
+        steps.count += 1;
+        *steps.at.get_mut(steps.count)? = at;
         name.read(target)
     }
 
     /// Replaces the end of the name as the DNAME record says (RFC 6672).
-    fn dname(&mut self, dname: &'s RrSet, depth: usize, name: &mut NameBuf, rtype: Rtype, chain: &mut Chain<'s>) -> Option<()> {
-        if chain.steps >= self.chain_max() {
+    fn dname(
+        &mut self,
+        dname: &'s RrSet,
+        depth: usize,
+        name: &mut NameBuf,
+        rtype: Rtype,
+        chain: &mut Chain<'s>,
+    ) -> Option<()> {
+        if chain.count() >= self.chain_max() {
             return None;
         }
         let name_at = chain.current();
@@ -195,11 +213,13 @@ impl<'s, 'o> Resolver<'s, 'o> {
         if grows || matches!(rtype, Rtype::CNAME | Rtype::ANY) {
             return None;
         }
-        *chain.dnames.get_mut(chain.steps)? = Some(dname);
+        let steps = chain.steps();
+        *steps.dnames.get_mut(steps.count)? = Some(dname);
         self.follow(name, changed, at, chain)
     }
 
     /// Answers A or AAAA from a pool or host.
+    #[inline]
     fn target(&mut self, target: OverlayTarget, rtype: Rtype, zone: &'s Zone, name: &NameBuf, name_at: usize) {
         let snapshot = self.snapshot;
         match target {

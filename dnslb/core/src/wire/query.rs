@@ -1,7 +1,7 @@
 //! Reading a query: header, one question, and the OPT record wherever it is.
 
 use super::HEADER_LEN;
-use crate::name::NameBuf;
+use crate::name_buf::NameBuf;
 use crate::zone::Rtype;
 
 /// Flag bits of the third and fourth header octet, as one number.
@@ -47,6 +47,13 @@ pub(crate) struct Edns {
     pub(crate) dnssec_ok: bool,
 }
 
+impl Edns {
+    /// From the class field and the third and second lowest octet of the TTL field.
+    fn new(class: u16, version: u8, flags: u8) -> Self {
+        Self { udp_len_max: class.max(512), version, dnssec_ok: flags & 0x80 != 0 }
+    }
+}
+
 fn u16_at(message: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*message.get(at..)?.first_chunk()?))
 }
@@ -54,9 +61,10 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
 /// Reads a message, and the name of its question into `name`. `None` means that nobody may be answered: too short for a
 /// header, or itself an answer.
 pub(crate) fn read(message: &[u8], name: &mut NameBuf) -> Option<Query> {
-    let id = *message.first_chunk::<2>()?;
-    let flags = u16_at(message, 2)?;
-    let counts = [u16_at(message, 4)?, u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
+    let [id_high, id_low, header @ ..] = *message.first_chunk::<HEADER_LEN>()?;
+    let (header, _) = header.as_chunks::<2>();
+    let &[flags, counts @ ..] = header.first_chunk::<5>()?;
+    let (id, flags, counts) = ([id_high, id_low], u16::from_be_bytes(flags), counts.map(u16::from_be_bytes));
     if flags & QR != 0 {
         return None;
     }
@@ -68,19 +76,28 @@ pub(crate) fn read(message: &[u8], name: &mut NameBuf) -> Option<Query> {
 
 /// Fills in question and OPT; `None` when the message is malformed. What was read before the fault stays.
 fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query, name: &mut NameBuf) -> Option<()> {
-    let [questions, records @ ..] = counts;
+    let [questions, answers, authority, additional] = counts;
     if questions != 1 {
         return None;
     }
     name.read(message.get(HEADER_LEN..)?)?;
     let mut at = HEADER_LEN + name.wire().len();
-    let rtype = Rtype(u16_at(message, at)?);
-    let class = u16_at(message, at + 2)?;
+    let [type_high, type_low, class_high, class_low] = *message.get(at..)?.first_chunk()?;
     at += 4;
+    let (rtype, class) = (Rtype(u16::from_be_bytes([type_high, type_low])), u16::from_be_bytes([class_high, class_low]));
     query.question = Some(Question { rtype, class, len: at - HEADER_LEN });
+    // Nearly all queries end with an OPT record alone.
+    if answers | authority == 0
+        && additional == 1
+        && let [0, 0, 41, size_high, size_low, _, version, flags, _, len_high, len_low, options @ ..] = message.get(at..)?
+        && options.len() == usize::from(u16::from_be_bytes([*len_high, *len_low]))
+    {
+        check_options(options)?;
+        query.edns = Some(Edns::new(u16::from_be_bytes([*size_high, *size_low]), *version, *flags));
+        return Some(());
+    }
 
     // Every record takes at least eleven octets, so the counts cannot make this long.
-    let [answers, authority, additional] = records;
     for _ in 0..u32::from(answers) + u32::from(authority) {
         at = skip_record(message, at)?.end;
     }
@@ -93,7 +110,7 @@ fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query, name: &mut Nam
             }
             check_options(message.get(record.rdata..record.end)?)?;
             let [_, version, flags, _] = record.ttl;
-            query.edns = Some(Edns { udp_len_max: record.class.max(512), version, dnssec_ok: flags & 0x80 != 0 });
+            query.edns = Some(Edns::new(record.class, version, flags));
         }
         at = record.end;
     }

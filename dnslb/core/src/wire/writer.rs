@@ -110,6 +110,7 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes prebuilt A or AAAA records as one RRset with this TTL; `None`, and nothing written, when they do not fit.
+    #[inline]
     pub(crate) fn prebuilt(&mut self, owner_at: usize, records: &[u8], rtype: Rtype, ttl_s: u32) -> Option<()> {
         if owner_at > POINTER_MAX {
             return None;
@@ -175,16 +176,25 @@ impl<'o> Writer<'o> {
             self.limit += OPT_LEN;
             additional += u16::from(self.append(&opt).is_some());
         }
-        let words = [
-            u16::from_be_bytes(id),
-            flags | (rcode & 0xf),
-            u16::from(has_question),
-            self.counts[Section::Answer as usize],
-            self.counts[Section::Authority as usize],
-            additional,
-        ];
-        for (place, word) in self.out.chunks_exact_mut(2).zip(words) {
-            place.copy_from_slice(&word.to_be_bytes());
+        let [flags_high, flags_low] = (flags | (rcode & 0xf)).to_be_bytes();
+        let [answers_high, answers_low] = self.counts[Section::Answer as usize].to_be_bytes();
+        let [authority_high, authority_low] = self.counts[Section::Authority as usize].to_be_bytes();
+        let [additional_high, additional_low] = additional.to_be_bytes();
+        if let Some(header) = self.out.first_chunk_mut() {
+            *header = [
+                id[0],
+                id[1],
+                flags_high,
+                flags_low,
+                0,
+                u8::from(has_question),
+                answers_high,
+                answers_low,
+                authority_high,
+                authority_low,
+                additional_high,
+                additional_low,
+            ];
         }
         self.len
     }

@@ -9,8 +9,9 @@ use super::data::{APEX, Extra, Node, RrSet, Zone};
 use super::problem::{Place, Problems};
 use super::reader::Record;
 use super::rtype::Rtype;
-use crate::name::{Name, NameBuf};
-use crate::name_table::{NameTable, hash_label, hash_name};
+use crate::name::Name;
+use crate::name_buf::NameBuf;
+use crate::name_table::{NameTable, root, step};
 
 /// Most octets of one RRset's records: what a TCP message can hold beside header, question and OPT.
 const RRSET_LEN_MAX: usize = 65_535 - 12 - 259 - 11;
@@ -63,6 +64,7 @@ pub(super) fn build(apex: &Name, main: &str, records: Vec<Record>, problems: &mu
     let nodes = drafts.map(|name, sets| {
         let mut extras = extras.next().unwrap_or_default();
         let cut = name != apex && sets.contains_key(&Rtype::NS);
+        let dname = sets.contains_key(&Rtype::DNAME);
         let sets = sets.into_iter().map(|(rtype, draft)| {
             let mut set = RrSet::new(rtype, draft.ttl_s, draft.data.iter().map(Vec::as_slice));
             set.extras = extras.remove(&rtype).unwrap_or_default();
@@ -71,10 +73,11 @@ pub(super) fn build(apex: &Name, main: &str, records: Vec<Record>, problems: &mu
             }
             set
         });
-        Node { sets: sets.collect(), cut }
+        Node { sets: sets.collect(), cut, dname }
     });
     debug_assert!(nodes.entry(APEX).is_some_and(|(name, _)| name == apex), "the apex is the first node");
-    Some(Zone { apex: apex.clone(), labels: apex.label_count(), nodes, negative_soa, serial, record_count })
+    let has_wildcards = nodes.iter().any(|(name, _)| name.is_wildcard());
+    Some(Zone { apex: apex.clone(), labels: apex.label_count(), nodes, has_wildcards, negative_soa, serial, record_count })
 }
 
 /// Adds one record to the drafts; `false` when it is refused or a duplicate.
@@ -138,21 +141,25 @@ fn add(drafts: &mut Drafts, apex: &Name, record: Record, problems: &mut Problems
 }
 
 /// The names strictly above `name` from the apex down, with their records. One probe a label, however deep the name is.
-fn above<'d>(drafts: &'d Drafts, apex: &Name, name: &Name) -> impl Iterator<Item = &'d (Name, BTreeMap<Rtype, Draft>)> {
+fn above<'d>(drafts: &'d Drafts, apex: &Name, name: &Name) -> Vec<&'d (Name, BTreeMap<Rtype, Draft>)> {
     let name = NameBuf::of(name);
     let apex_labels = apex.label_count();
-    let mut hash = hash_name(apex);
-    (apex_labels..name.labels()).map_while(move |depth| {
-        if depth > apex_labels {
-            hash = hash_label(hash, name.label(depth));
+    let (mut at, mut found) = (root(&name), Vec::new());
+    while !at.is_whole() {
+        if at.depth() >= apex_labels {
+            let Some(entry) = drafts.find(&at).and_then(|index| drafts.entry(index)) else { break };
+            found.push(entry);
         }
-        drafts.entry(drafts.find(hash, name.suffix(depth))?)
-    })
+        if step(&mut at).is_none() {
+            break;
+        }
+    }
+    found
 }
 
 /// The delegated name strictly above `name`, if any.
 fn cut_above<'d>(drafts: &'d Drafts, apex: &Name, name: &Name) -> Option<&'d Name> {
-    let mut cuts = above(drafts, apex, name).skip(1).filter(|(_, sets)| sets.contains_key(&Rtype::NS));
+    let mut cuts = above(drafts, apex, name).into_iter().skip(1).filter(|(_, sets)| sets.contains_key(&Rtype::NS));
     cuts.next().map(|(cut, _)| cut)
 }
 
@@ -174,7 +181,7 @@ fn check_node(drafts: &Drafts, apex: &Name, name: &Name, sets: &BTreeMap<Rtype, 
         }
         return;
     }
-    for (upper, _) in above(drafts, apex, name).filter(|(_, sets)| sets.contains_key(&Rtype::DNAME)) {
+    for (upper, _) in above(drafts, apex, name).into_iter().filter(|(_, sets)| sets.contains_key(&Rtype::DNAME)) {
         for (rtype, draft) in sets {
             problems.warning(
                 &draft.place,

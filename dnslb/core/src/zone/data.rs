@@ -5,6 +5,7 @@
 
 use super::rtype::Rtype;
 use crate::name::Name;
+use crate::name_buf::Descent;
 use crate::name_table::NameTable;
 
 /// The owner field of every prepared record: a compression pointer to the question's name.
@@ -19,6 +20,7 @@ pub struct Zone {
     pub(super) apex: Name,
     pub(super) labels: usize,
     pub(super) nodes: NameTable<Node>,
+    pub(super) has_wildcards: bool,
     pub(super) negative_soa: RrSet,
     pub(super) serial: u32,
     pub(super) record_count: usize,
@@ -31,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) sets: Box<[RrSet]>,
     /// Whether the name is delegated: NS records below the apex.
     pub(crate) cut: bool,
+    /// Whether names below are led elsewhere: a DNAME record.
+    pub(crate) dname: bool,
 }
 
 /// The records of one name and type.
@@ -131,6 +135,11 @@ impl Zone {
 
     pub(crate) fn node(&self, index: u32) -> Option<&Node> {
         self.nodes.entry(index).map(|(_, node)| node)
+    }
+
+    /// The wildcard directly below the name that a walk has come to.
+    pub(crate) fn wildcard(&self, at: &Descent<'_>) -> Option<&Node> {
+        if self.has_wildcards { self.node(self.nodes.find_wildcard(at)?) } else { None }
     }
 
     /// The SOA record with the TTL of negative answers: the smaller of its TTL and its minimum field (RFC 2308 section 3).

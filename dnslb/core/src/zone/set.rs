@@ -4,14 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::data::Zone;
-use crate::name::{Name, NameBuf};
-use crate::name_table::{HASH_ROOT, NameTable, hash_label};
+use crate::name::Name;
+use crate::name_buf::{Descent, NameBuf};
+use crate::name_table::{Depths, NameTable, root, step};
 
 /// Zones by apex.
 #[derive(Debug, Clone)]
 pub struct Zones {
     table: NameTable<Arc<Zone>>,
     labels_max: usize,
+    depths: Depths,
 }
 
 /// Two zones have the same apex.
@@ -26,11 +28,11 @@ impl fmt::Display for ZonesError {
 
 impl std::error::Error for ZonesError {}
 
-/// The zone of a name, with the hash of its apex.
+/// The zone of a name, and the walk to that name, at the apex.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ZoneAt<'a> {
+pub(crate) struct ZoneAt<'a, 'n> {
     pub(crate) zone: &'a Zone,
-    pub(crate) hash: u64,
+    pub(crate) at: Descent<'n>,
 }
 
 impl Zones {
@@ -41,14 +43,16 @@ impl Zones {
     pub fn new(zones: impl IntoIterator<Item = Arc<Zone>>) -> Result<Self, ZonesError> {
         let mut table = NameTable::new();
         let mut labels_max = 0;
+        let mut depths = Depths::default();
         for zone in zones {
             let apex = zone.apex().clone();
             labels_max = labels_max.max(zone.labels());
+            depths.insert(zone.labels());
             if !table.get_or_insert_with(&apex, || zone).1 {
                 return Err(ZonesError(apex));
             }
         }
-        Ok(Self { table, labels_max })
+        Ok(Self { table, labels_max, depths })
     }
 
     /// The zones, in the order given.
@@ -78,18 +82,21 @@ impl Zones {
 
     /// The zone that answers for `name`. With `parent_side`, a name that is itself an apex is answered by the zone above, if
     /// that is here too: DS records live there (RFC 4035 section 3.1.4.1).
-    pub(crate) fn zone_of(&self, name: &NameBuf, parent_side: bool) -> Option<ZoneAt<'_>> {
+    #[inline]
+    pub(crate) fn zone_of<'n>(&self, name: &'n NameBuf, parent_side: bool) -> Option<ZoneAt<'_, 'n>> {
         let mut best = None;
-        let mut hash = HASH_ROOT;
-        for depth in 0..=name.labels().min(self.labels_max) {
-            if depth > 0 {
-                hash = hash_label(hash, name.label(depth));
-            }
-            if let Some(zone) = self.table.get(hash, name.suffix(depth)) {
-                if parent_side && depth == name.labels() && best.is_some() {
+        let mut at = root(name);
+        loop {
+            if self.depths.contains(at.depth())
+                && let Some(zone) = self.table.get(&at)
+            {
+                if parent_side && at.is_whole() && best.is_some() {
                     break;
                 }
-                best = Some(ZoneAt { zone, hash });
+                best = Some(ZoneAt { zone, at });
+            }
+            if at.depth() >= self.labels_max || step(&mut at).is_none() {
+                break;
             }
         }
         best
