@@ -9,6 +9,7 @@ use dnslb_core::respond::{MESSAGE_LEN_MAX, Transport, respond};
 use dnslb_core::snapshot::Snapshot;
 use dnslb_core::zone::rtype_from_text;
 use domain::base::Message;
+use domain::rdata::Cname;
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::state_dir::read_capped;
 use farm_shared::draw::Draws;
@@ -59,10 +60,20 @@ pub fn ask(loaded: &Loaded, question: &Question) -> Result<String, String> {
     });
     let snapshot = snapshot.ok_or("nothing would be published")?;
     let mut text = String::new();
+    let mut names = vec![question.name.clone()];
     for _ in 0..question.count {
-        text.push_str(&answer(&snapshot, question, &clock, &mut draws)?);
+        let octets = answer(&snapshot, question, &clock, &mut draws)?;
+        let unreadable = |e: &dyn std::fmt::Display| format!("the answer cannot be read: {e}");
+        let message = Message::from_octets(octets.as_slice()).map_err(|e| unreadable(&e))?;
+        text.push_str(&message.display_dig_style().to_string());
+        for alias in message.answer().map_err(|e| unreadable(&e))?.limit_to::<Cname<_>>() {
+            let target = alias.map_err(|e| unreadable(&e))?.data().cname().to_string();
+            names.extend(target.parse().ok().filter(|name| !names.contains(name)));
+        }
     }
-    explain(&mut text, &control.explain(&question.name, clock.now()));
+    for name in names {
+        explain(&mut text, &control.explain(&name, clock.now()));
+    }
     Ok(text)
 }
 
@@ -76,7 +87,7 @@ fn saved(loaded: &Loaded) -> Result<Saved, String> {
     }
 }
 
-fn answer(snapshot: &Snapshot, question: &Question, clock: &Clock, draws: &mut Draws) -> Result<String, String> {
+fn answer(snapshot: &Snapshot, question: &Question, clock: &Clock, draws: &mut Draws) -> Result<Vec<u8>, String> {
     let mut query = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     query.extend_from_slice(question.name.wire());
     query.extend_from_slice(&question.rtype.to_be_bytes());
@@ -84,9 +95,8 @@ fn answer(snapshot: &Snapshot, question: &Question, clock: &Clock, draws: &mut D
     let mut out = vec![0; MESSAGE_LEN_MAX];
     let reply = respond(snapshot, Transport::Tcp, question.from, &query, clock.now(), draws.u64(), &mut out);
     let len = reply.ok_or("the question would be dropped")?.len;
-    let message =
-        Message::from_octets(out.get(..len).unwrap_or_default()).map_err(|e| format!("the answer cannot be read: {e}"))?;
-    Ok(message.display_dig_style().to_string())
+    out.truncate(len);
+    Ok(out)
 }
 
 fn explain(text: &mut String, explanation: &Explanation) {

@@ -62,6 +62,19 @@ fn what_is_generated() {
 }
 
 #[test]
+fn an_alias_is_explained_to_its_end() {
+    let scratch = Scratch::new();
+    let pool = "[[pool]]\nname = \"pair\"\npublish = [\"www.lb.example.com\"]\n[[pool.member]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n";
+    scratch.write("dnslb.toml", &format!("{SERVER}{pool}"));
+    let output = run(&["ask", "web.lb.example.com", "A", "--count", "2", "--config", "dnslb.toml"], &scratch.path(""));
+    let said = text(&output.stdout);
+    assert_eq!(said.matches("it is answered by the pool pair").count(), 1, "{said}");
+    for expect in ["web.lb.example.com. lies in the zone", "a may be named", "; ttl: "] {
+        assert!(said.contains(expect), "{expect:?} is not in\n{said}");
+    }
+}
+
+#[test]
 fn wrong_questions_are_refused() {
     let scratch = Scratch::new();
     scratch.write("dnslb.toml", SERVER);

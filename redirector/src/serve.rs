@@ -14,6 +14,7 @@ use crate::shell::{Parts, STATE_FILE, Shell};
 use arc_swap::ArcSwap;
 use farm_daemon::admin::{Admin, AdminListener, Ready, Token};
 use farm_daemon::clock::{Clock, draws_from_os};
+use farm_daemon::limits::raise_open_files;
 use farm_daemon::listen::{self, Announcer};
 use farm_daemon::receiver::{Receiver, ReceiverOptions};
 use farm_daemon::settings;
@@ -37,6 +38,8 @@ const JOURNAL_LINES_MAX: usize = 200_000;
 const QUEUE_MAX: usize = 4096;
 const ASKS_MAX: usize = 64;
 const HEARTBEAT_CONNECTIONS_MAX: usize = 1024;
+/// Open files beside those connections: listeners, the admin interface's connections, backends' logs, the journal.
+const OTHER_FILES: usize = 512;
 const STOP_MS_MAX: u64 = 8_000;
 const RUNTIME_THREADS: usize = 2;
 const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
@@ -96,6 +99,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
 async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     let Loaded { spec, keys, keyring, .. } = loaded;
+    raise_open_files((spec.door.connections_max + HEARTBEAT_CONNECTIONS_MAX + OTHER_FILES) as u64);
     let signals = Signals::new().map_err(|e| unavailable("signals")(&e))?;
     let clock = Clock::start();
     let draws = draws_from_os().map_err(|e| unavailable("randomness")(&e))?;

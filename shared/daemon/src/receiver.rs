@@ -28,6 +28,7 @@ pub const HEARTBEAT_PATH: &str = "/v1/heartbeat";
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const HEAD_MS_MAX: u64 = 10_000;
+const RECEIVE_BUFFER_OCTETS: usize = 4 << 20;
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -127,6 +128,8 @@ impl Receiver {
         let mut tasks = JoinSet::new();
         for socket in udp {
             socket.set_nonblocking(true)?;
+            // Members that beat at the same moment must not crowd each other out. The kernel may grant less (net.core.rmem_max).
+            let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_OCTETS);
             tasks.spawn(intake.clone().datagrams(Arc::new(UdpSocket::from_std(socket)?)));
         }
         for listener in http {
