@@ -9,7 +9,7 @@ mod saved;
 
 pub use lease::{Freshness, LeasePolicy};
 pub use roster::{Change, Member, Roster};
-pub use saved::{SavedMember, SavedRoster};
+pub use saved::{SavedDeparted, SavedMember, SavedRoster};
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! A step costs O(log n) at the most: each member has one live entry in a heap of deadlines, and an entry that fires early (the
 //! member was heard since) is put back, so a heartbeat that only renews a lease touches no heap at all.
 
-use super::saved::{SavedMember, SavedRoster};
+use super::saved::{SavedDeparted, SavedMember, SavedRoster};
 use super::{Forced, Freshness, LeasePolicy, Standing};
 use crate::heartbeat::{Heartbeat, Refusal, SKEW_MS_MAX, State};
 use crate::id::Id;
@@ -96,14 +96,22 @@ impl Member {
     }
 }
 
-/// Members that are gone, so that a replayed message cannot bring one back.
-#[derive(Clone, Copy, Debug)]
+/// A member that is gone: so that a replayed message cannot bring it back, and an operator's word outlives its reboot.
+#[derive(Clone, Debug)]
 struct Departed {
     inc: u64,
     seq: u64,
     terminated: bool,
+    forced: Option<(Forced, String)>,
     until: Mono,
 }
+
+/// Twice the skew: a message captured before the departure is stale by then.
+const REPLAY_MS: u64 = 2 * SKEW_MS_MAX;
+/// A terminated instance does not come back, but its last words may travel far.
+const TERMINATED_MS: u64 = 3_600_000;
+/// How long an operator's word waits for a member that said goodbye.
+const FORCED_MS: u64 = 7 * 24 * 3_600_000;
 
 /// All members of one farm that one front end knows.
 #[derive(Clone, Debug)]
@@ -156,6 +164,10 @@ impl Roster {
                 },
             );
         }
+        for gone in saved.departed.into_iter().take(policy.members_max) {
+            let SavedDeparted { id, inc, seq, terminated, forced } = gone;
+            roster.remember(now.mono, id, inc, seq, terminated, forced);
+        }
         roster
     }
 
@@ -167,7 +179,14 @@ impl Roster {
             forced: m.forced.clone(),
             drain_wish: m.drain_wish,
         });
-        SavedRoster { v: 1, members: members.collect() }
+        let departed = self.departed.iter().map(|(id, gone)| SavedDeparted {
+            id: id.clone(),
+            inc: gone.inc,
+            seq: gone.seq,
+            terminated: gone.terminated,
+            forced: gone.forced.clone(),
+        });
+        SavedRoster { v: 1, members: members.collect(), departed: departed.collect() }
     }
 
     /// One message that [`crate::heartbeat::Keyring::open`] let through. The changes are those that others can see; a heartbeat
@@ -186,6 +205,7 @@ impl Roster {
                 return Err(Refusal::Full);
             }
             let id = heartbeat.id.clone();
+            let forced = self.departed.get_mut(&id).and_then(|gone| gone.forced.take());
             let due = at.plus_ms(lease_ms / 2);
             self.deadlines.push(Reverse((due, id.clone())));
             self.members.insert(
@@ -195,7 +215,7 @@ impl Roster {
                     heard: at,
                     since: at,
                     freshness: Freshness::Fresh,
-                    forced: None,
+                    forced,
                     drain_wish: false,
                     twins_until: Mono(0),
                     lease_ms,
@@ -249,8 +269,11 @@ impl Roster {
 
     /// An operator's word; `None` takes it back. `None` is returned for a member that is not known.
     pub fn force(&mut self, id: &Id, forced: Option<(Forced, String)>) -> Option<Change> {
-        let member = self.members.get_mut(id)?;
-        member.forced = forced;
+        let place = match self.members.get_mut(id) {
+            Some(member) => &mut member.forced,
+            None => &mut self.departed.get_mut(id).filter(|gone| gone.forced.is_some())?.forced,
+        };
+        *place = forced;
         Some(Change::Forced)
     }
 
@@ -376,13 +399,21 @@ impl Roster {
     }
 
     fn depart(&mut self, at: Mono, id: &Id, inc: u64, seq: u64, terminated: bool) {
-        if let Some(gone) = self.members.remove(id) {
-            self.silent -= usize::from(gone.freshness == Freshness::Silent);
-        }
-        // Twice the skew: a message captured before the departure is stale by then.
-        let keep_ms = if terminated { 3_600_000 } else { 2 * SKEW_MS_MAX };
+        let gone = self.members.remove(id);
+        self.silent -= usize::from(gone.as_ref().is_some_and(|m| m.freshness == Freshness::Silent));
+        let waiting = self.departed.remove(id).and_then(|earlier| earlier.forced);
+        let forced = gone.and_then(|m| m.forced).or(waiting).filter(|_| !terminated);
+        self.remember(at, id.clone(), inc, seq, terminated, forced);
+    }
+
+    fn remember(&mut self, at: Mono, id: Id, inc: u64, seq: u64, terminated: bool, forced: Option<(Forced, String)>) {
+        let keep_ms = match (terminated, &forced) {
+            (true, _) => TERMINATED_MS,
+            (false, Some(_)) => FORCED_MS,
+            (false, None) => REPLAY_MS,
+        };
         if self.departed.len() < self.policy.members_max.saturating_mul(2) {
-            self.departed.insert(id.clone(), Departed { inc, seq, terminated, until: at.plus_ms(keep_ms) });
+            self.departed.insert(id, Departed { inc, seq, terminated, forced, until: at.plus_ms(keep_ms) });
         }
     }
 }

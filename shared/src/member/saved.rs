@@ -2,6 +2,7 @@
 
 use super::Forced;
 use crate::heartbeat::Heartbeat;
+use crate::id::Id;
 use serde::{Deserialize, Serialize};
 
 /// A roster at rest.
@@ -11,6 +12,26 @@ pub struct SavedRoster {
     pub v: u32,
     /// All members.
     pub members: Vec<SavedMember>,
+    /// Those that left lately.
+    #[serde(default)]
+    pub departed: Vec<SavedDeparted>,
+}
+
+/// A member that left, at rest: what a replay must beat, and the operator's word that waits for its return.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedDeparted {
+    /// Its id.
+    pub id: Id,
+    /// Its last incarnation.
+    pub inc: u64,
+    /// The last sequence number of that.
+    pub seq: u64,
+    /// The provider said that it was terminated.
+    #[serde(default)]
+    pub terminated: bool,
+    /// What an operator had forced, and why.
+    #[serde(default)]
+    pub forced: Option<(Forced, String)>,
 }
 
 /// A member at rest. Its last heartbeat holds its addresses and the sequence number that a replay must beat.

@@ -138,6 +138,23 @@ fn deadlines_do_not_pile_up() {
 }
 
 #[test]
+fn an_operators_word_and_the_replay_guard_outlive_a_goodbye_and_our_restart() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    let id = Id::new("a").expect("id");
+    let _ = roster.observe(at(0), beat("a", 5, 10));
+    roster.force(&id, Some((Forced::Drain, "disk".into())));
+    let _ = roster.observe(at(1), Heartbeat { state: State::Goodbye, ..beat("a", 5, 11) });
+    let mut roster = Roster::restore(LeasePolicy::default(), roster.save(), at(2));
+    assert_eq!(roster.observe(at(3), beat("a", 5, 10)), Err(Refusal::Replayed));
+    assert_eq!(roster.observe(at(4), beat("a", 6, 1)), Ok(vec![Change::Joined]));
+    assert_eq!(standing(&roster, "a"), Some(Standing::Draining));
+    assert_eq!(roster.force(&id, None), Some(Change::Forced));
+    let _ = roster.observe(at(5), Heartbeat { state: State::Goodbye, ..beat("a", 6, 2) });
+    let _ = roster.observe(at(6), beat("a", 7, 1));
+    assert_eq!(standing(&roster, "a"), Some(Standing::InService));
+}
+
+#[test]
 fn our_own_sleep_expires_nobody() {
     let mut roster = Roster::new(LeasePolicy::default());
     let _ = roster.observe(at(0), beat("a", 1, 1));
