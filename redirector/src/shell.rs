@@ -94,6 +94,9 @@ pub struct Shell {
     list_at: Mono,
     persisting: bool,
     to_persist: Option<Box<Saved>>,
+    /// Operators' words that `to_persist` holds, and those that are being written: their answers wait for the disk.
+    unsaved_words: Vec<(u64, String)>,
+    words_on_their_way: Vec<(u64, String)>,
 }
 
 impl Shell {
@@ -127,6 +130,8 @@ impl Shell {
             list_at: now.mono,
             persisting: false,
             to_persist: None,
+            unsaved_words: Vec::new(),
+            words_on_their_way: Vec::new(),
         };
         (shell, viewers)
     }
@@ -217,11 +222,8 @@ impl Shell {
                     left.extend(self.parts.control.step(self.parts.clock.now(), event));
                 }
                 Effect::Call(call) => self.call(call),
-                Effect::Answer { ticket, result } => {
-                    if let Some(answer) = self.answers.remove(&ticket) {
-                        let _ = answer.send(result);
-                    }
-                }
+                Effect::Answer { ticket, result: Ok(done) } => self.unsaved_words.push((ticket, done)),
+                Effect::Answer { ticket, result } => self.answer(ticket, result),
                 Effect::Notice(text) => tracing::info!("{text}"),
             }
         }
@@ -297,6 +299,7 @@ impl Shell {
         }
         let Some(saved) = self.to_persist.take() else { return };
         self.persisting = true;
+        self.words_on_their_way = std::mem::take(&mut self.unsaved_words);
         let (state_dir, back) = (Arc::clone(&self.parts.state_dir), self.back.clone());
         tokio::task::spawn_blocking(move || {
             let _ = back.send(Back::Persisted(write(&state_dir, &saved)));
@@ -304,11 +307,24 @@ impl Shell {
     }
 
     fn persisted(&mut self, outcome: Result<(), String>) {
+        for (ticket, done) in std::mem::take(&mut self.words_on_their_way) {
+            let told = match &outcome {
+                Ok(()) => Ok(done),
+                Err(error) => Err(format!("{done}; but a restart will not know, since the state cannot be written: {error}")),
+            };
+            self.answer(ticket, told);
+        }
         if let Err(error) = outcome {
             if self.counts.persist_failures == 0 {
                 tracing::error!(error, "the state cannot be written: a restart now would know less");
             }
             self.counts.persist_failures += 1;
+        }
+    }
+
+    fn answer(&mut self, ticket: u64, result: Result<String, String>) {
+        if let Some(answer) = self.answers.remove(&ticket) {
+            let _ = answer.send(result);
         }
     }
 
@@ -321,6 +337,11 @@ impl Shell {
                 self.step(Event::Admin { ticket, command });
                 let effects = self.parts.control.flush(self.parts.clock.now());
                 self.carry_out(effects, None);
+                // An operator's word is on disk before it is answered.
+                if !self.unsaved_words.is_empty() {
+                    self.to_persist = Some(Box::new(self.parts.control.save()));
+                    self.persist();
+                }
                 self.show(true);
             }
             Ask::Reload(answer) => {
