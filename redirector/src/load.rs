@@ -21,8 +21,6 @@ pub struct Loaded {
     pub spec: Arc<Spec>,
     /// The farm's secrets.
     pub keys: Keys,
-    /// What the heartbeat receiver opens messages with.
-    pub keyring: Keyring,
     /// What is allowed but looks wrong.
     pub warnings: Vec<Problem>,
 }
@@ -65,16 +63,12 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         key_problem = warn_if_open(Path::new(&beside(file, &spec.key_file)), &farm.place("key_file"));
         check_announce(&root, &spec);
         let (current, former) = (current?, former?);
-        let mut keyring = Keyring::default();
-        keyring.insert(spec.farm.clone(), current.clone(), spec.allowed_prefixes.clone());
-        Some((spec, Keys { current, former }, keyring))
+        Some((spec, Keys { current, former }))
     });
     let mut problems = document.finish();
     problems.extend(key_problem.into_iter().chain(token_problem));
     match loaded {
-        Some((spec, keys, keyring)) if !has_errors(&problems) => {
-            Ok(Loaded { spec: Arc::new(spec), keys, keyring, warnings: problems })
-        }
+        Some((spec, keys)) if !has_errors(&problems) => Ok(Loaded { spec: Arc::new(spec), keys, warnings: problems }),
         _ => Err(Refused(problems)),
     }
 }
@@ -101,6 +95,31 @@ pub fn needs_restart(old: &Spec, new: &Spec) -> Vec<&'static str> {
         (old.provider != new.provider, "provider"),
     ];
     changes.into_iter().filter_map(|(differs, name)| differs.then_some(name)).collect()
+}
+
+/// What a reload puts in force: the new settings, but the old ones where only a start can change them. A farm renamed by half would
+/// refuse all its members.
+pub fn in_force(old: &Spec, new: &Spec) -> Spec {
+    let old = old.clone();
+    Spec {
+        id: old.id,
+        listen: old.listen,
+        workers: old.workers,
+        state_dir: old.state_dir,
+        farm: old.farm,
+        heartbeat: old.heartbeat,
+        admin: old.admin,
+        announce: old.announce,
+        provider: old.provider,
+        ..new.clone()
+    }
+}
+
+/// What the heartbeat receiver opens messages with.
+pub fn keyring(spec: &Spec, keys: &Keys) -> Keyring {
+    let mut keyring = Keyring::default();
+    keyring.insert(spec.farm.clone(), keys.current.clone(), spec.allowed_prefixes.clone());
+    keyring
 }
 
 /// The farm's key from a file of hexadecimal digits.

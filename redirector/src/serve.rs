@@ -98,7 +98,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
-    let Loaded { spec, keys, keyring, .. } = loaded;
+    let Loaded { spec, keys, .. } = loaded;
+    let keyring = load::keyring(&spec, &keys);
     raise_open_files((spec.door.connections_max + HEARTBEAT_CONNECTIONS_MAX + OTHER_FILES) as u64);
     let signals = Signals::new().map_err(|e| unavailable("signals")(&e))?;
     let clock = Clock::start();

@@ -310,7 +310,9 @@ impl Shell {
         for (ticket, done) in std::mem::take(&mut self.words_on_their_way) {
             let told = match &outcome {
                 Ok(()) => Ok(done),
-                Err(error) => Err(format!("{done}; but a restart will not know, since the state cannot be written: {error}")),
+                Err(error) => {
+                    Err(format!("{done}; but a restart will not know, since the state cannot be written: {error}"))
+                }
             };
             self.answer(ticket, told);
         }
@@ -372,10 +374,11 @@ impl Shell {
 
     fn take_over(&mut self, loaded: Loaded) -> String {
         let needs_restart = load::needs_restart(&self.parts.spec, &loaded.spec);
-        self.parts.door.set_limits(Limits::from(&loaded.spec.door));
-        self.parts.keyring.store(Arc::new(loaded.keyring));
-        self.parts.spec = Arc::clone(&loaded.spec);
-        self.step(Event::Reload { spec: loaded.spec, keys: loaded.keys });
+        let spec = Arc::new(load::in_force(&self.parts.spec, &loaded.spec));
+        self.parts.door.set_limits(Limits::from(&spec.door));
+        self.parts.keyring.store(Arc::new(load::keyring(&spec, &loaded.keys)));
+        self.parts.spec = Arc::clone(&spec);
+        self.step(Event::Reload { spec, keys: loaded.keys });
         if needs_restart.is_empty() {
             return "reloaded".to_owned();
         }

@@ -74,6 +74,23 @@ fn a_reload_is_all_or_nothing() {
 }
 
 #[test]
+fn what_only_a_start_can_change_stays_in_force() {
+    let scratch = Scratch::new();
+    let config = scratch.config("");
+    let redirector = Redirector::start(&scratch, &config);
+    let mut member = Member::new("b1", "127.0.1.11");
+    member.beat(&redirector);
+    until("b1 serves", || (redirector.door("GET", "/", "").status == 302).then_some(()));
+    let renamed = std::fs::read_to_string(&config).unwrap().replace("\"mail\"", "\"post\"").replace("door1", "door2");
+    std::fs::write(&config, renamed).unwrap();
+    let reloaded = redirector.admin("POST", "/v1/reload");
+    assert!(reloaded.text().contains("at the next start: server.id, farm.name"), "{}", reloaded.text());
+    member.beat(&redirector);
+    assert_eq!(redirector.door("GET", "/", "").status, 302);
+    assert_eq!((redirector.status()["farm"].as_str(), redirector.status()["id"].as_str()), (Some("mail"), Some("door1")));
+}
+
+#[test]
 fn operators_words_are_shown_and_taken_back() {
     let scratch = Scratch::new();
     let config = scratch.config("");
