@@ -56,7 +56,11 @@ impl JournalFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        std::fs::rename(&self.path, older(&self.path))?;
+        match std::fs::rename(&self.path, older(&self.path)) {
+            // Renamed by an earlier try that then failed, or taken away by somebody: either way a new file is due.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
         self.file = File::options().read(true).append(true).create(true).open(&self.path)?;
         self.bytes = 0;
         if let Some(dir) = self.path.parent() {
@@ -143,6 +147,16 @@ mod tests {
         let lines = read(&dir, 100).unwrap();
         assert_eq!(lines.last().unwrap(), "{\"n\":8}");
         assert!((2..=4).contains(&lines.len()), "{lines:?}");
+    }
+
+    #[test]
+    fn a_rotation_cut_short_is_finished_by_the_next() {
+        let dir = directory("half");
+        let mut journal = JournalFile::open(&dir, 1).unwrap();
+        journal.append("{\"n\":0}").unwrap();
+        std::fs::rename(path_of(&dir), older(&path_of(&dir))).unwrap();
+        journal.append("{\"n\":1}").unwrap();
+        assert_eq!(read(&dir, 9).unwrap(), ["{\"n\":0}", "{\"n\":1}"]);
     }
 
     #[test]

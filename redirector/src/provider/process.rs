@@ -257,7 +257,10 @@ impl Inner {
         let mut gone = Vec::new();
         for record in records.values_mut() {
             match record.phase {
-                Phase::Booting if record.due_wall_ms <= now => self.start(record, children, now),
+                // A clock that was set back behind the launch says nothing about the delay any more.
+                Phase::Booting if record.due_wall_ms <= now || now < record.launched_wall_ms => {
+                    self.start(record, children, now);
+                }
                 Phase::Running if !record.processes.iter().all(Identity::is_alive) => {
                     tracing::warn!(id = %record.member_id, "a process of the instance ended: the instance is gone");
                     record.processes.iter().for_each(|p| p.signal(Signal::KILL));

@@ -88,6 +88,16 @@ async fn a_launch_is_idempotent_boots_late_and_ends() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_holds_up_no_boot() {
+    let (dir, clock) = (directory("back"), Arc::new(AtomicU64::new(10_000_000)));
+    let provider = open(settings(&[&["sleep", "600"]]), &dir, &clock);
+    let launched = provider.launch(request("b1", "t1")).await.unwrap();
+    clock.store(1_000, Ordering::Relaxed);
+    assert_eq!(states(&provider).await, [InstanceState::Running]);
+    provider.terminate(&launched.instance_id).await.unwrap();
+}
+
+#[tokio::test]
 async fn addresses_are_the_lowest_free_ones_and_end() {
     let (dir, clock) = (directory("addresses"), Arc::new(AtomicU64::new(0)));
     let provider = open(settings(&[&["sleep", "600"]]), &dir, &clock);

@@ -31,7 +31,8 @@ impl World {
                 if self.calls.is_multiple_of(5) && !self.by_token.contains_key(&request.token) {
                     return CallOutcome { call, result: refusal(ErrorKind::NoCapacity) };
                 }
-                let name = self.by_token.entry(request.token.clone()).or_insert_with(|| format!("i-{}", self.instances.len()));
+                let name =
+                    self.by_token.entry(request.token.clone()).or_insert_with(|| format!("i-{}", self.instances.len()));
                 let instance = self.instances.entry(name.clone()).or_insert_with(|| Instance {
                     instance_id: name.clone(),
                     farm: request.farm.clone(),
@@ -190,4 +191,24 @@ fn nothing_is_called_when_the_journal_fails() {
     let dry = ExecEvent::Plan { farm, observation, plan, report, violations, taken, dry_run: true };
     let (state, effects) = step(state, dry, Wall(3), &mut draws);
     assert_eq!((effects.len(), state.intents.len()), (1, 0));
+}
+
+#[test]
+fn a_clock_that_was_set_back_holds_up_no_retry() {
+    const NOON_MS: u64 = 100_000_000;
+    let mut draws = Draws::from_u64(1);
+    let call = ProviderCall::Terminate(TerminateRequest { intent: "i1".into(), instance_id: "i-1".into() });
+    let record = Record { seq: 1, wall_ms: NOON_MS, entry: Entry::Intent { call: call.clone() } };
+    let state = ExecState::default().replay(std::slice::from_ref(&record));
+    let calls = |effects: &[ExecEffect]| effects.iter().filter(|e| matches!(e, ExecEffect::Call(_))).count();
+    let (state, effects) = step(state, ExecEvent::Tick, Wall(NOON_MS), &mut draws);
+    assert_eq!(calls(&effects), 1);
+    let throttled = ProviderError { kind: ErrorKind::Throttled, message: String::new() };
+    let outcome = ExecEvent::Outcome(CallOutcome { call, result: Err(throttled) });
+    let (state, effects) = step(state, outcome, Wall(NOON_MS), &mut draws);
+    assert_eq!(calls(&effects), 0, "it pauses");
+    let (state, effects) = step(state, ExecEvent::Tick, Wall(NOON_MS + 1), &mut draws);
+    assert_eq!(calls(&effects), 0, "it pauses still");
+    let (_, effects) = step(state, ExecEvent::Tick, Wall(NOON_MS - 3_600_000), &mut draws);
+    assert_eq!(calls(&effects), 1, "an hour earlier on the clock, not later in the world");
 }

@@ -6,7 +6,9 @@
 //! answers with the same instance. It must never emit a call whose intent is not on disk (DESIGN 4.5).
 
 use super::observation::{Observation, Plan, Report};
-use super::provider::{CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError, TerminateRequest};
+use super::provider::{
+    CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError, TerminateRequest,
+};
 use super::record::{Entry, ExecState, Intent, IntentState, Record};
 use farm_shared::draw::Draws;
 use farm_shared::id::Id;
@@ -194,7 +196,8 @@ impl ExecState {
             let Some(member_id) = (self.next_intent + 1..).find_map(|n| free_id(n, &taken)) else { break };
             taken.insert(member_id.clone());
             let intent = self.intent_name(now);
-            let request = LaunchRequest { token: token(farm, &intent, 1), intent, attempt: 1, farm: farm.clone(), member_id };
+            let request =
+                LaunchRequest { token: token(farm, &intent, 1), intent, attempt: 1, farm: farm.clone(), member_id };
             self.write(Entry::Intent { call: ProviderCall::Launch(request) }, now, effects);
         }
         for id in &plan.terminate {
@@ -231,7 +234,7 @@ impl ExecState {
 
     fn call_due(&mut self, now: Wall, effects: &mut Vec<ExecEffect>) {
         for intent in self.intents.values_mut() {
-            if intent.state == IntentState::Open && intent.retry_wall_ms <= now.0 {
+            if intent.state == IntentState::Open && is_due(intent.retry_wall_ms, now) {
                 intent.state = IntentState::Calling;
                 effects.push(ExecEffect::Call(intent.call.clone()));
             }
@@ -285,7 +288,8 @@ impl ExecState {
         let gone = |known: &&Instance| match listed.get(&known.instance_id) {
             Some(instance) => instance.state == InstanceState::Gone,
             None => {
-                self.stopping.contains_key(&known.instance_id) || known.launched_wall_ms.saturating_add(LISTING_LAG_MS) < now.0
+                self.stopping.contains_key(&known.instance_id)
+                    || known.launched_wall_ms.saturating_add(LISTING_LAG_MS) < now.0
             }
         };
         let gone: Vec<String> = self.instances.values().filter(gone).map(|i| i.instance_id.clone()).collect();
@@ -297,6 +301,11 @@ impl ExecState {
 
 fn free_id(number: u64, taken: &BTreeSet<Id>) -> Option<Id> {
     Id::new(&format!("b{number}")).ok().filter(|id| !taken.contains(id))
+}
+
+/// Whether a pause is over. A clock that was set back must not stretch it: it counts as over when more is left than any pause lasts.
+fn is_due(retry_wall_ms: u64, now: Wall) -> bool {
+    retry_wall_ms.checked_sub(now.0).is_none_or(|left_ms| left_ms == 0 || left_ms > 2 * RETRY_MS_MAX)
 }
 
 /// Doubles with every failure, with jitter so that retries of many do not meet (seed 004's outage was a storm of retries).
