@@ -381,7 +381,9 @@ impl Agent {
     }
 
     fn send(&mut self, now: Now, front: usize, state: State, effects: &mut Vec<Effect>) {
-        let Some(peer) = self.peers.get(front) else { return };
+        let Some(peer) = self.peers.get_mut(front) else { return };
+        // A front end that there is no way to owes an answer, too: its name may be misspelt.
+        peer.owe(now.mono);
         let Some(source) = peer.source else { return };
         let to_redirector = matches!(peer.identity, Some((_, Kind::Redirector)));
         let time_ms = peer.time_ms(now.wall);
@@ -407,7 +409,7 @@ impl Agent {
         let body = fit(&mut heartbeat);
         let mac = self.key.sign(&body);
         if let Some(peer) = self.peers.get_mut(front) {
-            peer.sent(now.mono, self.seq);
+            peer.sent(self.seq);
         }
         effects.push(Effect::Send { front, mac, body });
     }

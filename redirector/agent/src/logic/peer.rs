@@ -62,8 +62,12 @@ impl Peer {
         self.owes = None;
     }
 
-    pub(super) fn sent(&mut self, now: Mono, seq: u64) {
+    /// From now on it owes an answer, unless it does already.
+    pub(super) fn owe(&mut self, now: Mono) {
         self.owes.get_or_insert(now);
+    }
+
+    pub(super) fn sent(&mut self, seq: u64) {
         if self.awaited.len() == AWAITED_MAX {
             self.awaited.pop_front();
         }

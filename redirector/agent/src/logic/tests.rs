@@ -406,6 +406,16 @@ fn silence_is_logged_ever_more_rarely() {
 }
 
 #[test]
+fn a_front_end_that_cannot_be_found_is_logged_as_silent() {
+    let mut world = World::usual(1);
+    world.step(Event::Route { front: 0, source: None });
+    world.step(Event::FrontError { front: 0, why: "no such host".into() });
+    world.run_ms(20_000);
+    let complains = |n: &Notice| matches!(n, Notice::FrontSilent { why: Some(why), .. } if why == "no such host");
+    assert!(world.notices.iter().any(complains), "{:?}", world.notices);
+}
+
+#[test]
 fn the_longest_heartbeat_fits_a_datagram() {
     let mut world = World::usual(64);
     world.run_ms(100);
