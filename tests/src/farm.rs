@@ -160,9 +160,37 @@ impl Farm {
         (0..=self.options.doors).map(|n| ((self.addr(1 + n), 5310).into(), (self.addr(1 + n), 5311).into())).collect()
     }
 
-    /// The agent's words for its front ends.
-    pub fn fronts(&self) -> Vec<String> {
-        self.heartbeat_addrs().iter().flat_map(|(udp, _)| ["--front".into(), format!("udp:{udp}")]).collect()
+    /// Starts a backend that the scaler does not know of, on an address of its own.
+    pub fn backend_by_hand(&self, id: &str, ip: Ipv4Addr) -> Daemon {
+        let mut command = Command::new(bins().join("farm-backend"));
+        command.args(self.backend_words(id, &ip.to_string()));
+        Daemon::spawn(command, self.scratch.path().join(format!("{id}-backend.log")))
+    }
+
+    /// Starts its agent, with the key that the redirector prints; again, if it has ended.
+    pub fn agent_by_hand(&self, id: &str, ip: Ipv4Addr) -> Daemon {
+        let key = self.commanded("redirector", &["key", "--id", id], "door0.toml");
+        secret(&self.scratch, &format!("{id}.key"), &key);
+        let file = |what: &str| self.scratch.path().join(format!("{id}{what}")).display().to_string();
+        let mut command = Command::new(bins().join("farm-agent"));
+        command.args(self.agent_words(id, &ip.to_string(), &file(".key"), &file("-agent.json")));
+        Daemon::spawn(command, self.scratch.path().join(format!("{id}-agent.log")))
+    }
+
+    fn backend_words(&self, id: &str, ip: &str) -> Vec<String> {
+        let words =
+            format!("--listen {ip}:{BACKEND_PORT} --id {id} --session-idle-s 5 --service-ms {}", self.options.service_ms);
+        words.split(' ').map(String::from).collect()
+    }
+
+    fn agent_words(&self, id: &str, ip: &str, key_file: &str, state_file: &str) -> Vec<String> {
+        let load = format!("url:http://{ip}:{BACKEND_PORT}/farm/load");
+        let words = format!(
+            "run --farm mail --id {id} --key-file {key_file} --state-file {state_file} --address {ip} --bind {ip} --port {BACKEND_PORT} \
+             --period {PERIOD_MS}ms --load {load} --load-stale 1500ms"
+        );
+        let fronts = self.heartbeat_addrs().into_iter().flat_map(|(udp, _)| ["--front".into(), format!("udp:{udp}")]);
+        words.split(' ').map(String::from).chain(fronts).collect()
     }
 
     /// One question, answered.
@@ -313,16 +341,12 @@ impl Farm {
         if number > 0 {
             return head;
         }
-        let Options { min, max, boot_delay_ms, service_ms, scaler, .. } = &self.options;
+        let Options { min, max, boot_delay_ms, scaler, .. } = &self.options;
         let words = |words: &[String]| words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
-        let backend = ["{bin}/farm-backend", "--listen", "{ip}:{port}", "--id", "{id}", "--session-idle-s", "5", "--service-ms"];
-        let backend = [backend.map(String::from).to_vec(), vec![service_ms.to_string()]].concat();
-        let agent = [
-            ["{bin}/farm-agent", "run", "--farm", "mail", "--id", "{id}", "--key-file", "{key_file}", "--address", "{ip}"],
-            ["--port", "{port}", "--load", "url:http://{ip}:{port}/farm/load", "--load-stale", "1500ms", "--state-file", "{dir}/agent.json", "--bind", "{ip}"],
-        ];
-        let agent = [agent.concat().into_iter().map(String::from).collect(), self.fronts()].concat();
-        let agent = [agent, vec!["--period".into(), format!("{PERIOD_MS}ms")]].concat();
+        let backend = [vec!["{bin}/farm-backend".to_owned()], self.backend_words("{id}", "{ip}")].concat();
+        let agent =
+            [vec!["{bin}/farm-agent".to_owned()], self.agent_words("{id}", "{ip}", "{key_file}", "{dir}/agent.json")]
+                .concat();
         format!(
             "{head}[scaler]\nenabled = true\npolicy = \"sizing\"\nmin = {min}\nmax = {max}\npoll = \"300ms\"\nwindow = \"3s\"\n\
              session_prior = \"3s\"\ndrain_deadline = \"60s\"\nboot_prior = \"1s\"\nboot_deadline = \"30s\"\ndns_ttl_max = \"2s\"\n{scaler}\n\
@@ -370,7 +394,9 @@ fn network() -> ([u8; 3], TcpListener) {
     for step in 0..=u16::MAX {
         let [b, c] = first.wrapping_mul(31).wrapping_add(step).to_be_bytes();
         // 127.0.0.0/16 and 127.1.0.0/16 are where people try things by hand.
-        if b >= 2 && let Ok(hold) = TcpListener::bind((Ipv4Addr::new(127, b, c, 254), HOLD_PORT)) {
+        if b >= 2
+            && let Ok(hold) = TcpListener::bind((Ipv4Addr::new(127, b, c, 254), HOLD_PORT))
+        {
             return ([127, b, c], hold);
         }
     }

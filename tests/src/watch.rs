@@ -71,7 +71,9 @@ impl Watch {
                     Some(Err(wrong)) => seen.wrong.push(wrong),
                     Some(Ok(addrs)) => {
                         *count(&mut seen) += 1;
-                        addrs.into_iter().for_each(|addr| note(&mut seen, addr));
+                        for addr in addrs {
+                            note(&mut seen, addr);
+                        }
                     }
                 }
                 drop(seen);
@@ -87,7 +89,7 @@ impl Watch {
 
     /// Waits until so many more answers and redirects came, and checks that none was wrong.
     pub fn goes_on(&self, more: u64) {
-        let (answers, redirects) = (self.seen().answers, self.seen().redirects);
+        let Seen { answers, redirects, .. } = *self.seen();
         wait::until("more answers and redirects", crate::daemon::SOON, || {
             let seen = self.seen();
             assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);

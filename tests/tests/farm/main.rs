@@ -3,6 +3,12 @@
 //! What is measured is printed (`--nocapture`); nothing is asserted about milliseconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
+mod crowd;
+mod doors;
+mod drain;
+mod lies;
+mod restart;
+
 use farm_tests::daemon::SOON;
 use farm_tests::farm::{DOOR_NAME, Farm, MEMBER_ZONE, Options, POOL};
 use farm_tests::wait;
