@@ -192,11 +192,6 @@ impl Batch {
         self.len = 0;
         outcome
     }
-
-    /// Forgets the batch: nothing of it will be sent.
-    pub fn discard(&mut self) {
-        self.len = 0;
-    }
 }
 
 /// Asks the kernel to tell, with each datagram, the local address that it was sent to.
