@@ -71,8 +71,7 @@ pub fn check(plan: &Plan, limits: &Limits, observation: &Observation) -> Result<
         broken.push(Violation::BothDirections);
     }
     let count = |state: ServerState| observation.servers.iter().filter(|s| s.state == state).count() as u32;
-    let managed = observation.servers.iter().filter(|s| s.managed || s.state == ServerState::Live).count() as u32;
-    let servers = managed.saturating_add(observation.pending).saturating_add(plan.launch);
+    let servers = observation.servers_there().saturating_add(plan.launch);
     if plan.launch > 0 && servers > limits.max {
         broken.push(Violation::AboveMax { servers, max: limits.max });
     }

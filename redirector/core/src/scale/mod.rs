@@ -20,7 +20,9 @@ pub use plan::{PlanState, Policy, plan};
 pub use sizing::{Sizing, servers_wanted, sessions_expected};
 
 pub use observation::{Observation, Plan, Report, ServerLoad, ServerState};
-pub use provider::{CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError, TerminateRequest};
+pub use provider::{
+    CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError, TerminateRequest,
+};
 pub use record::{Entry, ExecState, Intent, IntentState, Record};
 
 #[cfg(test)]

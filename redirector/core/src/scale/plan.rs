@@ -159,7 +159,8 @@ fn by_sizing(policy: &Policy, measured: &Measured, observation: &Observation, pr
         "n={sessions:.0} L={session_s:.1}s lambda={rate_per_s:.3}/s s={trend_per_s2:.5}/s2 W={window_s:.0}s D={lead_s:.1}s: \
          nhat = n*exp(-D/L) + integral = {expected:.1}; ceil((nhat + 2*sqrt(nhat))/(0.9*{per_server:.0})) = {servers}"
     );
-    let reason = format!("{sessions:.0} sessions now, {expected:.0} expected when a launch would be ready: {servers} servers");
+    let reason =
+        format!("{sessions:.0} sessions now, {expected:.0} expected when a launch would be ready: {servers} servers");
     Wanted { servers, reason, formula }
 }
 
@@ -206,11 +207,14 @@ fn grow(policy: &Policy, observation: &Observation, missing: u32, plan: &mut Pla
     plan.undrain = draining.iter().take(missing as usize).map(|s| s.id.clone()).collect();
     plan.terminate.retain(|id| !plan.undrain.contains(id));
     let launch = missing - plan.undrain.len() as u32;
-    let counted = |s: &&ServerLoad| s.managed || s.state == ServerState::Live;
-    let there = observation.servers.iter().filter(counted).count() as u32 + observation.pending;
+    let there = observation.servers_there();
     plan.launch = launch.min(policy.limits.max.saturating_sub(there));
     if plan.launch < launch {
-        refused.push(format!("{} more launches: {there} servers there, the maximum is {}", launch - plan.launch, policy.limits.max));
+        refused.push(format!(
+            "{} more launches: {there} servers there, the maximum is {}",
+            launch - plan.launch,
+            policy.limits.max
+        ));
     }
     if !plan.undrain.is_empty() {
         refused.push(format!("launching {}: as many still drain", plan.undrain.len()));
@@ -238,10 +242,15 @@ fn shrink(
     };
     let surplus = surplus.min(live_count.saturating_sub(policy.limits.min));
     if surplus == 0 {
-        refused.push(format!("draining {}: wanted within the last {} s", live_count - desired, policy.stabilisation_ms / 1_000));
+        refused.push(format!(
+            "draining {}: wanted within the last {} s",
+            live_count - desired,
+            policy.stabilisation_ms / 1_000
+        ));
         return;
     }
-    if observation.servers.iter().any(|s| s.managed && s.state == ServerState::Draining) && policy.rule == ScalePolicy::Paper {
+    if observation.servers.iter().any(|s| s.managed && s.state == ServerState::Draining) && policy.rule == ScalePolicy::Paper
+    {
         refused.push("draining another: one at a time".into());
         return;
     }

@@ -49,9 +49,8 @@ mod tests {
     fn quadrature(s: &Sizing) -> f64 {
         const STEPS: u32 = 200_000;
         let du = s.lead_s / f64::from(STEPS);
-        let integrand = |u: f64| {
-            (s.rate_per_s + s.trend_per_s2 * (s.window_s / 2.0 + u)) * (-(s.lead_s - u) / s.session_s).exp()
-        };
+        let integrand =
+            |u: f64| (s.rate_per_s + s.trend_per_s2 * (s.window_s / 2.0 + u)) * (-(s.lead_s - u) / s.session_s).exp();
         let sum: f64 = (0..STEPS).map(|i| integrand((f64::from(i) + 0.5) * du)).sum();
         (s.sessions * (-s.lead_s / s.session_s).exp() + sum * du).max(0.0)
     }
@@ -79,9 +78,8 @@ mod tests {
 
     #[test]
     fn servers() {
-        let at = |sessions: f64| {
-            servers_wanted(&Sizing { sessions, session_s: 1e9, per_server: 100.0, ..Sizing::default() })
-        };
+        let at =
+            |sessions: f64| servers_wanted(&Sizing { sessions, session_s: 1e9, per_server: 100.0, ..Sizing::default() });
         assert_eq!([0.0, 1.0, 81.0, 82.0, 400.0].map(at), [0, 1, 2, 2, 5]);
         assert_eq!(at(f64::MAX), u32::MAX);
     }

@@ -95,9 +95,27 @@ fn drained_servers_are_stopped_and_others_are_not() {
     assert_eq!(rule(&draining(|s| s.ttl_clear = false)), "nothing");
     assert_eq!(rule(&draining(|s| s.state = Held)), "nothing");
     assert_eq!(rule(&draining(|s| s.managed = false)), "nothing");
-    let overdue = Observation { overdue: vec![Id::new("b9").unwrap()], pending: 1, ..farm(&[("b1", Live, 5), ("b3", Silent, 5)]) };
+    let overdue =
+        Observation { overdue: vec![Id::new("b9").unwrap()], pending: 1, ..farm(&[("b1", Live, 5), ("b3", Silent, 5)]) };
     assert_eq!(rule(&overdue), "terminate b9");
     assert_eq!(rule(&Observation { frozen: Some("two scalers".into()), ..overdue }), "nothing");
+}
+
+#[test]
+fn launches_that_nobody_hears_do_not_go_on_for_ever() {
+    let unheard = |ids: &[&str]| Observation {
+        overdue: ids.iter().map(|id| Id::new(id).unwrap()).collect(),
+        frozen_in: Some("more than half of the members are silent".into()),
+        ..farm(&[("b1", Silent, 5), ("b2", Silent, 5)])
+    };
+    let policy = policy(ScalePolicy::Sizing);
+    let launched = |observation: &Observation| plan(&policy, &PlanState::default(), observation, Now::default()).1.launch;
+    assert_eq!(policy.limits.max, 5);
+    assert!(launched(&unheard(&[])) > 0, "some may replace them");
+    assert_eq!(launched(&unheard(&["b1", "b3", "b4", "b5"])), 0, "five are there, heard or not");
+    let one_more = Plan { launch: 1, ..Plan::default() };
+    let broken = check(&one_more, &policy.limits, &unheard(&["b3", "b4", "b5"]));
+    assert_eq!(broken, Err(vec![Violation::AboveMax { servers: 6, max: 5 }]));
 }
 
 #[test]
@@ -105,13 +123,17 @@ fn the_check_stops_what_a_policy_must_not_do() {
     let observation = farm(&[("b1", Live, 5), ("b2", Draining, 1), ("b3", Live, 0)]);
     let limits = policy(ScalePolicy::Sizing).limits;
     let id = |text: &str| Id::new(text).unwrap();
-    let plan = Plan { launch: 9, drain: vec![id("b1"), id("b3"), id("b7")], terminate: vec![id("b1"), id("b2")], undrain: vec![] };
-    assert_eq!(check(&plan, &limits, &observation), Err(vec![
-        Violation::BothDirections,
-        Violation::AboveMax { servers: 12, max: 5 },
-        Violation::BelowMin { live: 0, min: 1 },
-        Violation::NotOurs(id("b7")),
-        Violation::Undrained(id("b1"), "it is not draining"),
-        Violation::Undrained(id("b2"), "sessions run on it"),
-    ]));
+    let plan =
+        Plan { launch: 9, drain: vec![id("b1"), id("b3"), id("b7")], terminate: vec![id("b1"), id("b2")], undrain: vec![] };
+    assert_eq!(
+        check(&plan, &limits, &observation),
+        Err(vec![
+            Violation::BothDirections,
+            Violation::AboveMax { servers: 12, max: 5 },
+            Violation::BelowMin { live: 0, min: 1 },
+            Violation::NotOurs(id("b7")),
+            Violation::Undrained(id("b1"), "it is not draining"),
+            Violation::Undrained(id("b2"), "sessions run on it"),
+        ])
+    );
 }
