@@ -164,7 +164,12 @@ impl Control {
 
     /// What must survive a restart, as of now: for the shell to write when it stops.
     pub fn save(&self) -> Saved {
-        Saved { v: 1, roster: self.roster.save(), exec: self.exec.clone(), boots_ms: self.boots_ms.iter().copied().collect() }
+        Saved {
+            v: 1,
+            roster: self.roster.save(),
+            exec: self.exec.clone(),
+            boots_ms: self.boots_ms.iter().copied().collect(),
+        }
     }
 
     /// The slot of a member, or the one that it would get if it were heard now: for [`Event::Heartbeat`].
@@ -179,7 +184,9 @@ impl Control {
 
     fn admin(&mut self, command: AdminCommand) -> Result<String, String> {
         let (id, forced) = match command {
-            AdminCommand::Force { id, forced, why } => (id, Some((forced, why.chars().take(WHY_CHARS_MAX).collect::<String>()))),
+            AdminCommand::Force { id, forced, why } => {
+                (id, Some((forced, why.chars().take(WHY_CHARS_MAX).collect::<String>())))
+            }
             AdminCommand::Clear { id } => (id, None),
         };
         let done = match &forced {

@@ -53,7 +53,9 @@ impl Control {
         let door = &self.spec.door;
         let table = Table::build(door.policy, self.speeds.queue_per_session, self.doors(now.mono), &candidates);
         self.restless = candidates.iter().any(|c| {
-            c.ramp < 1.0 || c.age_ms > c.period_ms || (door.policy == RoutePolicy::Weighted && c.queue > 0.0 && c.drain_per_s > 0.0)
+            c.ramp < 1.0
+                || c.age_ms > c.period_ms
+                || (door.policy == RoutePolicy::Weighted && c.queue > 0.0 && c.drain_per_s > 0.0)
         });
         let snapshot = Arc::new(Snapshot {
             generation: self.generation,
@@ -72,9 +74,11 @@ impl Control {
 
     /// Live doors (K), as dnslb tells through the members: at least this one.
     pub(super) fn doors(&self, now: Mono) -> u32 {
-        let fresh = self.roster.members().iter().filter_map(|(id, m)| {
-            self.seen.get(id).filter(|s| s.is_fresh(m.heartbeat.period_ms, now)).map(|s| s.doors)
-        });
+        let fresh = self
+            .roster
+            .members()
+            .iter()
+            .filter_map(|(id, m)| self.seen.get(id).filter(|s| s.is_fresh(m.heartbeat.period_ms, now)).map(|s| s.doors));
         fresh.max().unwrap_or(1).max(1)
     }
 

@@ -2,7 +2,8 @@
 
 use super::{Control, Effect};
 use crate::scale::{
-    CallOutcome, ExecEffect, ExecEvent, Instance, InstanceState, Observation, Plan, Policy, Report, ServerLoad, ServerState, check, plan, step,
+    CallOutcome, ExecEffect, ExecEvent, Instance, InstanceState, Observation, Plan, Policy, Report, ServerLoad, ServerState,
+    check, plan, step,
 };
 use farm_shared::heartbeat::Role;
 use farm_shared::id::Id;
@@ -28,7 +29,8 @@ impl Control {
         self.execute(ExecEvent::Tick, now, effects);
         let scaler = &self.spec.scaler;
         let due = self.planned.is_none_or(|at| now.mono.since_ms(at) >= scaler.poll_ms);
-        let lease_ms = self.roster.members().values().map(Member::lease_ms).max().unwrap_or(0).max(self.spec.lease.lease_ms_min);
+        let lease_ms =
+            self.roster.members().values().map(Member::lease_ms).max().unwrap_or(0).max(self.spec.lease.lease_ms_min);
         if !scaler.enabled || !due || self.listed.is_none() || now.mono.since_ms(self.started.mono) < lease_ms {
             return;
         }
@@ -66,7 +68,8 @@ impl Control {
         }
         let taken: BTreeSet<Id> = self.roster.members().keys().cloned().collect();
         let farm = self.spec.farm.clone();
-        let event = ExecEvent::Plan { farm, observation: Box::new(observation), plan: checked, report, violations, dry_run, taken };
+        let event =
+            ExecEvent::Plan { farm, observation: Box::new(observation), plan: checked, report, violations, dry_run, taken };
         self.execute(event, now, effects);
     }
 
@@ -167,7 +170,8 @@ impl Control {
     /// Whether a decision is worth a line of the journal.
     fn decide_news(&self, plan: &Plan, report: &Report, violations: &[String], now: Now) -> bool {
         let last = self.decisions.back().map(|(_, r)| r);
-        let same = |r: &Report| r.desired == report.desired && r.action == report.action && r.refused.len() == report.refused.len();
+        let same =
+            |r: &Report| r.desired == report.desired && r.action == report.action && r.refused.len() == report.refused.len();
         let idle = plan.is_empty() && violations.is_empty() && last.is_some_and(same);
         !idle || self.journalled_plan.is_none_or(|at| now.mono.since_ms(at) >= IDLE_PLAN_MS)
     }

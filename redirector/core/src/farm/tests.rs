@@ -248,7 +248,10 @@ fn a_name_must_be_published_first() {
     bench.beat(|h| h.inc += 1).unwrap();
     bench.pass(100);
     assert_eq!(bench.taking(), Vec::<&str>::new(), "a new incarnation");
-    assert_eq!(bench.control.status(bench.now).servers[0].why_not.as_deref(), Some("its name is not served by every dnslb yet"));
+    assert_eq!(
+        bench.control.status(bench.now).servers[0].why_not.as_deref(),
+        Some("its name is not served by every dnslb yet")
+    );
     spec.door.published = crate::config::Published::Ignore;
     bench.step(Event::Reload { spec: Arc::new(spec), keys: keys() });
     bench.pass(100);
