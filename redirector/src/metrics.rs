@@ -100,9 +100,12 @@ fn scaler(out: &mut Exposition, view: &View) {
         "redirector_boot_seconds",
         Kind::Gauge,
         &["source"],
-        "Time from a launch to its first heartbeat in seconds: configured, and the 95th percentile observed.",
+        "Time from a launch to its first heartbeat in seconds: as the provider is configured, as assumed until three boots were seen, and the 95th percentile observed.",
     );
-    out.sample(&[("source", "configured")], scaler.boot_ms_prior as f64 / 1e3);
+    if let Some(delay_ms) = scaler.boot_ms_delay {
+        out.sample(&[("source", "configured")], delay_ms as f64 / 1e3);
+    }
+    out.sample(&[("source", "assumed")], scaler.boot_ms_prior as f64 / 1e3);
     if scaler.boots > 0 {
         out.sample(&[("source", "observed")], scaler.boot_ms_p95 as f64 / 1e3);
     }

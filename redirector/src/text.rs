@@ -90,7 +90,13 @@ pub fn status_line(document: &str) -> String {
 fn boot(scaler: &Value) -> String {
     let seconds = |key: &str| scaler[key].as_f64().unwrap_or_default() / 1_000.0;
     let boots = scaler["boots"].as_u64().unwrap_or_default();
-    format!("boot {:.1} s configured, {:.1} s used, {boots} measured", seconds("boot_ms_prior"), seconds("boot_ms_p95"))
+    let delay = if scaler["boot_ms_delay"].is_null() {
+        String::new()
+    } else {
+        format!("{:.1} s configured, ", seconds("boot_ms_delay"))
+    };
+    let used = if boots < 3 { "assumed" } else { "observed" };
+    format!("boot {delay}{:.1} s {used} ({boots} boots)", seconds("boot_ms_p95"))
 }
 
 /// One line of the journal for people: when, what, why. What is no record prints as it is.

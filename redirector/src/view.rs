@@ -88,6 +88,7 @@ impl View {
             boot_ms_p95: 0,
             boots: 0,
             boot_ms_prior: 0,
+            boot_ms_delay: None,
             instances: Vec::new(),
             provider_error: None,
             decisions: Vec::new(),

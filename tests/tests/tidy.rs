@@ -1,5 +1,7 @@
 //! The repository's rules, as far as a program can hold them: who may import whom, licences, versions, lengths, leftovers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

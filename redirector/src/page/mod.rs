@@ -216,10 +216,11 @@ fn scaler(view: &View) -> String {
     if !scaler.enabled {
         return "<section><h2>Scaler</h2><p class=\"dim\">Off: the farm stays as it is.</p></section>".to_owned();
     }
+    let delay = scaler.boot_ms_delay.map(|ms| format!("configured {}, ", age(ms))).unwrap_or_default();
     let boots = if scaler.boots < 3 {
-        format!("configured {}, {} measured", age(scaler.boot_ms_prior), scaler.boots)
+        format!("{delay}assumed {}, {} observed", age(scaler.boot_ms_prior), scaler.boots)
     } else {
-        format!("configured {}, measured {} (p95 of {})", age(scaler.boot_ms_prior), age(scaler.boot_ms_p95), scaler.boots)
+        format!("{delay}observed {} (p95 of {})", age(scaler.boot_ms_p95), scaler.boots)
     };
     let mut notes = String::new();
     for (what, text) in [("Frozen", &scaler.frozen), ("The provider says", &scaler.provider_error)] {

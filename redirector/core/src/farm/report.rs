@@ -1,6 +1,7 @@
 //! What an operator sees of the control loop.
 
 use super::{Control, DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, Status};
+use crate::config::ProviderSpec;
 use crate::scale::ServerState;
 use farm_shared::member::Member;
 use farm_shared::time::Now;
@@ -96,6 +97,10 @@ impl Control {
             boot_ms_p95: observation.boot_ms_p95,
             boots: self.boots_ms.len() as u32,
             boot_ms_prior: scaler.boot_prior_ms,
+            boot_ms_delay: match &self.spec.provider {
+                ProviderSpec::Process(process) => Some(process.boot_delay_ms),
+                ProviderSpec::None => None,
+            },
             instances: self
                 .listing
                 .iter()

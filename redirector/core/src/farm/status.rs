@@ -110,8 +110,10 @@ pub struct ScalerStatus {
     pub boot_ms_p95: u64,
     /// Boots it was measured from; below 3 it is the configured one.
     pub boots: u32,
-    /// The configured one.
+    /// What is assumed until then.
     pub boot_ms_prior: u64,
+    /// What the provider is told to wait before an instance starts, in milliseconds, where it is told.
+    pub boot_ms_delay: Option<u64>,
     /// The provider's instances as last listed.
     pub instances: Vec<InstanceStatus>,
     /// What the provider said last, if it failed.
