@@ -13,10 +13,12 @@ fn server(farm: &Farm, id: &str) -> Value {
     servers.into_iter().find(|server| server["id"] == id).unwrap_or_default()
 }
 
+/// Until all agree that it is used. The status document may be half a second old, so what it says next is news.
 fn wait_until_used(farm: &Farm, addr: IpAddr) {
     wait::until("named and entered again", SOON, || {
         (farm.named(POOL).contains(&addr) && farm.entered(0).contains(&addr)).then_some(())
     });
+    wait::until("its status", SOON, || (server(farm, "hand")["standing"] == "in_service").then_some(()));
 }
 
 fn heard_again(farm: &Farm) -> usize {
