@@ -181,7 +181,7 @@ fn run(command: Command) -> Result<(), Failure> {
             let loaded = load(&file)?;
             report(&loaded.warnings, &mut io::stderr())?;
             let (zones, pools) = (loaded.zones.len(), loaded.spec.pools.len());
-            print(&format!("{}: good; {zones} zones, {pools} pools\n", file.display()))
+            print(&format!("{}: good; zones: {zones}, pools: {pools}\n", file.display()))
         }
         Command::Ask { name, rtype, from, count, config } => {
             let question = Question::new(&name, &rtype, from, count).map_err(|text| Failure::Text(2, text))?;
