@@ -12,6 +12,7 @@ use farm_daemon::signals::{Signal, Signals};
 use farm_daemon::systemd::Notifier;
 use farm_shared::config::Problem;
 use farm_shared::heartbeat::Keyring;
+use farm_shared::member::Change;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -372,17 +373,12 @@ pub fn live(shares: &Shares, control: &Control, snapshot: Arc<Snapshot>, before:
 fn log(notice: &Notice) {
     let (subject, what, detail) = (notice.subject.as_str(), notice.kind.label(), notice.detail.as_str());
     match notice.kind {
-        NoticeKind::Silent | NoticeKind::Down | NoticeKind::FailOpen | NoticeKind::Twins | NoticeKind::NameTaken => {
-            tracing::warn!(subject, what, detail, "member");
-        }
-        NoticeKind::Late => tracing::debug!(subject, what, detail, "member"),
-        NoticeKind::Joined
-        | NoticeKind::Returned
-        | NoticeKind::Moved
-        | NoticeKind::Drain
-        | NoticeKind::Forced
-        | NoticeKind::Forgotten
-        | NoticeKind::Up
-        | NoticeKind::FailClosed => tracing::info!(subject, what, detail, "member"),
+        NoticeKind::Member(Change::Silent)
+        | NoticeKind::Twins
+        | NoticeKind::Down
+        | NoticeKind::FailOpen
+        | NoticeKind::NameTaken => tracing::warn!(subject, what, detail, "member"),
+        NoticeKind::Member(Change::Late) => tracing::debug!(subject, what, detail, "member"),
+        NoticeKind::Member(_) | NoticeKind::Up | NoticeKind::FailClosed => tracing::info!(subject, what, detail, "member"),
     }
 }

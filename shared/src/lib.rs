@@ -8,6 +8,7 @@ pub mod config;
 pub mod draw;
 pub mod exposition;
 pub mod heartbeat;
+pub mod hex;
 pub mod id;
 pub mod member;
 pub mod prefix;

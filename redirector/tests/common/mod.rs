@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use farm_shared::heartbeat::{Envelope, FarmKey, Heartbeat, Load, Reply, Role, State, VERSION};
+use farm_shared::hex;
 use farm_shared::id::Id;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -260,7 +261,7 @@ impl Member {
         );
         let response = send(redirector.port("heartbeat_http"), &[head.as_bytes(), &body].concat());
         assert_eq!(response.status, 200, "{}\n{}", response.head, response.text());
-        let mac = unhex(response.header("farm-mac").unwrap());
+        let mac = hex::decode(response.header("farm-mac").unwrap()).unwrap();
         key.open_reply(&mac, &response.body).unwrap()
     }
 
@@ -272,8 +273,4 @@ impl Member {
         let datagram = Envelope::datagram(&self.heartbeat.farm, &self.heartbeat.id, &mac, &body);
         UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&datagram, redirector.port("heartbeat_udp")).unwrap();
     }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }

@@ -4,6 +4,7 @@
 //! JSON as the body. Replies travel the same way back.
 
 use super::message::Heartbeat;
+use crate::hex;
 use crate::id::Id;
 
 /// The largest datagram that is read; a longer one is refused whole.
@@ -113,7 +114,7 @@ impl<'a> Envelope<'a> {
     pub fn from_parts(key: &str, mac: &str, body: &'a [u8]) -> Result<Self, Refusal> {
         let (farm, id) = key.split_once('/').ok_or(Refusal::Malformed)?;
         let id_of = |text| Id::new(text).map_err(|_| Refusal::Malformed);
-        let mac = unhex(mac).and_then(|m| m.try_into().ok()).ok_or(Refusal::Malformed)?;
+        let mac = hex::decode(mac).and_then(|m| m.try_into().ok()).ok_or(Refusal::Malformed)?;
         Ok(Self { farm: id_of(farm)?, id: id_of(id)?, mac, body })
     }
 
@@ -123,23 +124,4 @@ impl<'a> Envelope<'a> {
         datagram.extend_from_slice(body);
         datagram
     }
-}
-
-/// Lowercase hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// The octets of hexadecimal digits, at most 256 of them.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) || digits.len() > 512 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
-    digits.as_chunks::<2>().0.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }

@@ -3,9 +3,10 @@
 //! A stolen backend can speak for itself only: its key is `HMAC-SHA256(farm key, purpose, farm, id)`, so nobody has to
 //! hand out or store a key per backend.
 
-use super::envelope::{Envelope, Refusal, unhex};
+use super::envelope::{Envelope, Refusal};
 use super::message::{Heartbeat, VERSION};
 use super::reply::{Reply, Tombstone};
+use crate::hex;
 use crate::id::Id;
 use crate::prefix::Prefix;
 use crate::time::Wall;
@@ -46,7 +47,7 @@ impl std::fmt::Debug for MemberKey {
 impl FarmKey {
     /// From the text of a key file: 32 octets or more as hexadecimal digits (`openssl rand -hex 32`).
     pub fn from_hex(text: &str) -> Result<Self, &'static str> {
-        let bytes = unhex(text.trim()).ok_or("expected hexadecimal digits, as `openssl rand -hex 32` prints them")?;
+        let bytes = hex::decode(text.trim()).ok_or("expected hexadecimal digits, as `openssl rand -hex 32` prints them")?;
         if bytes.len() < 32 {
             return Err("expected 32 octets (64 hexadecimal digits) or more");
         }
@@ -72,14 +73,13 @@ impl FarmKey {
 
     /// Signs that every incarnation of `id` up to `inc` was terminated.
     pub fn bury(&self, farm: &Id, id: &Id, inc: u64, now: Wall) -> Tombstone {
-        let mac =
-            crate::heartbeat::envelope::hex(hmac::sign(&self.grave(farm), &Tombstone::text(farm, id, inc, now.0)).as_ref());
+        let mac = hex::encode(hmac::sign(&self.grave(farm), &Tombstone::text(farm, id, inc, now.0)).as_ref());
         Tombstone { id: id.clone(), inc, time_ms: now.0, mac }
     }
 
     /// Whether this farm's redirector signed it.
     pub fn is_buried(&self, farm: &Id, stone: &Tombstone) -> bool {
-        let Some(mac) = unhex(&stone.mac) else { return false };
+        let Some(mac) = hex::decode(&stone.mac) else { return false };
         hmac::verify(&self.grave(farm), &Tombstone::text(farm, &stone.id, stone.inc, stone.time_ms), &mac).is_ok()
     }
 
@@ -96,23 +96,23 @@ impl MemberKey {
 
     /// From the text that `redirector key --id ID` prints.
     pub fn from_hex(text: &str) -> Result<Self, &'static str> {
-        let bytes = unhex(text.trim()).and_then(|b| b.try_into().ok());
+        let bytes = hex::decode(text.trim()).and_then(|b| b.try_into().ok());
         bytes.map(Self::from_bytes).ok_or("expected 64 hexadecimal digits, as `redirector key --id ID` prints them")
     }
 
     /// As 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        super::envelope::hex(&self.bytes)
+        hex::encode(&self.bytes)
     }
 
     /// The MAC of a heartbeat's exact bytes, as hexadecimal digits.
     pub fn sign(&self, body: &[u8]) -> String {
-        super::envelope::hex(hmac::sign(&self.key, body).as_ref())
+        hex::encode(hmac::sign(&self.key, body).as_ref())
     }
 
     /// The MAC of a reply's exact bytes. Labelled, so that a reply cannot be sent back as a heartbeat.
     pub fn sign_reply(&self, body: &[u8]) -> String {
-        super::envelope::hex(hmac::sign(&self.key, &[REPLY_LABEL, body].concat()).as_ref())
+        hex::encode(hmac::sign(&self.key, &[REPLY_LABEL, body].concat()).as_ref())
     }
 
     /// A reply to this member, if its MAC holds and it is one.

@@ -28,10 +28,24 @@ pub enum Change {
     Drain,
     /// An operator's word, or its end.
     Forced,
-    /// Two incarnations of the id are alive.
-    Twins,
     /// It said goodbye, fell silent for long, or was terminated: gone from the roster.
     Forgotten,
+}
+
+impl Change {
+    /// The label in logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Returned => "returned",
+            Self::Late => "late",
+            Self::Silent => "silent",
+            Self::Moved => "moved",
+            Self::Drain => "drain",
+            Self::Forced => "forced",
+            Self::Forgotten => "forgotten",
+        }
+    }
 }
 
 /// One member, as last heard.

@@ -34,7 +34,7 @@ impl Control {
                 fixed.forced = forced;
                 pool.dirty = true;
                 self.marks.persist_now = true;
-                effects.push(Notice::of(NoticeKind::Forced, &group, &member, said));
+                effects.push(Notice::of(NoticeKind::Member(Change::Forced), &group, &member, said));
                 return Ok(format!("{group}/{member} {said}"));
             }
             farm_id = pool.spec.farm.clone().unwrap_or(farm_id);

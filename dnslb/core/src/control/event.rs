@@ -10,7 +10,7 @@ use crate::snapshot::Snapshot;
 use crate::zone::Zones;
 use farm_shared::heartbeat::{Heartbeat, Refusal, Reply};
 use farm_shared::id::Id;
-use farm_shared::member::Forced;
+use farm_shared::member::{Change, Forced};
 use std::fmt;
 use std::sync::Arc;
 
@@ -87,24 +87,10 @@ pub struct Notice {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoticeKind {
-    /// A member was heard for the first time.
-    Joined,
-    /// A member came back, or began anew.
-    Returned,
-    /// A member is late.
-    Late,
-    /// A member's lease ran out.
-    Silent,
-    /// A member's addresses or role changed.
-    Moved,
-    /// A member began or ended draining.
-    Drain,
-    /// An operator forced something.
-    Forced,
+    /// A heartbeat member changed.
+    Member(Change),
     /// Two incarnations of a member are alive.
     Twins,
-    /// A member is gone.
-    Forgotten,
     /// A member's checks succeed again.
     Up,
     /// A member's checks fail.
@@ -121,15 +107,8 @@ impl NoticeKind {
     /// The label in logs.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Joined => "joined",
-            Self::Returned => "returned",
-            Self::Late => "late",
-            Self::Silent => "silent",
-            Self::Moved => "moved",
-            Self::Drain => "drain",
-            Self::Forced => "forced",
+            Self::Member(change) => change.label(),
             Self::Twins => "twins",
-            Self::Forgotten => "forgotten",
             Self::Up => "up",
             Self::Down => "down",
             Self::FailOpen => "fail_open",

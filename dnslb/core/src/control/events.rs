@@ -144,23 +144,12 @@ impl Control {
 
     /// A member of a farm changed: marks what depends on it.
     pub(super) fn changed(&mut self, farm: &Id, id: &Id, change: Change, drains: bool, effects: &mut Vec<Effect>) {
-        let kind = match change {
-            Change::Joined => NoticeKind::Joined,
-            Change::Returned => NoticeKind::Returned,
-            Change::Late => NoticeKind::Late,
-            Change::Silent => NoticeKind::Silent,
-            Change::Moved => NoticeKind::Moved,
-            Change::Drain => NoticeKind::Drain,
-            Change::Forced => NoticeKind::Forced,
-            Change::Twins => NoticeKind::Twins,
-            Change::Forgotten => NoticeKind::Forgotten,
-        };
         let detail = match change {
             Change::Drain if drains => "begins",
             Change::Drain => "ends",
             _ => "",
         };
-        effects.push(Notice::of(kind, farm, id, detail));
+        effects.push(Notice::of(NoticeKind::Member(change), farm, id, detail));
         self.marks.overlay |= matches!(change, Change::Joined | Change::Moved | Change::Forgotten);
         self.mark_farm(farm);
     }

@@ -76,7 +76,6 @@ impl Control {
             Change::Moved => "moved",
             Change::Drain => "began or ended draining",
             Change::Forced => "is forced by an operator",
-            Change::Twins => "has two incarnations alive",
             Change::Forgotten => "is forgotten",
         };
         self.unsaved = true;

@@ -11,6 +11,7 @@ use super::provider::{
 };
 use super::record::{Entry, ExecState, Intent, IntentState, Record};
 use farm_shared::draw::Draws;
+use farm_shared::hex;
 use farm_shared::id::Id;
 use farm_shared::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
@@ -316,10 +317,6 @@ fn pause_ms(kind: ErrorKind, failures: u32, draws: &mut Draws) -> u64 {
 
 /// SHA-256 of farm, intent and attempt, cut to 16 octets, in hexadecimal digits: an EC2 client token holds 64 characters.
 fn token(farm: &Id, intent: &str, attempt: u32) -> String {
-    use std::fmt::Write as _;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{farm}/{intent}/{attempt}").as_bytes());
-    digest.as_ref().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(&digest.as_ref()[..16])
 }
