@@ -71,15 +71,17 @@ const SHIPPED: [&str; 3] = ["dnslb", "redirector", "farm-agent"];
 #[test]
 fn imports_only_go_down() {
     let direct = direct(&metadata());
-    let layers: [(&str, &[&str]); 9] = [
+    let layers: [(&str, &[&str]); 11] = [
         ("farm-shared", &[]),
         ("farm-daemon", &["farm-shared"]),
         ("dnslb-core", &["farm-shared"]),
         ("redirector-core", &["farm-shared"]),
+        ("redirector-ec2", &["farm-shared", "redirector-core"]),
         ("farm-agent", &["farm-shared", "farm-daemon"]),
         ("dnslb", &["farm-shared", "farm-daemon", "dnslb-core"]),
-        ("redirector", &["farm-shared", "farm-daemon", "redirector-core", "farm-agent"]),
+        ("redirector", &["farm-shared", "farm-daemon", "redirector-core", "redirector-ec2", "farm-agent"]),
         ("farm-tests", &["farm-shared", "farm-daemon", "dnslb-core", "redirector-core", "farm-agent"]),
+        ("farm-sim", &["farm-shared", "dnslb-core", "redirector-core", "farm-agent"]),
         ("farm-bench", &["farm-shared", "farm-daemon", "dnslb-core", "redirector-core", "farm-agent"]),
     ];
     assert_eq!(direct.keys().map(String::as_str).collect::<BTreeSet<_>>(), layers.iter().map(|(name, _)| *name).collect());
