@@ -11,6 +11,7 @@ pub mod heartbeat;
 pub mod hex;
 pub mod id;
 pub mod member;
+pub mod plot;
 pub mod prefix;
 pub mod settings;
 pub mod time;
