@@ -258,7 +258,11 @@ pub fn open_provider(
     draws: &Draws,
     clock: Clock,
 ) -> std::io::Result<AnyProvider> {
-    let ProviderSpec::Process(process) = &spec.provider else { return Ok(AnyProvider::None(NoProvider)) };
+    let process = match &spec.provider {
+        ProviderSpec::None => return Ok(AnyProvider::None(NoProvider)),
+        ProviderSpec::Ec2(_) => return Err(std::io::Error::other("provider.kind \"ec2\" cannot be used yet")),
+        ProviderSpec::Process(process) => process,
+    };
     let settings = ProcessSettings::new(spec.farm.clone(), key.clone(), process);
     let provider = ProcessProvider::open(settings, state_dir, draws.child("provider", 0), move || clock.now().wall)?;
     Ok(AnyProvider::Process(provider))

@@ -2,9 +2,11 @@
 //!
 //! A [`Spec`] is plain data that passed its check; nothing here may read a file.
 
+mod ec2;
 mod read;
 mod spec;
 
+pub use ec2::Ec2Spec;
 pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec};
 
 #[cfg(test)]

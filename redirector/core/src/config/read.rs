@@ -3,7 +3,9 @@
 //! Each reader asks for all its options whatever is wrong with some, so that one run shows all problems. It must never touch a
 //! file that the configuration names; the shell does, and says what it finds.
 
-use super::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec};
+use super::{
+    AnnounceSpec, DoorSpec, Ec2Spec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec,
+};
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
 use farm_shared::id::Id;
@@ -232,7 +234,12 @@ fn read_scaler(scaler: &Section) -> ScalerSpec {
 }
 
 fn read_provider(provider: &Section, scaler: &ScalerSpec) -> ProviderSpec {
-    let kind = provider.choice("kind", "none", &["none", "process"], "`process` runs servers on this machine.");
+    let kind = provider.choice(
+        "kind",
+        "none",
+        &["none", "process", "ec2"],
+        "`process` runs servers on this machine, `ec2` in the cloud.",
+    );
     let process = provider.table("process", "Servers as local processes, each on a loopback address of its own.");
     let commands = process.tables("command", "One process of an instance; all of them run while it does.");
     let commands: Vec<Vec<String>> = commands.iter().map(read_command).collect();
@@ -245,6 +252,11 @@ fn read_provider(provider: &Section, scaler: &ScalerSpec) -> ProviderSpec {
         boot_delay_ms: process.duration_ms("boot_delay", 0, 0..=DAY, "Processes start this long after the launch."),
         boot_delay_jitter: process.float("boot_delay_jitter", 0.0, 0.0..=1.0, "Uniform in this share around the delay."),
     };
+    let ec2 =
+        Ec2Spec::read(&provider.table("ec2", "Servers as instances of EC2, or of whatever speaks its API."), kind == "ec2");
+    if kind == "ec2" {
+        return ProviderSpec::Ec2(ec2);
+    }
     if kind == "none" {
         if scaler.enabled && !scaler.dry_run {
             provider.problem(

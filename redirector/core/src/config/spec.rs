@@ -1,5 +1,6 @@
 //! What a checked configuration holds. Units are last in the names.
 
+use super::Ec2Spec;
 use crate::route::RoutePolicy;
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
@@ -162,6 +163,8 @@ pub enum ProviderSpec {
     None,
     /// Processes on this machine.
     Process(ProcessSpec),
+    /// Instances of EC2, or of whatever speaks its API.
+    Ec2(Ec2Spec),
 }
 
 /// Local processes, each instance on a loopback address of its own.

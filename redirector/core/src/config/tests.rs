@@ -31,7 +31,7 @@ fn a_short_configuration_is_enough() {
 
 #[test]
 fn every_problem_at_once() {
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 7] = [
         ("", &["server.id", "farm.name", "farm.key_file", "hosts", "heartbeat"]),
         (
             "[scaler]\nmin = 5\nmax = 3\nenabled = true\nboot_deadline = \"1s\"",
@@ -40,6 +40,10 @@ fn every_problem_at_once() {
         ("[door]\ntarget = \"http://{ip}/x\"\npolicy = \"best\"", &["door.target", "door.policy"]),
         ("[door]\ntarget = \"http://front:{port}\"", &["door.target"]),
         ("[admin]\nlisten = \"0.0.0.0:80\"", &["admin.listen"]),
+        (
+            "[provider]\nkind = \"ec2\"\n[provider.ec2]\nendpoint = \"http://x/y\"\ncall_timeout = \"1ms\"\nkey = 1",
+            &["ec2.region", "ec2.endpoint", "ec2.profile_file", "ec2.call_timeout", "ec2.key"],
+        ),
         (
             "[provider]\nkind = \"process\"\n[provider.process]\nfirst_address = \"10.0.0.1\"\ncount_max = 2",
             &["no [[provider.process.command]]", "provider.process.first_address", "provider.process.count_max"],

@@ -99,7 +99,7 @@ impl Control {
             boot_ms_prior: scaler.boot_prior_ms,
             boot_ms_delay: match &self.spec.provider {
                 ProviderSpec::Process(process) => Some(process.boot_delay_ms),
-                ProviderSpec::None => None,
+                ProviderSpec::None | ProviderSpec::Ec2(_) => None,
             },
             instances: self
                 .listing
