@@ -8,6 +8,7 @@
 //! * [`route`]: which backend gets the next new session (DESIGN 4.3).
 //! * [`farm`]: the control loop; the one owner of mutable state.
 //! * [`scale`]: how many servers there should be (DESIGN 4.4), and the executor that makes it so (DESIGN 4.5).
+//! * [`whatif`]: scenarios and journals played against a policy.
 //! * [`config`]: the daemon's settings.
 #![forbid(unsafe_code)]
 
@@ -16,3 +17,4 @@ pub mod door;
 pub mod farm;
 pub mod route;
 pub mod scale;
+pub mod whatif;

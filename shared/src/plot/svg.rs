@@ -3,7 +3,7 @@
 //! Long series are thinned to what a screen can show, so that a file stays small however long an experiment was.
 
 use super::axis::{Axis, number, x_text};
-use super::{Figure, Mark, Panel, Point, Scale, Series, XUnit};
+use super::{Figure, Mark, Panel, Point, Scale, Series};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 860.0;
@@ -181,8 +181,11 @@ fn draw_series(out: &mut String, series: &Series, x: impl Fn(&Point) -> Option<f
                     ("band", straight(run), lower.iter().map(|(x, y, _)| (*x, *y)).collect())
                 };
                 lower.reverse();
-                let back: String = lower.iter().map(|(x, y)| format!("L{x:.1} {y:.1}")).collect();
-                write!(out, "<path class=\"{class} f{colour}\" d=\"{upper}{back}Z\"/>")
+                let _ = write!(out, "<path class=\"{class} f{colour}\" d=\"{upper}");
+                for (x, y) in &lower {
+                    let _ = write!(out, "L{x:.1} {y:.1}");
+                }
+                write!(out, "Z\"/>")
             }
         };
     }
@@ -276,6 +279,7 @@ fn escaped(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::XUnit;
     use super::*;
     use proptest::prelude::*;
 

@@ -1,0 +1,14 @@
+//! What would happen, or would have happened: scenarios and journals played against a policy in a small model of a farm.
+//!
+//! The model holds sessions and servers only: no network, no heartbeat, no queue. Its plans come from [`crate::scale::plan`], as in
+//! production. Nothing here may read a clock or a file, and a run depends on its seed alone.
+
+mod builtin;
+mod scenario;
+mod shape;
+
+pub use builtin::NAMES;
+pub use scenario::{BootTime, Fault, Scenario, Shape};
+
+#[cfg(test)]
+mod tests;

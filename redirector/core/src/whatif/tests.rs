@@ -1,0 +1,87 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use farm_shared::config::Document;
+
+const TEXT: &str = r#"
+name = "mine"
+duration = "1h"
+clients = 260
+session = "2m"
+zones = 2
+[boot]
+kind = "lognormal"
+median = "70s"
+p95 = "3m"
+[[shape]]
+kind = "ramp"
+at = "10m"
+over = "10m"
+factor = 6
+[[shape]]
+kind = "noise"
+share = 0.1
+over = "30s"
+[[fault]]
+kind = "zone-loss"
+at = "30m"
+zone = 1
+[[fault]]
+kind = "server-loss"
+at = "20m"
+"#;
+
+#[test]
+fn scenarios_are_read() {
+    let scenario = Scenario::parse("s.toml", TEXT).unwrap();
+    assert_eq!((scenario.servers, scenario.rate_per_s), (4, 260.0 / 120.0));
+    assert_eq!(scenario.boot, BootTime::LogNormal { median_s: 70.0, p95_s: 180.0 });
+    assert_eq!(scenario.shapes.len(), 2);
+    assert_eq!(
+        scenario.faults,
+        [Fault::ServerLoss { at_s: 1_200.0, servers: 1 }, Fault::ZoneLoss { at_s: 1_800.0, zone: 1 }]
+    );
+}
+
+#[test]
+fn every_problem_of_a_scenario_at_once() {
+    for (text, expect) in [
+        ("", vec!["s.toml:1: name: found nothing", "rate: found both or none"]),
+        (
+            "name='x'\nrate=1\nclients=1\nmin=9\nmax=3",
+            vec!["rate: found both", "s.toml:4: min: found 9, expected at most max, 3"],
+        ),
+        (
+            "name='x'\nrate=1\n[[shape]]\n[[fault]]\n[[shape]]\nkind='cliff'",
+            vec![
+                "s.toml:3: shape[0].kind: found nothing",
+                "s.toml:4: fault[0].kind: found nothing",
+                "s.toml:6: shape[1].kind: found \"cliff\"",
+            ],
+        ),
+        ("name='x'\nrate=1000000\nduration='30d'", vec!["rate: found up to"]),
+        ("name='x'\nrate=1\n[[fault]]\nkind='zone-loss'\nzone=5", vec!["fault: found zone 5"]),
+        ("name='x'\nrate=1\n[boot]\nkind='uniform'\nfrom='9s'\nto='5s'", vec!["s.toml:5: boot.from: found 9 s"]),
+    ] {
+        let problems: Vec<String> = Scenario::parse("s.toml", text).unwrap_err().iter().map(ToString::to_string).collect();
+        for part in expect {
+            assert!(problems.iter().any(|p| p.contains(part)), "{part} is missing in {problems:#?}");
+        }
+    }
+}
+
+#[test]
+fn all_scenario_options_are_described() {
+    let document = Document::describe();
+    let _ = Scenario::read(&document.root());
+    assert!(document.options().len() > 30 && document.options().iter().all(|o| !o.about.is_empty()));
+}
+
+#[test]
+fn built_in_scenarios() {
+    for name in NAMES {
+        let scenario = Scenario::builtin(name).unwrap();
+        assert_eq!(scenario.name, name);
+        assert!(scenario.servers >= 1 && scenario.faults.iter().all(|f| f.at_s() < scenario.duration_s as f64));
+    }
+    assert_eq!(Scenario::builtin("nothing"), None);
+}
