@@ -8,6 +8,7 @@ use farm_shared::config::{Document, Problem, has_errors};
 use farm_shared::heartbeat::{FarmKey, Keyring};
 use redirector_core::config::Spec;
 use redirector_core::farm::Keys;
+use redirector_core::scale::{Blueprint, Plain};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Loaded {
     pub spec: Arc<Spec>,
     /// The farm's secrets.
     pub keys: Keys,
+    /// What the provider can launch.
+    pub blueprint: Arc<dyn Blueprint>,
     /// What is allowed but looks wrong.
     pub warnings: Vec<Problem>,
 }
@@ -68,7 +71,9 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     let mut problems = document.finish();
     problems.extend(key_problem.into_iter().chain(token_problem));
     match loaded {
-        Some((spec, keys)) if !has_errors(&problems) => Ok(Loaded { spec: Arc::new(spec), keys, warnings: problems }),
+        Some((spec, keys)) if !has_errors(&problems) => {
+            Ok(Loaded { spec: Arc::new(spec), keys, blueprint: Arc::new(Plain), warnings: problems })
+        }
         _ => Err(Refused(problems)),
     }
 }

@@ -98,7 +98,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
-    let Loaded { spec, keys, .. } = loaded;
+    let Loaded { spec, keys, blueprint, .. } = loaded;
     let keyring = load::keyring(&spec, &keys);
     raise_open_files((spec.door.connections_max + HEARTBEAT_CONNECTIONS_MAX + OTHER_FILES) as u64);
     let signals = Signals::new().map_err(|e| unavailable("signals")(&e))?;
@@ -113,7 +113,8 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     let provider = open_provider(&spec, &keys.current, state_dir.path(), &draws, clock)
         .map_err(|e| unavailable("the provider's records")(&e))?;
     let door_key = keys.current.clone();
-    let mut control = Control::new(Arc::clone(&spec), keys, saved, &records, clock.now(), draws.child("control", 0));
+    let mut control =
+        Control::new(Arc::clone(&spec), keys, blueprint, saved, &records, clock.now(), draws.child("control", 0));
     drop(records);
     let (first, first_effects) = first_snapshot(control.flush(clock.now()))?;
     let workers = sockets.door.len();

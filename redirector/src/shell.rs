@@ -46,7 +46,7 @@ pub enum Ask {
 
 /// What comes back from tasks beside the loop.
 enum Back {
-    Outcome(CallOutcome),
+    Outcome(Box<CallOutcome>),
     Listing(Result<Vec<Instance>, String>),
     Persisted(Result<(), String>),
 }
@@ -251,7 +251,7 @@ impl Shell {
     fn call(&mut self, call: ProviderCall) {
         let (provider, back) = (self.parts.provider.clone(), self.back.clone());
         tokio::spawn(async move {
-            let _ = back.send(Back::Outcome(provider.call(call).await));
+            let _ = back.send(Back::Outcome(Box::new(provider.call(call).await)));
         });
     }
 
@@ -272,13 +272,10 @@ impl Shell {
     fn came_back(&mut self, back: Back) {
         match back {
             Back::Outcome(outcome) => {
-                let what = match outcome.call {
-                    ProviderCall::Launch(_) => "launch",
-                    ProviderCall::Terminate(_) => "terminate",
-                };
+                let what = outcome.call.label();
                 let how = outcome.result.as_ref().map_or_else(|e| e.kind.label(), |_| "ok");
                 *self.counts.calls.entry((what, how)).or_default() += 1;
-                self.step(Event::Provider(Box::new(outcome)));
+                self.step(Event::Provider(outcome));
             }
             Back::Listing(listing) => {
                 self.listing = false;
@@ -378,7 +375,7 @@ impl Shell {
         self.parts.door.set_limits(Limits::from(&spec.door));
         self.parts.keyring.store(Arc::new(load::keyring(&spec, &loaded.keys)));
         self.parts.spec = Arc::clone(&spec);
-        self.step(Event::Reload { spec, keys: loaded.keys });
+        self.step(Event::Reload { spec, keys: loaded.keys, blueprint: loaded.blueprint });
         if needs_restart.is_empty() {
             return "reloaded".to_owned();
         }

@@ -50,7 +50,7 @@ pub struct ShellCounts {
     pub persist_failures: u64,
     /// Journal records that could not be written.
     pub journal_failures: u64,
-    /// Provider calls, by `launch` or `terminate` and how they ended.
+    /// Provider calls, by [`redirector_core::scale::ProviderCall::label`] and how they ended.
     pub calls: BTreeMap<(&'static str, &'static str), u64>,
 }
 

@@ -17,11 +17,9 @@ use std::future::Future;
 
 /// A source of servers.
 pub trait Provider: Send + Sync {
-    /// Starts one instance; the same token again gives the same instance.
-    fn launch(&self, request: LaunchRequest) -> impl Future<Output = Result<Instance, ProviderError>> + Send;
-    /// Stops one instance, and returns when it is gone or certain to go.
-    fn terminate(&self, instance_id: &str) -> impl Future<Output = Result<(), ProviderError>> + Send;
-    /// All instances of the farm.
+    /// Makes one call, and returns when its effect is certain or has failed. Every call is idempotent; a launch by its token.
+    fn call(&self, call: &ProviderCall) -> impl Future<Output = Result<Option<Instance>, ProviderError>> + Send;
+    /// All instances of the farm: complete, or an error.
     fn list(&self) -> impl Future<Output = Result<Vec<Instance>, ProviderError>> + Send;
 }
 
@@ -37,11 +35,9 @@ pub enum AnyProvider {
 impl AnyProvider {
     /// Makes one call of the executor.
     pub async fn call(&self, call: ProviderCall) -> CallOutcome {
-        let result = match (self, &call) {
-            (Self::None(p), ProviderCall::Launch(r)) => p.launch(r.clone()).await.map(Some),
-            (Self::None(p), ProviderCall::Terminate(r)) => p.terminate(&r.instance_id).await.map(|()| None),
-            (Self::Process(p), ProviderCall::Launch(r)) => p.launch(r.clone()).await.map(Some),
-            (Self::Process(p), ProviderCall::Terminate(r)) => p.terminate(&r.instance_id).await.map(|()| None),
+        let result = match self {
+            Self::None(p) => p.call(&call).await,
+            Self::Process(p) => p.call(&call).await,
         };
         CallOutcome { call, result }
     }

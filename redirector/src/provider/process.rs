@@ -12,6 +12,7 @@ use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
 use farm_shared::time::Wall;
 use redirector_core::config::ProcessSpec;
+use redirector_core::scale::ProviderCall;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -140,12 +141,14 @@ impl ProcessProvider {
     }
 }
 
-impl Provider for ProcessProvider {
-    async fn launch(&self, request: LaunchRequest) -> Result<Instance, ProviderError> {
-        self.0.launch(&request)
+impl ProcessProvider {
+    /// Starts one instance; the same token again gives the same instance.
+    pub fn launch(&self, request: &LaunchRequest) -> Result<Instance, ProviderError> {
+        self.0.launch(request)
     }
 
-    async fn terminate(&self, instance: &str) -> Result<(), ProviderError> {
+    /// Ends one instance, and returns when it is gone.
+    pub async fn terminate(&self, instance: &str) -> Result<(), ProviderError> {
         let Record { member_id: id, token, processes, .. } = self.0.begin_stop(instance)?;
         let signal_all = |signal| processes.iter().for_each(|p| p.signal(signal));
         signal_all(Signal::TERM);
@@ -166,6 +169,16 @@ impl Provider for ProcessProvider {
             }
             tokio::time::sleep(Duration::from_millis(STOP_LOOK_MS)).await;
             waited_ms += STOP_LOOK_MS;
+        }
+    }
+}
+
+impl Provider for ProcessProvider {
+    async fn call(&self, call: &ProviderCall) -> Result<Option<Instance>, ProviderError> {
+        match call {
+            ProviderCall::Launch(request) => self.launch(request).map(Some),
+            ProviderCall::Terminate(request) => self.terminate(&request.instance_id).await.map(|()| None),
+            other => Err(error(ErrorKind::Denied, format!("local processes know no {}", other.label()))),
         }
     }
 
@@ -385,16 +398,15 @@ fn instance_id(member: &Id) -> String {
 }
 
 fn instance(record: &Record) -> Instance {
+    let state = match record.phase {
+        Phase::Booting | Phase::Starting => InstanceState::Pending,
+        Phase::Running => InstanceState::Running,
+        Phase::Stopping => InstanceState::Stopping,
+    };
     Instance {
-        instance_id: instance_id(&record.member_id),
-        farm: record.farm.clone(),
         member_id: Some(record.member_id.clone()),
         intent: Some(record.intent.clone()),
-        state: match record.phase {
-            Phase::Booting | Phase::Starting => InstanceState::Pending,
-            Phase::Running => InstanceState::Running,
-            Phase::Stopping => InstanceState::Stopping,
-        },
-        launched_wall_ms: record.launched_wall_ms,
+        addrs: vec![record.address.into()],
+        ..Instance::new(instance_id(&record.member_id), record.farm.clone(), state, record.launched_wall_ms)
     }
 }

@@ -37,6 +37,9 @@ fn request(id: &str, token: &str) -> LaunchRequest {
         token: token.into(),
         farm: Id::new("mail").unwrap(),
         member_id: Id::new(id).unwrap(),
+        role: None,
+        offering: None,
+        body: vec![],
     }
 }
 
@@ -65,9 +68,9 @@ async fn a_launch_is_idempotent_boots_late_and_ends() {
     let (dir, clock) = (directory("life"), Arc::new(AtomicU64::new(1_000_000)));
     let provider =
         open(settings(&[&["sleep", "600"], &["sh", "-c", "echo {id} {ip} {port} {n}; exec sleep 600"]]), &dir, &clock);
-    let first = provider.launch(request("b1", "t1")).await.unwrap();
-    assert_eq!(provider.launch(request("b1", "t1")).await.unwrap(), first);
-    let other = provider.launch(request("b1", "t2")).await.unwrap_err();
+    let first = provider.launch(&request("b1", "t1")).unwrap();
+    assert_eq!(provider.launch(&request("b1", "t1")).unwrap(), first);
+    let other = provider.launch(&request("b1", "t2")).unwrap_err();
     assert_eq!(other.kind, ErrorKind::Mismatch);
     assert_eq!(states(&provider).await, [InstanceState::Pending]);
     clock.fetch_add(999, Ordering::Relaxed);
@@ -91,7 +94,7 @@ async fn a_launch_is_idempotent_boots_late_and_ends() {
 async fn a_clock_that_was_set_back_holds_up_no_boot() {
     let (dir, clock) = (directory("back"), Arc::new(AtomicU64::new(10_000_000)));
     let provider = open(settings(&[&["sleep", "600"]]), &dir, &clock);
-    let launched = provider.launch(request("b1", "t1")).await.unwrap();
+    let launched = provider.launch(&request("b1", "t1")).unwrap();
     clock.store(1_000, Ordering::Relaxed);
     assert_eq!(states(&provider).await, [InstanceState::Running]);
     provider.terminate(&launched.instance_id).await.unwrap();
@@ -101,11 +104,11 @@ async fn a_clock_that_was_set_back_holds_up_no_boot() {
 async fn addresses_are_the_lowest_free_ones_and_end() {
     let (dir, clock) = (directory("addresses"), Arc::new(AtomicU64::new(0)));
     let provider = open(settings(&[&["sleep", "600"]]), &dir, &clock);
-    let first = provider.launch(request("b1", "t1")).await.unwrap();
-    provider.launch(request("b2", "t2")).await.unwrap();
-    assert_eq!(provider.launch(request("b3", "t3")).await.unwrap_err().kind, ErrorKind::NoCapacity);
+    let first = provider.launch(&request("b1", "t1")).unwrap();
+    provider.launch(&request("b2", "t2")).unwrap();
+    assert_eq!(provider.launch(&request("b3", "t3")).unwrap_err().kind, ErrorKind::NoCapacity);
     provider.terminate(&first.instance_id).await.unwrap();
-    provider.launch(request("b3", "t3")).await.unwrap();
+    provider.launch(&request("b3", "t3")).unwrap();
     let record = std::fs::read_to_string(dir.join("instances/b3.json")).unwrap();
     assert!(record.contains("127.0.1.11"), "{record}");
     assert_eq!(provider.stop_all().await.unwrap(), 2);
@@ -116,15 +119,15 @@ async fn a_restart_finds_instances_again_and_starts_nothing_twice() {
     let (dir, clock) = (directory("restart"), Arc::new(AtomicU64::new(0)));
     let commands: &[&[&str]] = &[&["sh", "-c", "echo begun; exec sleep 600"]];
     let provider = open(settings(commands), &dir, &clock);
-    provider.launch(request("b1", "t1")).await.unwrap();
+    provider.launch(&request("b1", "t1")).unwrap();
     clock.store(1_000, Ordering::Relaxed);
     assert_eq!(states(&provider).await, [InstanceState::Running]);
-    provider.launch(request("b2", "t2")).await.unwrap();
+    provider.launch(&request("b2", "t2")).unwrap();
     let before = std::fs::read_to_string(dir.join("instances/b1.json")).unwrap();
     drop(provider);
     let provider = open(settings(commands), &dir, &clock);
     assert_eq!(states(&provider).await, [InstanceState::Running, InstanceState::Pending]);
-    assert_eq!(provider.launch(request("b1", "t1")).await.unwrap().state, InstanceState::Running);
+    assert_eq!(provider.launch(&request("b1", "t1")).unwrap().state, InstanceState::Running);
     clock.store(2_000, Ordering::Relaxed);
     assert_eq!(states(&provider).await, [InstanceState::Running; 2]);
     assert_eq!(std::fs::read_to_string(dir.join("instances/b1.json")).unwrap(), before);
@@ -136,13 +139,13 @@ async fn a_restart_finds_instances_again_and_starts_nothing_twice() {
 async fn what_dies_is_gone_and_takes_the_rest_along() {
     let (dir, clock) = (directory("death"), Arc::new(AtomicU64::new(0)));
     let provider = open(settings(&[&["sleep", "600"], &["sh", "-c", "exit 3"]]), &dir, &clock);
-    provider.launch(request("b1", "t1")).await.unwrap();
+    provider.launch(&request("b1", "t1")).unwrap();
     clock.store(1_000, Ordering::Relaxed);
     until_states(&provider, &[InstanceState::Gone]).await;
     clock.store(200_000, Ordering::Relaxed);
     until_states(&provider, &[]).await;
     let provider = open(settings(&[&["/no/such/program"]]), &dir, &clock);
-    provider.launch(request("b2", "t2")).await.unwrap();
+    provider.launch(&request("b2", "t2")).unwrap();
     clock.store(202_000, Ordering::Relaxed);
     until_states(&provider, &[InstanceState::Gone]).await;
 }
@@ -151,7 +154,7 @@ async fn what_dies_is_gone_and_takes_the_rest_along() {
 async fn what_ignores_a_polite_word_is_killed() {
     let (dir, clock) = (directory("stubborn"), Arc::new(AtomicU64::new(0)));
     let provider = open(settings(&[&["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"]]), &dir, &clock);
-    let instance = provider.launch(request("b1", "t1")).await.unwrap();
+    let instance = provider.launch(&request("b1", "t1")).unwrap();
     clock.store(1_000, Ordering::Relaxed);
     assert_eq!(states(&provider).await, [InstanceState::Running]);
     provider.terminate(&instance.instance_id).await.unwrap();
@@ -162,7 +165,7 @@ async fn what_ignores_a_polite_word_is_killed() {
 async fn a_record_of_another_process_is_no_licence_to_kill() {
     let (dir, clock) = (directory("reuse"), Arc::new(AtomicU64::new(0)));
     let provider = open(settings(&[&["sleep", "600"]]), &dir, &clock);
-    provider.launch(request("b1", "t1")).await.unwrap();
+    provider.launch(&request("b1", "t1")).unwrap();
     clock.store(1_000, Ordering::Relaxed);
     assert_eq!(states(&provider).await, [InstanceState::Running]);
     drop(provider);

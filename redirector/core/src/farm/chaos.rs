@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::Spec;
-use crate::scale::{CallOutcome, ErrorKind, Instance, InstanceState, ProviderCall, ProviderError};
+use crate::scale::{CallOutcome, ErrorKind, Instance, InstanceState, Plain, ProviderCall, ProviderError};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::{FarmKey, Heard, Heartbeat, Kind, Load, Role, State};
 use farm_shared::id::Id;
@@ -64,7 +64,7 @@ proptest! {
         let keys = Keys { current: FarmKey::from_hex(&"a".repeat(64)).unwrap(), former: vec![] };
         let mut now = Now { mono: Mono(0), wall: Wall(1_000_000) };
         let spec = Arc::new(spec);
-        let mut control = Control::new(Arc::clone(&spec), keys.clone(), Saved::default(), &[], now, Draws::from_u64(seed));
+        let mut control = Control::new(Arc::clone(&spec), keys.clone(), Arc::new(Plain), Saved::default(), &[], now, Draws::from_u64(seed));
         let (mut calls, mut records, mut running): (Vec<ProviderCall>, Vec<_>, Vec<Instance>) = (vec![], vec![], vec![]);
         let mut journal = Vec::new();
         for (seq, (kind, bits, pause_ms)) in events.into_iter().enumerate() {
@@ -89,13 +89,10 @@ proptest! {
                         match &call {
                             ProviderCall::Launch(request) => {
                                 let instance = Instance {
-                                    instance_id: request.token.clone(),
-                                    farm: request.farm.clone(),
-                                    member_id: Some(request.member_id.clone()),
-                                    intent: Some(request.intent.clone()),
-                                    state: InstanceState::Running,
-                                    launched_wall_ms: now.wall.0,
-                                };
+member_id: Some(request.member_id.clone()),
+intent: Some(request.intent.clone()),
+..Instance::new(request.token.clone(), request.farm.clone(), InstanceState::Running, now.wall.0)
+};
                                 running.push(instance.clone());
                                 Ok(Some(instance))
                             }
@@ -103,6 +100,7 @@ proptest! {
                                 running.retain(|i| i.instance_id != request.instance_id);
                                 Ok(None)
                             }
+                            _ => Ok(None),
                         }
                     };
                     Event::Provider(Box::new(CallOutcome { call, result }))
@@ -137,7 +135,7 @@ proptest! {
             }
             if bits % 37 == 0 {
                 let saved = serde_json::from_str(&serde_json::to_string(&control.save()).unwrap()).unwrap();
-                control = Control::new(Arc::clone(&spec), keys.clone(), saved, &journal, now, Draws::from_u64(bits));
+                control = Control::new(Arc::clone(&spec), keys.clone(), Arc::new(Plain), saved, &journal, now, Draws::from_u64(bits));
                 (calls, records) = (vec![], vec![]);
             }
         }

@@ -9,7 +9,7 @@ use super::{AdminCommand, Effect, Event, Keys, Saved};
 use crate::config::Spec;
 use crate::door::Snapshot;
 use crate::route::Speeds;
-use crate::scale::{ExecState, Instance, PlanState, Record, Report};
+use crate::scale::{Blueprint, ExecState, Instance, PlanState, Record, Report};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::Tombstone;
 use farm_shared::id::Id;
@@ -31,6 +31,7 @@ const PERSIST_MS_MIN: u64 = 1_000;
 pub struct Control {
     pub(super) spec: Arc<Spec>,
     pub(super) keys: Keys,
+    pub(super) blueprint: Arc<dyn Blueprint>,
     pub(super) draws: Draws,
     pub(super) started: Now,
     pub(super) roster: Roster,
@@ -73,7 +74,15 @@ pub struct Control {
 impl Control {
     /// A start, or a restart with what was saved and the journal's records (those up to `saved.exec.seq` are skipped). The
     /// shell calls [`Control::flush`] next, which publishes the first snapshot.
-    pub fn new(spec: Arc<Spec>, keys: Keys, saved: Saved, journal: &[Record], now: Now, draws: Draws) -> Self {
+    pub fn new(
+        spec: Arc<Spec>,
+        keys: Keys,
+        blueprint: Arc<dyn Blueprint>,
+        saved: Saved,
+        journal: &[Record],
+        now: Now,
+        draws: Draws,
+    ) -> Self {
         let roster = Roster::restore(policy(&spec), saved.roster, now);
         let mut slots = Slots::default();
         let seen = roster.members().values().map(|m| {
@@ -116,6 +125,7 @@ impl Control {
             told: (0, 0),
             spec,
             keys,
+            blueprint,
         };
         control.drop_wishes_of_no_scaler();
         control
@@ -138,7 +148,10 @@ impl Control {
                 }
                 effects.push(Effect::Answer { ticket, result });
             }
-            Event::Reload { spec, keys } => self.reload(spec, keys, now),
+            Event::Reload { spec, keys, blueprint } => {
+                self.blueprint = blueprint;
+                self.reload(spec, keys, now);
+            }
             Event::Listing(list) => self.list(list, now, &mut effects),
             Event::Provider(outcome) => self.outcome(*outcome, now, &mut effects),
             Event::Journalled { seq, ok } => self.journalled(seq, ok, now, &mut effects),
@@ -184,6 +197,9 @@ impl Control {
 
     fn admin(&mut self, command: AdminCommand) -> Result<String, String> {
         let (id, forced) = match command {
+            AdminCommand::Launch { .. } | AdminCommand::Instance { .. } => {
+                return Err("this command is not known to the control loop yet".into());
+            }
             AdminCommand::Force { id, forced, why } => {
                 (id, Some((forced, why.chars().take(WHY_CHARS_MAX).collect::<String>())))
             }

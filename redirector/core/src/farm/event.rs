@@ -2,7 +2,7 @@
 
 use crate::config::Spec;
 use crate::door::Snapshot;
-use crate::scale::{CallOutcome, ExecState, Instance, ProviderCall, Record};
+use crate::scale::{Blueprint, CallOutcome, ExecState, Instance, ProviderCall, Record};
 use farm_shared::heartbeat::{FarmKey, Heartbeat, Refusal, Reply};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, SavedRoster};
@@ -51,6 +51,8 @@ pub enum Event {
         spec: Arc<Spec>,
         /// Its keys.
         keys: Keys,
+        /// What can be launched from now on.
+        blueprint: Arc<dyn Blueprint>,
     },
     /// The provider's complete list of this farm's instances, asked for by the shell every [`crate::config::ScalerSpec::poll_ms`].
     Listing(Result<Vec<Instance>, String>),
@@ -82,6 +84,53 @@ pub enum AdminCommand {
         /// The member.
         id: Id,
     },
+    /// Launch servers, or the one of a fixed role. Refused when frozen, in doubt, or beyond the maximum.
+    Launch {
+        /// The fixed role; none for elastic servers.
+        role: Option<Id>,
+        /// How many; 1 for a role.
+        count: u32,
+    },
+    /// Do something to one instance. Refused when frozen or in doubt.
+    Instance {
+        /// What.
+        verb: InstanceVerb,
+        /// The provider's name for the instance, or its member id.
+        target: String,
+        /// Even if sessions run on it.
+        force: bool,
+    },
+}
+
+/// What an operator may do to one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceVerb {
+    /// Start a stopped one.
+    Start,
+    /// Stop it, to be started again.
+    Stop,
+    /// Restart it.
+    Reboot,
+    /// End it for good.
+    Terminate,
+    /// Take one that carries the farm's tag, but that no plan knows, into the farm.
+    Adopt,
+}
+
+impl InstanceVerb {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Start, Self::Stop, Self::Reboot, Self::Terminate, Self::Adopt];
+
+    /// The word in commands and answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Reboot => "reboot",
+            Self::Terminate => "terminate",
+            Self::Adopt => "adopt",
+        }
+    }
 }
 
 /// What the shell must do, in this order.

@@ -13,7 +13,7 @@ mod slots;
 mod status;
 
 pub use control::Control;
-pub use event::{AdminCommand, Effect, Event, Keys, SLOTS_MAX, Saved};
+pub use event::{AdminCommand, Effect, Event, InstanceVerb, Keys, SLOTS_MAX, Saved};
 pub use status::{DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, Status};
 
 #[cfg(test)]

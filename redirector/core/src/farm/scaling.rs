@@ -230,6 +230,9 @@ impl Control {
             servers,
             pending,
             overdue,
+            warm: self.exec.instances.values().filter(|i| i.state == InstanceState::Stopped && !i.kept).count() as u32,
+            kept: self.exec.kept().count() as u32,
+            roles_missing: self.exec.roles_missing(self.blueprint.roles()),
             arrivals: self.arrivals,
             completions: self.completions,
             waiting: self.waiting(now.mono),
@@ -263,6 +266,7 @@ impl Control {
             limit: load.limit,
             youngest_ms: load.youngest_ms,
             zone: heartbeat.zone.clone(),
+            role: self.blueprint.roles().contains(&heartbeat.id),
             draining_ms: seen.and_then(|s| s.drain_since).map(|at| now.mono.since_ms(at)),
             ttl_clear: seen.is_some_and(|s| s.ttl_left_ms(member.lease_ms(), &self.spec, now.mono) == 0),
         }

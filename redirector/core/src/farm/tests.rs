@@ -2,7 +2,7 @@
 use super::*;
 use crate::config::Spec;
 use crate::door::Snapshot;
-use crate::scale::{CallOutcome, Instance, InstanceState, ProviderCall};
+use crate::scale::{CallOutcome, Instance, InstanceState, Plain, ProviderCall};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::{FarmKey, Heard, Heartbeat, Kind, Load, Refusal, Reply, State};
 use farm_shared::id::Id;
@@ -64,7 +64,7 @@ struct Bench {
 impl Bench {
     fn new(spec: Spec) -> Self {
         let now = Now { mono: Mono(0), wall: Wall(START_MS) };
-        let control = Control::new(Arc::new(spec), keys(), Saved::default(), &[], now, Draws::from_u64(1));
+        let control = Control::new(Arc::new(spec), keys(), Arc::new(Plain), Saved::default(), &[], now, Draws::from_u64(1));
         let mut bench = Self {
             control,
             now,
@@ -105,16 +105,14 @@ impl Bench {
             ProviderCall::Launch(request) => {
                 self.launches += 1;
                 let instance = Instance {
-                    instance_id: request.token.clone(),
-                    farm: request.farm.clone(),
                     member_id: Some(request.member_id.clone()),
                     intent: Some(request.intent.clone()),
-                    state: InstanceState::Running,
-                    launched_wall_ms: self.now.wall.0,
+                    ..Instance::new(request.token.clone(), request.farm.clone(), InstanceState::Running, self.now.wall.0)
                 };
                 self.instances.entry(request.token.clone()).or_insert(instance).clone()
             }
             ProviderCall::Terminate(request) => self.instances.remove(&request.instance_id).unwrap(),
+            other => panic!("{other:?}"),
         };
         CallOutcome { call, result: Ok(Some(instance)) }
     }
@@ -183,7 +181,7 @@ impl Bench {
         let saved = serde_json::from_str(&serde_json::to_string(&self.saved.clone().unwrap_or_default()).unwrap()).unwrap();
         let spec = Arc::clone(self.control.spec());
         self.now = Now { mono: Mono(0), ..self.now };
-        self.control = Control::new(spec, keys(), saved, &self.records, self.now, Draws::from_u64(2));
+        self.control = Control::new(spec, keys(), Arc::new(Plain), saved, &self.records, self.now, Draws::from_u64(2));
         self.flush();
     }
 }
@@ -253,7 +251,7 @@ fn a_name_must_be_published_first() {
         Some("its name is not served by every dnslb yet")
     );
     spec.door.published = crate::config::Published::Ignore;
-    bench.step(Event::Reload { spec: Arc::new(spec), keys: keys() });
+    bench.step(Event::Reload { spec: Arc::new(spec), keys: keys(), blueprint: Arc::new(Plain) });
     bench.pass(100);
     assert_eq!(bench.taking(), ["b1"]);
 }

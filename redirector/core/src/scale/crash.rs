@@ -34,12 +34,9 @@ impl World {
                 let name =
                     self.by_token.entry(request.token.clone()).or_insert_with(|| format!("i-{}", self.instances.len()));
                 let instance = self.instances.entry(name.clone()).or_insert_with(|| Instance {
-                    instance_id: name.clone(),
-                    farm: request.farm.clone(),
                     member_id: Some(request.member_id.clone()),
                     intent: Some(request.intent.clone()),
-                    state: InstanceState::Running,
-                    launched_wall_ms: self.now_ms,
+                    ..Instance::new(name.clone(), request.farm.clone(), InstanceState::Running, self.now_ms)
                 });
                 if self.calls.is_multiple_of(3) { refusal(ErrorKind::Transient) } else { Ok(Some(instance.clone())) }
             }
@@ -50,6 +47,7 @@ impl World {
                 }
                 None => refusal(ErrorKind::NotFound),
             },
+            _ => Ok(None),
         };
         CallOutcome { call, result }
     }
@@ -197,7 +195,7 @@ fn nothing_is_called_when_the_journal_fails() {
 fn a_clock_that_was_set_back_holds_up_no_retry() {
     const NOON_MS: u64 = 100_000_000;
     let mut draws = Draws::from_u64(1);
-    let call = ProviderCall::Terminate(TerminateRequest { intent: "i1".into(), instance_id: "i-1".into() });
+    let call = ProviderCall::Terminate(InstanceRequest { intent: "i1".into(), instance_id: "i-1".into() });
     let record = Record { seq: 1, wall_ms: NOON_MS, entry: Entry::Intent { call: call.clone() } };
     let state = ExecState::default().replay(std::slice::from_ref(&record));
     let calls = |effects: &[ExecEffect]| effects.iter().filter(|e| matches!(e, ExecEffect::Call(_))).count();

@@ -72,6 +72,7 @@ fn crowd(rule: ScalePolicy, seed: u64) -> (u64, u64, usize) {
                 limit: Some(PER_SERVER as u32),
                 youngest_ms: Some(1_000),
                 zone: None,
+                role: false,
                 draining_ms: s.draining_ms.map(|at| now_ms - at),
                 ttl_clear: true,
             }

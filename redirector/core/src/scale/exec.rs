@@ -7,7 +7,7 @@
 
 use super::observation::{Observation, Plan, Report};
 use super::provider::{
-    CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError, TerminateRequest,
+    CallOutcome, ErrorKind, Instance, InstanceRequest, InstanceState, LaunchRequest, ProviderCall, ProviderError,
 };
 use super::record::{Entry, ExecState, Intent, IntentState, Record};
 use farm_shared::draw::Draws;
@@ -121,6 +121,24 @@ impl ExecState {
         self.instances.values().filter(|i| i.state.is_alive() && !self.stopping.contains_key(&i.instance_id))
     }
 
+    /// Instances that failed and are kept for inspection.
+    pub fn kept(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.values().filter(|i| i.kept && i.state != InstanceState::Gone)
+    }
+
+    /// Those of these roles that no instance fills and none is being launched for.
+    pub fn roles_missing(&self, roles: &[Id]) -> Vec<Id> {
+        let launched = |role: &Id| {
+            let mut requests = self.intents.values().filter_map(|i| match &i.call {
+                ProviderCall::Launch(request) => Some(&request.member_id),
+                _ => None,
+            });
+            requests.any(|id| id == role)
+        };
+        let exists = |role: &Id| self.instances.values().any(|i| i.member_id.as_ref() == Some(role));
+        roles.iter().filter(|role| !launched(role) && !exists(role)).cloned().collect()
+    }
+
     fn apply(&mut self, record: &Record) {
         if record.seq <= self.seq {
             return;
@@ -191,19 +209,27 @@ impl ExecState {
         taken.extend(self.instances.values().filter_map(|i| i.member_id.clone()));
         taken.extend(self.intents.values().filter_map(|i| match &i.call {
             ProviderCall::Launch(request) => Some(request.member_id.clone()),
-            ProviderCall::Terminate(_) => None,
+            _ => None,
         }));
         for _ in 0..plan.launch {
             let Some(member_id) = (self.next_intent + 1..).find_map(|n| free_id(n, &taken)) else { break };
             taken.insert(member_id.clone());
             let intent = self.intent_name(now);
-            let request =
-                LaunchRequest { token: token(farm, &intent, 1), intent, attempt: 1, farm: farm.clone(), member_id };
+            let request = LaunchRequest {
+                token: token(farm, &intent, 1),
+                intent,
+                attempt: 1,
+                farm: farm.clone(),
+                member_id,
+                role: None,
+                offering: None,
+                body: Vec::new(),
+            };
             self.write(Entry::Intent { call: ProviderCall::Launch(request) }, now, effects);
         }
         for id in &plan.terminate {
             let Some(instance_id) = self.stoppable(id) else { continue };
-            let request = TerminateRequest { intent: self.intent_name(now), instance_id };
+            let request = InstanceRequest { intent: self.intent_name(now), instance_id };
             self.write(Entry::Intent { call: ProviderCall::Terminate(request) }, now, effects);
         }
     }

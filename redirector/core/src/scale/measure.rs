@@ -136,6 +136,7 @@ mod tests {
             limit: None,
             youngest_ms: None,
             zone: None,
+            role: false,
             draining_ms: None,
             ttl_clear: false,
         }

@@ -3,6 +3,7 @@
 //! `plan` decides from one observation, `check` holds the plan against limits that no policy may break, and the executor
 //! turns it into journal records and provider calls. Nothing here may call a provider or write a file: those are effects.
 
+mod blueprint;
 mod check;
 mod exec;
 mod measure;
@@ -13,6 +14,7 @@ mod provider;
 mod record;
 mod sizing;
 
+pub use blueprint::{Blueprint, Plain};
 pub use check::{Limits, Violation, check};
 pub use exec::{ExecEffect, ExecEvent, step};
 pub use measure::Measured;
@@ -21,7 +23,8 @@ pub use sizing::{Sizing, servers_wanted, sessions_expected};
 
 pub use observation::{Observation, Plan, Report, ServerLoad, ServerState};
 pub use provider::{
-    CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError, TerminateRequest,
+    AttachRequest, CallOutcome, ErrorKind, Instance, InstanceRequest, InstanceState, LaunchRequest, Market, Offering,
+    ProviderCall, ProviderError, VolumeAttachment,
 };
 pub use record::{Entry, ExecState, Intent, IntentState, Record};
 

@@ -15,6 +15,15 @@ pub struct Observation {
     /// Members whose instance runs but was not heard from for too long: to be stopped and replaced.
     #[serde(default)]
     pub overdue: Vec<Id>,
+    /// Instances that are stopped and can be started again.
+    #[serde(default)]
+    pub warm: u32,
+    /// Instances that failed and are kept for inspection: they run, and count towards the maximum.
+    #[serde(default)]
+    pub kept: u32,
+    /// Fixed roles without an instance.
+    #[serde(default)]
+    pub roles_missing: Vec<Id>,
     /// Sessions begun in the whole farm since this redirector began to watch.
     pub arrivals: u64,
     /// Sessions ended, likewise.
@@ -39,7 +48,7 @@ impl Observation {
     pub(super) fn servers_there(&self) -> u32 {
         let heard = self.servers.iter().filter(|s| s.managed || s.state == ServerState::Live).count();
         let unheard = self.overdue.iter().filter(|id| self.servers.binary_search_by(|s| s.id.cmp(id)).is_err()).count();
-        ((heard + unheard) as u32).saturating_add(self.pending)
+        ((heard + unheard) as u32).saturating_add(self.pending).saturating_add(self.kept)
     }
 }
 
@@ -66,6 +75,9 @@ pub struct ServerLoad {
     pub youngest_ms: Option<u64>,
     /// Its failure domain.
     pub zone: Option<Id>,
+    /// It fills a fixed role: never part of elastic scale-in.
+    #[serde(default)]
+    pub role: bool,
     /// How long the scaler has wanted it drained, in milliseconds.
     #[serde(default)]
     pub draining_ms: Option<u64>,
@@ -85,6 +97,8 @@ pub enum ServerState {
     Held,
     /// Its lease ran out, or it is forced down.
     Silent,
+    /// It is about to be lost (interrupted by its provider, or failing status checks): no capacity any more, and drained at once.
+    Leaving,
 }
 
 /// What is to be done.
@@ -96,14 +110,21 @@ pub struct Plan {
     pub undrain: Vec<Id>,
     /// Send these nothing new.
     pub drain: Vec<Id>,
-    /// Stop these; they are drained.
+    /// Terminate these; they are drained.
     pub terminate: Vec<Id>,
+    /// Stop these, to be started again when one is wanted; they are drained.
+    #[serde(default)]
+    pub stop: Vec<Id>,
+    /// Launch these fixed roles.
+    #[serde(default)]
+    pub launch_roles: Vec<Id>,
 }
 
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.launch == 0 && self.undrain.is_empty() && self.drain.is_empty() && self.terminate.is_empty()
+        self.launch == 0
+            && [&self.undrain, &self.drain, &self.terminate, &self.stop, &self.launch_roles].iter().all(|ids| ids.is_empty())
     }
 }
 

@@ -15,6 +15,7 @@ fn server(id: &str, state: ServerState) -> ServerLoad {
         limit: None,
         youngest_ms: None,
         zone: None,
+        role: false,
         draining_ms: (state == ServerState::Draining).then_some(1),
         ttl_clear: true,
     }
@@ -123,8 +124,12 @@ fn the_check_stops_what_a_policy_must_not_do() {
     let observation = farm(&[("b1", Live, 5), ("b2", Draining, 1), ("b3", Live, 0)]);
     let limits = policy(ScalePolicy::Sizing).limits;
     let id = |text: &str| Id::new(text).unwrap();
-    let plan =
-        Plan { launch: 9, drain: vec![id("b1"), id("b3"), id("b7")], terminate: vec![id("b1"), id("b2")], undrain: vec![] };
+    let plan = Plan {
+        launch: 9,
+        drain: vec![id("b1"), id("b3"), id("b7")],
+        terminate: vec![id("b1"), id("b2")],
+        ..Plan::default()
+    };
     assert_eq!(
         check(&plan, &limits, &observation),
         Err(vec![
