@@ -237,10 +237,28 @@ impl Control {
             completions: self.completions,
             waiting: self.waiting(now.mono),
             boot_ms_p95: self.boot_ms_p95(),
+            usd_h: self.usd_h(),
+            usd_h_launch: self.blueprint.offerings(None).first().and_then(|o| self.blueprint.price_usd_h(o)),
+            zones: self.zones(),
             heartbeat_ms: self.roster.members().values().map(|m| m.heartbeat.period_ms).max().unwrap_or(1_000),
             frozen: self.freeze(now.mono),
             frozen_in,
         }
+    }
+
+    /// The price of everything that runs, if all of it is known, in US dollars an hour.
+    fn usd_h(&self) -> Option<f64> {
+        let price = |i: &Instance| i.offering.as_ref().and_then(|o| self.blueprint.price_usd_h(o));
+        let mut running = self.exec.running().peekable();
+        running.peek()?;
+        running.map(price).sum()
+    }
+
+    /// Zones of elastic offerings, where their names can stand in a heartbeat.
+    fn zones(&self) -> Vec<Id> {
+        let offerings = self.blueprint.offerings(None).iter();
+        let zones: BTreeSet<Id> = offerings.filter_map(|o| Id::new(&o.zone).ok()).collect();
+        zones.into_iter().collect()
     }
 
     fn server_load(&self, member: &Member, managed: bool, now: Now) -> ServerLoad {

@@ -35,6 +35,15 @@ pub struct Observation {
     pub boot_ms_p95: u64,
     /// The longest heartbeat period of the farm, in milliseconds.
     pub heartbeat_ms: u64,
+    /// What everything that the provider runs for the farm costs, in US dollars an hour; none if a price is not known.
+    #[serde(default)]
+    pub usd_h: Option<f64>,
+    /// What one more server would cost, likewise.
+    #[serde(default)]
+    pub usd_h_launch: Option<f64>,
+    /// Failure domains that servers can be launched in; none if the provider knows none.
+    #[serde(default)]
+    pub zones: Vec<Id>,
     /// Nothing may be changed, and why.
     pub frozen: Option<String>,
     /// Nothing may be taken out of service, and why.
