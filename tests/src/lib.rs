@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod daemon;
 pub mod dns;
+pub mod ec2;
 pub mod farm;
 pub mod http;
 pub mod peer;
