@@ -3,11 +3,15 @@
 //! The model holds sessions and servers only: no network, no heartbeat, no queue. Its plans come from [`crate::scale::plan`], as in
 //! production. Nothing here may read a clock or a file, and a run depends on its seed alone.
 
+mod allknowing;
 mod builtin;
+mod demand;
 mod scenario;
 mod shape;
 
+pub use allknowing::{AllKnowing, Means, all_knowing};
 pub use builtin::NAMES;
+pub use demand::{Demand, Session};
 pub use scenario::{BootTime, Fault, Scenario, Shape};
 
 #[cfg(test)]

@@ -2,13 +2,17 @@
 //!
 //! It says nothing of how the farm is scaled: that is what scenarios are there to compare.
 
+use super::shape::normal;
 use farm_shared::config::{Document, Problem, Section};
+use farm_shared::draw::Draws;
 
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
 const DAY: u64 = 24 * HOUR;
 /// Shapes and faults of one scenario, each.
 const ITEMS_MAX: usize = 50;
+/// The 95th percentile of a standard normal variable.
+const NORMAL_P95: f64 = 1.644_853_6;
 /// Sessions of one run at most: what a machine can hold.
 const SESSIONS_MAX: f64 = 50e6;
 
@@ -144,6 +148,31 @@ impl Fault {
 }
 
 impl BootTime {
+    /// The mean, in seconds.
+    pub fn mean_s(&self) -> f64 {
+        match *self {
+            Self::Fixed(s) => s,
+            Self::Uniform(from, to) => f64::midpoint(from, to),
+            Self::LogNormal { median_s, p95_s } => {
+                let sigma = (p95_s / median_s.max(1e-3)).max(1.0).ln() / NORMAL_P95;
+                median_s * (sigma * sigma / 2.0).exp()
+            }
+        }
+    }
+
+    /// One boot, in milliseconds.
+    pub fn draw_ms(&self, draws: &mut Draws) -> u64 {
+        let s = match *self {
+            Self::Fixed(s) => s,
+            Self::Uniform(from, to) => from + (to - from) * draws.unit(),
+            Self::LogNormal { median_s, p95_s } => {
+                let sigma = (p95_s / median_s.max(1e-3)).max(1.0).ln() / NORMAL_P95;
+                median_s * (sigma * normal(draws)).exp()
+            }
+        };
+        (s * 1_000.0) as u64
+    }
+
     /// The 95th percentile, in seconds: what a policy is told until it has measured.
     pub fn p95_s(&self) -> f64 {
         match *self {

@@ -85,3 +85,16 @@ fn built_in_scenarios() {
     }
     assert_eq!(Scenario::builtin("nothing"), None);
 }
+
+#[test]
+fn boot_times() {
+    let mut draws = farm_shared::draw::Draws::from_u64(5);
+    for boot in [BootTime::Fixed(25.0), BootTime::Uniform(10.0, 30.0), BootTime::LogNormal { median_s: 70.0, p95_s: 180.0 }]
+    {
+        let mut all: Vec<u64> = (0..20_000).map(|_| boot.draw_ms(&mut draws)).collect();
+        all.sort_unstable();
+        let mean_s = all.iter().sum::<u64>() as f64 / 20e6;
+        assert!((mean_s / boot.mean_s() - 1.0).abs() < 0.03, "{boot:?}: {mean_s}");
+        assert!((all[19_000] as f64 / 1e3 / boot.p95_s() - 1.0).abs() < 0.05, "{boot:?}: {}", all[19_000]);
+    }
+}
