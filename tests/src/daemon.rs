@@ -79,11 +79,17 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `binary serve --config config` and waits until it has bound its ports and says that it is ready.
     pub fn serve(binary: &str, scratch: &Scratch, config: &Path, more: &[&str]) -> Self {
+        Self::serve_in(binary, scratch, config, more, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn serve_in(binary: &str, scratch: &Scratch, config: &Path, more: &[&str], env: &[(String, String)]) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let ports_file = scratch.path().join(format!("{binary}-{number}.ports"));
         let mut command = Command::new(bins().join(binary));
         command.arg("serve").arg("--config").arg(config).arg("--ports-file").arg(&ports_file).args(more);
+        command.envs(env.iter().map(|(k, v)| (k, v)));
         let mut daemon = Self::spawn(command, scratch.path().join(format!("{binary}-{number}.log")));
         let ports = wait::until("the ports file", SOON, || {
             daemon.assert_alive();

@@ -55,6 +55,23 @@ impl Default for Options {
     }
 }
 
+/// Where servers come from, if not from processes of the door.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// The configuration from `[provider]` on.
+    pub section: String,
+    /// What the doors and the commands need in their environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// How a backend and its agent are started.
+#[derive(Debug, Clone, Copy)]
+pub struct Words {
+    net: [u8; 3],
+    doors: u8,
+    service_ms: u32,
+}
+
 /// An instance, as the process provider wrote it down.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instance {
@@ -94,6 +111,7 @@ pub struct Farm {
     /// Its folder.
     pub scratch: Scratch,
     options: Options,
+    provider: Option<Provider>,
     net: [u8; 3],
     _hold: TcpListener,
 }
@@ -101,12 +119,18 @@ pub struct Farm {
 impl Farm {
     /// Starts dnslb and all doors; whoever needs backends waits for them with [`Farm::wait_for`].
     pub fn start(options: Options) -> Self {
+        Self::start_with(options, |_, _| None)
+    }
+
+    /// The same with servers from elsewhere, given the farm's network (127.A.B) and its folder.
+    pub fn start_with(options: Options, provider: impl FnOnce([u8; 3], &Scratch) -> Option<Provider>) -> Self {
         let (net, hold) = network();
         let scratch = Scratch::new("farm");
         secret(&scratch, "farm.key", KEY);
         scratch.write("lb.zone", ZONE);
         let doors = (0..options.doors).map(|_| None).collect();
-        let mut farm = Self { dnslb: None, doors, scratch, options, net, _hold: hold };
+        let provider = provider(net, &scratch);
+        let mut farm = Self { dnslb: None, doors, scratch, options, provider, net, _hold: hold };
         farm.scratch.write("dnslb.toml", &farm.dnslb_config());
         farm.start_dnslb();
         for number in 0..farm.options.doors {
@@ -126,7 +150,16 @@ impl Farm {
     pub fn start_door(&mut self, number: usize) {
         let config = self.scratch.path().join(format!("door{number}.toml"));
         let more = if number == 0 { self.options.door_args } else { &[] };
-        self.doors[number] = Some(Daemon::serve("redirector", &self.scratch, &config, more));
+        self.doors[number] = Some(Daemon::serve_in("redirector", &self.scratch, &config, more, self.env()));
+    }
+
+    fn env(&self) -> &[(String, String)] {
+        self.provider.as_ref().map_or(&[], |provider| &provider.env)
+    }
+
+    /// How this farm's backends and agents are started.
+    pub fn words(&self) -> Words {
+        Words { net: self.net, doors: self.options.doors, service_ms: self.options.service_ms }
     }
 
     /// dnslb, which runs.
@@ -157,13 +190,13 @@ impl Farm {
 
     /// Where heartbeats come in by datagram and by HTTP: those of dnslb, then those of the doors.
     pub fn heartbeat_addrs(&self) -> Vec<(SocketAddr, SocketAddr)> {
-        (0..=self.options.doors).map(|n| ((self.addr(1 + n), 5310).into(), (self.addr(1 + n), 5311).into())).collect()
+        self.words().heartbeat_addrs()
     }
 
     /// Starts a backend that the scaler does not know of, on an address of its own.
     pub fn backend_by_hand(&self, id: &str, ip: Ipv4Addr) -> Daemon {
         let mut command = Command::new(bins().join("farm-backend"));
-        command.args(self.backend_words(id, &ip.to_string()));
+        command.args(self.words().backend(id, &ip.to_string()));
         Daemon::spawn(command, self.scratch.path().join(format!("{id}-backend.log")))
     }
 
@@ -173,24 +206,8 @@ impl Farm {
         secret(&self.scratch, &format!("{id}.key"), &key);
         let file = |what: &str| self.scratch.path().join(format!("{id}{what}")).display().to_string();
         let mut command = Command::new(bins().join("farm-agent"));
-        command.args(self.agent_words(id, &ip.to_string(), &file(".key"), &file("-agent.json")));
+        command.args(self.words().agent(id, &ip.to_string(), &file(".key"), &file("-agent.json")));
         Daemon::spawn(command, self.scratch.path().join(format!("{id}-agent.log")))
-    }
-
-    fn backend_words(&self, id: &str, ip: &str) -> Vec<String> {
-        let words =
-            format!("--listen {ip}:{BACKEND_PORT} --id {id} --session-idle-s 5 --service-ms {}", self.options.service_ms);
-        words.split(' ').map(String::from).collect()
-    }
-
-    fn agent_words(&self, id: &str, ip: &str, key_file: &str, state_file: &str) -> Vec<String> {
-        let load = format!("url:http://{ip}:{BACKEND_PORT}/farm/load");
-        let words = format!(
-            "run --farm mail --id {id} --key-file {key_file} --state-file {state_file} --address {ip} --bind {ip} --port {BACKEND_PORT} \
-             --period {PERIOD_MS}ms --load {load} --load-stale 1500ms"
-        );
-        let fronts = self.heartbeat_addrs().into_iter().flat_map(|(udp, _)| ["--front".into(), format!("udp:{udp}")]);
-        words.split(' ').map(String::from).chain(fronts).collect()
     }
 
     /// One question, answered.
@@ -250,6 +267,7 @@ impl Farm {
     pub fn command(&self, binary: &str, words: &[&str], config: &str) -> Output {
         let mut command = Command::new(bins().join(binary));
         command.args(words).arg("--config").arg(config).current_dir(self.scratch.path());
+        command.envs(self.env().iter().map(|(k, v)| (k, v)));
         command.output().expect("a command")
     }
 
@@ -343,19 +361,48 @@ impl Farm {
         }
         let Options { min, max, boot_delay_ms, scaler, .. } = &self.options;
         let words = |words: &[String]| words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
-        let backend = [vec!["{bin}/farm-backend".to_owned()], self.backend_words("{id}", "{ip}")].concat();
+        let backend = [vec!["{bin}/farm-backend".to_owned()], self.words().backend("{id}", "{ip}")].concat();
         let agent =
-            [vec!["{bin}/farm-agent".to_owned()], self.agent_words("{id}", "{ip}", "{key_file}", "{dir}/agent.json")]
+            [vec!["{bin}/farm-agent".to_owned()], self.words().agent("{id}", "{ip}", "{key_file}", "{dir}/agent.json")]
                 .concat();
-        format!(
-            "{head}[scaler]\nenabled = true\npolicy = \"sizing\"\nmin = {min}\nmax = {max}\npoll = \"300ms\"\nwindow = \"3s\"\n\
-             session_prior = \"3s\"\ndrain_deadline = \"60s\"\nboot_prior = \"1s\"\nboot_deadline = \"30s\"\ndns_ttl_max = \"2s\"\n{scaler}\n\
-             [provider]\nkind = \"process\"\n[provider.process]\nfirst_address = \"{}\"\ncount_max = 24\nport = {BACKEND_PORT}\n\
+        let process = format!(
+            "[provider]\nkind = \"process\"\n[provider.process]\nfirst_address = \"{}\"\ncount_max = 24\nport = {BACKEND_PORT}\n\
              boot_delay = \"{boot_delay_ms}ms\"\n[[provider.process.command]]\nargv = [{}]\n[[provider.process.command]]\nargv = [{}]\n",
             self.addr(11),
             words(&backend),
             words(&agent),
+        );
+        let provider = self.provider.as_ref().map_or(process, |provider| provider.section.clone());
+        format!(
+            "{head}[scaler]\nenabled = true\npolicy = \"sizing\"\nmin = {min}\nmax = {max}\npoll = \"300ms\"\nwindow = \"3s\"\n\
+             session_prior = \"3s\"\ndrain_deadline = \"60s\"\nboot_prior = \"1s\"\nboot_deadline = \"30s\"\ndns_ttl_max = \"2s\"\n{scaler}\n\
+             {provider}",
         )
+    }
+}
+
+impl Words {
+    fn heartbeat_addrs(self) -> Vec<(SocketAddr, SocketAddr)> {
+        let [a, b, c] = self.net;
+        let at = |host| Ipv4Addr::new(a, b, c, host);
+        (1..=1 + self.doors).map(|host| ((at(host), 5310).into(), (at(host), 5311).into())).collect()
+    }
+
+    /// The arguments of farm-backend.
+    pub fn backend(self, id: &str, ip: &str) -> Vec<String> {
+        let words = format!("--listen {ip}:{BACKEND_PORT} --id {id} --session-idle-s 5 --service-ms {}", self.service_ms);
+        words.split(' ').map(String::from).collect()
+    }
+
+    /// The arguments of farm-agent.
+    pub fn agent(self, id: &str, ip: &str, key_file: &str, state_file: &str) -> Vec<String> {
+        let load = format!("url:http://{ip}:{BACKEND_PORT}/farm/load");
+        let words = format!(
+            "run --farm mail --id {id} --key-file {key_file} --state-file {state_file} --address {ip} --bind {ip} --port {BACKEND_PORT} \
+             --period {PERIOD_MS}ms --load {load} --load-stale 1500ms"
+        );
+        let fronts = self.heartbeat_addrs().into_iter().flat_map(|(udp, _)| ["--front".into(), format!("udp:{udp}")]);
+        words.split(' ').map(String::from).chain(fronts).collect()
     }
 }
 
@@ -364,7 +411,8 @@ impl Drop for Farm {
         for daemon in self.doors.iter_mut().flatten() {
             daemon.end();
         }
-        let stopped = self.command("redirector", &["stop-farm"], "door0.toml");
+        // Servers from elsewhere are stopped by whoever plays them.
+        let stopped = self.provider.is_none().then(|| self.command("redirector", &["stop-farm"], "door0.toml"));
         if let Some(daemon) = &mut self.dnslb {
             daemon.end();
         }
@@ -374,7 +422,7 @@ impl Drop for Farm {
             let _ = Pid::from_raw(*pid).map(|pid| kill_process(pid, Signal::KILL));
         }
         if !std::thread::panicking() {
-            assert!(stopped.status.success(), "{stopped:?}");
+            assert!(stopped.is_none_or(|output| output.status.success()), "stop-farm failed");
             assert!(left.is_empty(), "processes are left: {left:?}");
             assert!(self.instances().is_empty(), "instances are left: {:?}", self.instances());
         }

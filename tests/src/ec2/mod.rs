@@ -5,6 +5,7 @@
 
 pub mod fault;
 pub mod form;
+pub mod machines;
 pub mod moto;
 pub mod proxy;
 pub mod record;
