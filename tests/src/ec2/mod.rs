@@ -3,6 +3,7 @@
 //!
 //! It must never answer more kindly than EC2 does: what is not known of EC2's behaviour is an error here.
 
+pub mod farm;
 pub mod fault;
 pub mod form;
 pub mod machines;

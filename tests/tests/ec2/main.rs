@@ -4,3 +4,4 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 mod harness;
+mod played;
