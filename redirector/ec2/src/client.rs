@@ -7,6 +7,7 @@ use crate::failure::CallError;
 use crate::form::value_of;
 use crate::xml::Element;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
 use aws_runtime::auth::SigV4OperationSigningConfig;
 use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
 use aws_smithy_async::time::{SharedTimeSource, TimeSource};
@@ -58,6 +59,17 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// The daemon's clock; signatures are made with it.
     pub clock: Clock,
+    /// None: what the SDK's usual chain finds in environment, shared files, web identity, container, and IMDSv2.
+    pub keys: Option<Keys>,
+}
+
+/// An access key that does not change.
+#[derive(Clone)]
+pub struct Keys {
+    /// The public half.
+    pub access_key_id: String,
+    /// The secret half.
+    pub secret_access_key: String,
 }
 
 /// Speaks the EC2 Query protocol. Clones share connections and credentials.
@@ -69,19 +81,23 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with the credentials that the SDK's usual chain finds: environment, shared files, web identity, container, and
-    /// IMDSv2. They are looked for when the first call is made.
+    /// A client. Credentials are looked for when the first call is made, and again before they expire.
     pub async fn new(settings: Settings) -> Self {
-        let Settings { region, endpoint, call_timeout, connect_timeout, clock } = settings;
+        let Settings { region, endpoint, call_timeout, connect_timeout, clock, keys } = settings;
         let endpoint = endpoint.unwrap_or_else(|| endpoint_of(&region));
         let time = SharedTimeSource::new(FarmTime(Arc::clone(&clock)));
         let timeouts = TimeoutConfig::builder().connect_timeout(connect_timeout).build();
-        let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .region(Region::new(region.clone()))
             .timeout_config(timeouts.clone())
-            .time_source(time.clone())
-            .load()
-            .await;
+            .time_source(time.clone());
+        let loader = match keys {
+            Some(Keys { access_key_id: id, secret_access_key: secret }) => {
+                loader.credentials_provider(Credentials::new(id, secret, None, None, "given"))
+            }
+            None => loader,
+        };
+        let config = loader.load().await;
         let mut layer = Layer::new("ec2");
         layer.store_put(AuthSchemeOptionResolverParams::new(()));
         layer.store_put(SigV4OperationSigningConfig {

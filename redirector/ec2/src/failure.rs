@@ -32,11 +32,6 @@ impl CallError {
         Self { kind: ErrorKind::Transient, code: String::new(), message: message.into() }
     }
 
-    /// It was not made, since too many are.
-    pub fn not_made(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Throttled, code: String::new(), message: message.into() }
-    }
-
     /// EC2's answer to `action` with a status that is no success. `date` is the answer's own, `now` ours.
     pub fn of_answer(action: &str, status: u16, body: &Element, date: Option<Wall>, now: Wall) -> Self {
         let error = body.child("Errors").and_then(|e| e.child("Error")).or_else(|| body.child("Error"));
