@@ -19,6 +19,7 @@ use redirector::serve::{self, Failure, Options};
 use redirector::view::View;
 use redirector::{metrics, text};
 use redirector_core::config::STATE_DIR;
+use redirector_ec2::Meters;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -196,7 +197,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::StopFarm { config } => stop_farm(&config.config),
         Command::ConfigDoc => print(&load::options_markdown()),
         Command::MetricsDoc => {
-            let exposition = metrics::exposition(&View::empty(), &TallySum::default(), &Refusals::default());
+            let exposition =
+                metrics::exposition(&View::empty(), &TallySum::default(), &Refusals::default(), &Meters::default());
             print(&exposition.table_markdown())
         }
         Command::Generate(generate) => generate.run::<Cli>(&mut io::stdout()).map_err(unavailable),
@@ -233,7 +235,13 @@ fn stop_farm(config: &Path) -> Result<(), Failure> {
     let draws = draws_from_os().map_err(unavailable)?;
     let provider =
         serve::open_provider(&spec, &keys.current, state_dir.path(), &draws, Clock::start()).map_err(unavailable)?;
-    let AnyProvider::Process(provider) = provider else { return print("provider \"none\": nothing to stop\n") };
+    let provider = match provider {
+        AnyProvider::Process(provider) => provider,
+        AnyProvider::None(_) => return print("provider \"none\": nothing to stop\n"),
+        AnyProvider::Ec2(_) => {
+            return Err(unavailable("provider \"ec2\": instances are ended one by one, by `redirector farm terminate`"));
+        }
+    };
     let stopped = runtime()?.block_on(provider.stop_all()).map_err(|e| unavailable(e.message))?;
     print(&format!("{stopped} instances stopped\n"))
 }

@@ -9,17 +9,19 @@ use farm_daemon::refusals::Refusals;
 use farm_shared::exposition::{Exposition, Kind};
 use redirector_core::door::REJECT_REASONS;
 use redirector_core::farm::ServerStatus;
+use redirector_ec2::Meters;
 
 const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
 const REDIRECTS: [(&str, &str); 4] = [("302", "new"), ("302", "returning"), ("307", "new"), ("307", "returning")];
 
-/// Everything at once; `door` are the front door's counters as of now, `heartbeats` the receiver's.
-pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals) -> Exposition {
+/// Everything at once; `door` are the front door's counters as of now, `heartbeats` the receiver's, `cloud` the provider's.
+pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals, cloud: &Meters) -> Exposition {
     let mut out = Exposition::new();
     front_door(&mut out, view, door);
     heartbeats.expose(&mut out);
     servers(&mut out, &view.status.servers);
     scaler(&mut out, view);
+    ec2(&mut out, cloud);
     shell(&mut out, view);
     out
 }
@@ -118,6 +120,34 @@ fn scaler(out: &mut Exposition, view: &View) {
     );
     for ((call, outcome), n) in &view.counts.calls {
         out.sample(&[("call", call), ("outcome", outcome)], *n);
+    }
+}
+
+fn ec2(out: &mut Exposition, meters: &Meters) {
+    let labels = &["action", "outcome"];
+    out.family("redirector_ec2_calls_total", Kind::Counter, labels, "Calls to EC2, by action and outcome.");
+    for ((action, outcome), meter) in &meters.calls {
+        out.sample(&[("action", action), ("outcome", outcome)], meter.calls);
+    }
+    out.family(
+        "redirector_ec2_call_seconds_total",
+        Kind::Counter,
+        labels,
+        "Time that calls to EC2 took, waiting for their turn included, in seconds.",
+    );
+    for ((action, outcome), meter) in &meters.calls {
+        out.sample(&[("action", action), ("outcome", outcome)], meter.total_ms as f64 / 1e3);
+    }
+    out.family(
+        "redirector_ec2_rate",
+        Kind::Gauge,
+        &["kind"],
+        "Calls a second that may be made now; halved when EC2 says that it is too many, and recovering within a minute.",
+    );
+    for (kind, rate) in [("read", meters.reads_per_s), ("write", meters.writes_per_s)] {
+        if rate > 0.0 {
+            out.sample(&[("kind", kind)], rate);
+        }
     }
 }
 

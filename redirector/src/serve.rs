@@ -9,7 +9,7 @@ use crate::door::{Door, Limits, Workers};
 use crate::journal::{self, JournalFile};
 use crate::load::{self, Loaded};
 use crate::metrics;
-use crate::provider::{AnyProvider, NoProvider, ProcessProvider, ProcessSettings};
+use crate::provider::{AnyProvider, Ec2Provider, NoProvider, ProcessProvider, ProcessSettings};
 use crate::shell::{Parts, STATE_FILE, Shell};
 use arc_swap::ArcSwap;
 use farm_daemon::admin::{Admin, AdminListener, Ready, Token};
@@ -151,12 +151,14 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let ready = Ready::default();
     if let Some(listener) = sockets.admin {
-        let (shown, refusals) = (views.clone(), Arc::clone(&receiver.refusals));
+        let (shown, refusals, cloud) = (views.clone(), Arc::clone(&receiver.refusals), provider.clone());
         let admin = Admin {
             router: Routes::new(views.clone(), asks, state_dir.path().to_owned()).router(),
             token: spec.admin.token_file.as_deref().map(|file| admin_token(file, &draws)).transpose()?,
             ready: ready.clone(),
-            metrics: Arc::new(move || metrics::exposition(&shown.borrow(), &door.tally(), &refusals).finish()),
+            metrics: Arc::new(move || {
+                metrics::exposition(&shown.borrow(), &door.tally(), &refusals, &cloud.meters()).finish()
+            }),
         };
         tokio::spawn(listener.serve(admin));
     }
@@ -261,7 +263,7 @@ pub fn open_provider(
 ) -> std::io::Result<AnyProvider> {
     let process = match &spec.provider {
         ProviderSpec::None => return Ok(AnyProvider::None(NoProvider)),
-        ProviderSpec::Ec2(_) => return Err(std::io::Error::other("provider.kind \"ec2\" cannot be used yet")),
+        ProviderSpec::Ec2(ec2) => return Ok(AnyProvider::Ec2(Ec2Provider::new(spec.farm.clone(), ec2, clock))),
         ProviderSpec::Process(process) => process,
     };
     let settings = ProcessSettings::new(spec.farm.clone(), key.clone(), process);

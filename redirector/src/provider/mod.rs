@@ -3,16 +3,19 @@
 //! A provider must be idempotent by token, list everything it runs for the farm, and tell a definite refusal from an unknown fate
 //! ([`ErrorKind`]). It decides nothing: the executor in redirector-core does.
 
+mod ec2;
 mod identity;
 mod none;
 mod process;
 mod record;
 
+pub use ec2::Ec2Provider;
 pub use none::NoProvider;
 pub use process::{ProcessProvider, ProcessSettings};
 pub use redirector_core::scale::{ErrorKind, Instance, InstanceState, LaunchRequest, ProviderError};
 
 use redirector_core::scale::{CallOutcome, ProviderCall};
+use redirector_ec2::Meters;
 use std::future::Future;
 
 /// A source of servers.
@@ -30,6 +33,8 @@ pub enum AnyProvider {
     None(NoProvider),
     /// Local processes.
     Process(ProcessProvider),
+    /// Instances of EC2.
+    Ec2(Ec2Provider),
 }
 
 impl AnyProvider {
@@ -38,6 +43,7 @@ impl AnyProvider {
         let result = match self {
             Self::None(p) => p.call(&call).await,
             Self::Process(p) => p.call(&call).await,
+            Self::Ec2(p) => p.call(&call).await,
         };
         CallOutcome { call, result }
     }
@@ -47,6 +53,7 @@ impl AnyProvider {
         let listing = match self {
             Self::None(p) => p.list().await,
             Self::Process(p) => p.list().await,
+            Self::Ec2(p) => p.list().await,
         };
         listing.map_err(|e| e.message)
     }
@@ -54,8 +61,16 @@ impl AnyProvider {
     /// What the provider must do in the background; never returns.
     pub async fn keep(&self) {
         match self {
-            Self::None(_) => std::future::pending().await,
+            Self::None(_) | Self::Ec2(_) => std::future::pending().await,
             Self::Process(p) => p.keep().await,
+        }
+    }
+
+    /// Calls over the network so far, where there are any.
+    pub fn meters(&self) -> Meters {
+        match self {
+            Self::None(_) | Self::Process(_) => Meters::default(),
+            Self::Ec2(p) => p.meters(),
         }
     }
 }

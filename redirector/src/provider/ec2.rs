@@ -1,0 +1,57 @@
+//! Instances of EC2, or of whatever speaks its API: settings in, calls through.
+//!
+//! The calls themselves are redirector-ec2's. Nothing here may decide, repeat or remember anything.
+
+use super::{Instance, Provider, ProviderError};
+use farm_daemon::clock::Clock;
+use farm_shared::id::Id;
+use redirector_core::config::Ec2Spec;
+use redirector_core::scale::ProviderCall;
+use redirector_ec2::{Ec2, Limits, Meters, Settings};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The provider. Clones share connections, pace and counters.
+#[derive(Clone, Debug)]
+pub struct Ec2Provider(Ec2);
+
+impl Ec2Provider {
+    /// Nothing is asked, and no credentials are looked for, before the first call.
+    pub fn new(farm: Id, spec: &Ec2Spec, clock: Clock) -> Self {
+        let settings = Settings {
+            region: spec.region.clone(),
+            endpoint: spec.endpoint.clone(),
+            call_timeout: Duration::from_millis(spec.call_timeout_ms),
+            connect_timeout: Duration::from_millis(spec.connect_timeout_ms),
+            clock: Arc::new(move || clock.now()),
+            keys: None,
+        };
+        let limits = Limits {
+            calls_max: spec.calls_max,
+            reads_per_s: spec.reads_per_s,
+            writes_per_s: spec.writes_per_s,
+            status_period_ms: spec.status_period_ms,
+        };
+        Self(Ec2::new(settings, farm, limits))
+    }
+
+    /// The calls themselves, for what is no business of the executor: sizes of types, zones of subnets, security groups.
+    pub fn api(&self) -> &Ec2 {
+        &self.0
+    }
+
+    /// Calls so far.
+    pub fn meters(&self) -> Meters {
+        self.0.meters()
+    }
+}
+
+impl Provider for Ec2Provider {
+    async fn call(&self, call: &ProviderCall) -> Result<Option<Instance>, ProviderError> {
+        self.0.call(call).await
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>, ProviderError> {
+        self.0.list().await
+    }
+}
