@@ -12,6 +12,7 @@
 //! * [`config`]: the daemon's settings.
 #![forbid(unsafe_code)]
 
+pub mod cloud;
 pub mod config;
 pub mod door;
 pub mod farm;

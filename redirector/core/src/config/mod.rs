@@ -4,9 +4,11 @@
 
 mod ec2;
 mod read;
+mod role;
 mod spec;
 
 pub use ec2::Ec2Spec;
+pub use role::{RoleSpec, VolumeSpec};
 pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec};
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Each reader asks for all its options whatever is wrong with some, so that one run shows all problems. It must never touch a
 //! file that the configuration names; the shell does, and says what it finds.
 
+use super::role::read_roles;
 use super::{
     AnnounceSpec, DoorSpec, Ec2Spec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec,
 };
@@ -51,6 +52,7 @@ impl Spec {
         let announce = read_announce(&root.table("announce", "How this door makes itself known to dnslb."));
         let scaler = read_scaler(&root.table("scaler", "How many servers there are."));
         let provider = read_provider(&root.table("provider", "Where servers come from."), &scaler);
+        let roles = read_roles(root);
         let FarmTrust { name, key_file, allowed_prefixes, .. } = trust?;
         Some(Self {
             id: id?,
@@ -69,6 +71,7 @@ impl Spec {
             announce,
             scaler,
             provider,
+            roles,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What a checked configuration holds. Units are last in the names.
 
-use super::Ec2Spec;
+use super::{Ec2Spec, RoleSpec};
 use crate::route::RoutePolicy;
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
@@ -46,6 +46,8 @@ pub struct Spec {
     pub scaler: ScalerSpec,
     /// Where servers come from.
     pub provider: ProviderSpec,
+    /// Servers that must exist.
+    pub roles: Vec<RoleSpec>,
 }
 
 /// The front door.
@@ -204,6 +206,7 @@ impl Spec {
             announce: AnnounceSpec { period_ms: 1_000, ..AnnounceSpec::default() },
             scaler: ScalerSpec::default(),
             provider: ProviderSpec::None,
+            roles: Vec::new(),
         }
     }
 }
