@@ -59,6 +59,7 @@ impl Member {
             drain_by: Vec::new(),
             load: Load::default(),
             heard: Vec::new(),
+            notice: None,
             tombstones: Vec::new(),
         };
         Self { key, heartbeat, socket: udp_client(daemon.addr("heartbeat_udp")) }

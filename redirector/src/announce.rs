@@ -46,6 +46,7 @@ pub fn settings(spec: &Spec, key: &FarmKey, door: SocketAddr, state_dir: &Path) 
         bind: None,
         state_file: Some(state_dir.join("announce.json")),
         drain_file: None,
+        imds: None,
     }))
 }
 

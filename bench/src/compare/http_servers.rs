@@ -193,6 +193,7 @@ impl Beats {
             // Loads that differ, so that the weights do.
             load: Load { queue: f64::from(n % 7) * 0.3, cores: 4.0, busy: 0.2, sessions: n % 50, ..Load::default() },
             heard: Vec::new(),
+            notice: None,
             tombstones: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@
 mod carrier;
 mod clock;
 mod http;
+pub mod imds;
 pub mod load;
 pub mod logic;
 mod saved;

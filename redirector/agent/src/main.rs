@@ -6,9 +6,11 @@
 mod options;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use farm_agent::imds::{self, Identity};
 use farm_agent::load::{AsyncLoadSource as _, LoadSpec, Source};
 use farm_agent::{HttpUrl, run};
 use farm_shared::config::{Document, table_markdown};
+use farm_shared::id::Id;
 use options::{Options, Plan, read_file, read_section};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -111,7 +113,7 @@ fn main() -> ExitCode {
 fn run_agent(args: RunArgs) -> ExitCode {
     start_log(args.log_format);
     let file = args.config.as_deref().map_or(Ok(Options::default()), read_file);
-    let plan = match file.and_then(|file| args.options.over(file).plan()) {
+    let plan = match file.and_then(|file| identified(args.options.over(file))).and_then(Options::plan) {
         Ok(plan) => plan,
         Err(wrong) => return refuse(&wrong),
     };
@@ -138,6 +140,16 @@ fn run_agent(args: RunArgs) -> ExitCode {
     })
 }
 
+/// The options with what the instance metadata service says of this machine, where that is wanted.
+fn identified(options: Options) -> Result<Options, Vec<String>> {
+    let Some(endpoint) = options.asks().map_err(|error| vec![error])? else { return Ok(options) };
+    let named = |error: &dyn std::fmt::Display| vec![format!("imds: {error}")];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| named(&e))?;
+    let identity = runtime.block_on(imds::identity(&endpoint)).map_err(|e| named(&e))?;
+    runtime.shutdown_background();
+    Ok(options.identified(identity))
+}
+
 fn print_load(args: LoadArgs) -> ExitCode {
     in_runtime(async {
         let mut source = Source::new(&args.load, args.port, args.sessions_url, None);
@@ -159,7 +171,9 @@ fn print_load(args: LoadArgs) -> ExitCode {
 }
 
 fn check(file: &std::path::Path) -> ExitCode {
-    match read_file(file).and_then(Options::plan) {
+    // A check asks nobody: any id that the metadata service may give is as good as another.
+    let assumed = || Identity { instance_id: Id::new("i-0").ok(), zone: None };
+    match read_file(file).and_then(|options| options.identified(assumed()).plan()) {
         Ok(plan) => {
             for warning in &plan.warnings {
                 eprintln!("{}: warning: {warning}", file.display());

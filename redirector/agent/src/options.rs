@@ -3,6 +3,7 @@
 //! A name means the same in both places: `load_stale` in the file is `--load-stale`. Everything that is wrong is said at once.
 
 use clap::Args;
+use farm_agent::imds::{Endpoint, Identity, Imds};
 use farm_agent::load::LoadSpec;
 use farm_agent::{Front, HttpUrl, OnLoadFailure, Profile, Settings};
 use farm_shared::config::{Document, Section, has_errors, parse_duration_ms};
@@ -78,6 +79,15 @@ pub(crate) struct Options {
     /// Failure domain (availability zone, rack)
     #[arg(long)]
     zone: Option<Id>,
+    /// The instance metadata service that is watched for notices: `auto` (on EC2), `off`, or `http://HOST[:PORT]` [default: auto]
+    #[arg(long, value_name = "WHERE")]
+    imds: Option<Imds>,
+    /// Take the id from the instance metadata service: the instance's own
+    #[arg(long)]
+    id_from_imds: bool,
+    /// Take the zone from the instance metadata service: the availability zone
+    #[arg(long)]
+    zone_from_imds: bool,
 }
 
 fn duration_ms(text: &str) -> Result<u64, String> {
@@ -130,6 +140,13 @@ pub(crate) fn read_section(section: &Section) -> Options {
         state_file: path(section.optional_string("state_file", "Where incarnation and drain wishes outlive a restart.")),
         drain_file: path(section.optional_string("drain_file", "The member wants to be drained while this file exists.")),
         zone: section.optional_parsed("zone", LABEL, "Failure domain (availability zone, rack)."),
+        imds: section.optional_parsed(
+            "imds",
+            "\"auto\", \"off\" or http://HOST[:PORT]",
+            "The instance metadata service (IMDSv2) that is watched for interruption, rebalance and maintenance notices; `auto`, if not set: on EC2 only.",
+        ),
+        id_from_imds: section.boolean("id_from_imds", false, "Take the id from the instance metadata service: the instance's own."),
+        zone_from_imds: section.boolean("zone_from_imds", false, "Take the zone from the instance metadata service: the availability zone."),
     }
 }
 
@@ -168,7 +185,27 @@ impl Options {
             state_file: self.state_file.or(other.state_file),
             drain_file: self.drain_file.or(other.drain_file),
             zone: self.zone.or(other.zone),
+            imds: self.imds.or(other.imds),
+            id_from_imds: self.id_from_imds || other.id_from_imds,
+            zone_from_imds: self.zone_from_imds || other.zone_from_imds,
         }
+    }
+
+    /// Where to ask who and where this machine is, if that is wanted. `Err` says why there is nobody to ask.
+    pub(crate) fn asks(&self) -> Result<Option<Endpoint>, String> {
+        if !self.id_from_imds && !self.zone_from_imds {
+            return Ok(None);
+        }
+        let endpoint = self.imds.clone().unwrap_or_default().endpoint();
+        let why = || "imds: found no instance metadata service, expected one for id_from_imds or zone_from_imds".to_owned();
+        endpoint.map(Some).ok_or_else(why)
+    }
+
+    /// Fills in what the metadata service says; what was told stands.
+    pub(crate) fn identified(self, identity: Identity) -> Self {
+        let id = if self.id_from_imds { self.id.or(identity.instance_id) } else { self.id };
+        let zone = if self.zone_from_imds { self.zone.or(identity.zone) } else { self.zone };
+        Self { id, zone, ..self }
     }
 
     /// Checks all of it together. `Err` holds everything that is wrong, one line each.
@@ -245,8 +282,15 @@ impl Options {
             load_stale_ms,
             on_load_failure,
         };
-        let settings =
-            Settings { profile, key, fronts, bind: self.bind, state_file: self.state_file, drain_file: self.drain_file };
+        let settings = Settings {
+            profile,
+            key,
+            fronts,
+            bind: self.bind,
+            state_file: self.state_file,
+            drain_file: self.drain_file,
+            imds: self.imds.unwrap_or_default().endpoint(),
+        };
         Ok(Plan { settings, load, sessions_url: self.sessions_url, cores: self.cores, warnings })
     }
 

@@ -58,6 +58,8 @@ pub struct Settings {
     pub state_file: Option<PathBuf>,
     /// The member wants to be drained while this file exists.
     pub drain_file: Option<PathBuf>,
+    /// The instance metadata service that is watched for notices; none watches nothing.
+    pub imds: Option<crate::imds::Endpoint>,
 }
 
 /// One front end: `udp:HOST:PORT` or `http://HOST:PORT/v1/heartbeat`.

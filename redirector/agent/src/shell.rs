@@ -2,6 +2,7 @@
 
 use crate::carrier::{Arrival, Post, Sockets, post_loop, receive, route_loop, url_of};
 use crate::clock::Clock;
+use crate::imds;
 use crate::load::{AsyncLoadSource, LoadError, Reading};
 use crate::logic::{Agent, Effect, Event, Notice};
 use crate::saved::{Saved, load_saved, store};
@@ -120,6 +121,9 @@ impl Shell {
                 sender
             }));
         }
+        if let Some(endpoint) = settings.imds.clone() {
+            tasks.spawn(imds::watch(endpoint, tell.clone()));
+        }
         let read_timeout = Duration::from_millis((settings.profile.period_ms / 2).max(1));
         tasks.spawn(read_loop(source, settings.drain_file.clone(), read_timeout, asked, tell));
         let saves = settings.state_file.clone().map(|path| {
@@ -218,7 +222,7 @@ impl Shell {
                 tracing::warn!(front = %self.name(*front), "{notice}");
             }
             Notice::Drain { .. } | Notice::LoadRead => tracing::info!("{notice}"),
-            Notice::LoadFailed(_) | Notice::BackendDead => tracing::warn!("{notice}"),
+            Notice::LoadFailed(_) | Notice::BackendDead | Notice::Machine(_) => tracing::warn!("{notice}"),
         }
     }
 

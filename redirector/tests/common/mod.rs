@@ -236,6 +236,7 @@ impl Member {
             drain_by: Vec::new(),
             load: Load { cores: 1.0, ..Load::default() },
             heard: Vec::new(),
+            notice: None,
             tombstones: Vec::new(),
         };
         Self { heartbeat, key: FarmKey::from_hex(KEY).unwrap() }

@@ -47,6 +47,9 @@ pub struct Heartbeat {
     /// The front ends that want it drained, as they said in their replies. It drains while this is not empty.
     #[serde(default)]
     pub drain_by: Vec<Id>,
+    /// What the machine's landlord has announced, if anything: the machine is to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     /// What it bears.
     #[serde(default)]
     pub load: Load,
@@ -78,6 +81,39 @@ pub enum State {
     Up,
     /// The member stops: forget it at once.
     Goodbye,
+}
+
+/// A cloud's word that a machine is to go (EC2: the instance metadata service's notices).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Notice {
+    /// Which word.
+    pub kind: NoticeKind,
+    /// When: of an interruption and of maintenance, the time it happens; of a rebalance recommendation, the time it was given.
+    /// Milliseconds since the epoch.
+    pub at_ms: u64,
+}
+
+/// Why a machine is to go, the most pressing first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeKind {
+    /// A spot instance is taken back, two minutes from the notice.
+    Interruption,
+    /// Maintenance is scheduled: a reboot, a stop, the retirement of the hardware.
+    Maintenance,
+    /// A spot instance is likelier than others to be interrupted.
+    Rebalance,
+}
+
+impl NoticeKind {
+    /// As in the JSON text.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Interruption => "interruption",
+            Self::Maintenance => "maintenance",
+            Self::Rebalance => "rebalance",
+        }
+    }
 }
 
 /// What a front end is.

@@ -11,7 +11,7 @@ mod reply;
 
 pub use envelope::{Envelope, Refusal, UDP_BYTES_MAX};
 pub use keys::{FarmKey, Keyring, MemberKey, SKEW_MS_MAX};
-pub use message::{Heard, Heartbeat, Kind, Load, Role, State, VERSION};
+pub use message::{Heard, Heartbeat, Kind, Load, Notice, NoticeKind, Role, State, VERSION};
 pub use reply::{Reply, Tombstone};
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ fn heartbeat() -> Heartbeat {
         drain_by: Vec::new(),
         load: Load::default(),
         heard: Vec::new(),
+        notice: None,
         tombstones: Vec::new(),
     }
 }

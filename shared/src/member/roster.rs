@@ -26,6 +26,8 @@ pub enum Change {
     Moved,
     /// It began or ended draining.
     Drain,
+    /// Its machine is to go, or no longer.
+    Notice,
     /// An operator's word, or its end.
     Forced,
     /// It said goodbye, fell silent for long, or was terminated: gone from the roster.
@@ -42,6 +44,7 @@ impl Change {
             Self::Silent => "silent",
             Self::Moved => "moved",
             Self::Drain => "drain",
+            Self::Notice => "notice",
             Self::Forced => "forced",
             Self::Forgotten => "forgotten",
         }
@@ -255,6 +258,9 @@ impl Roster {
         }
         if old.draining() != new.draining() {
             changes.push(Change::Drain);
+        }
+        if old.notice != new.notice {
+            changes.push(Change::Notice);
         }
         member.heard = at;
         member.lease_ms = lease_ms;

@@ -63,6 +63,7 @@ fn member(farm: &Farm, name: &str) -> Heartbeat {
         drain_by: Vec::new(),
         load: Load { cores: 1.0, ..Load::default() },
         heard: Vec::new(),
+        notice: None,
         tombstones: Vec::new(),
     }
 }

@@ -263,6 +263,7 @@ pub fn first(id: &str) -> Heartbeat {
         drain_by: Vec::new(),
         load: Load::default(),
         heard: Vec::new(),
+        notice: None,
         tombstones: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::load::{LoadError, Reading};
 use crate::saved::Saved;
+use farm_shared::heartbeat;
 use farm_shared::id::Id;
 use std::fmt;
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ pub enum Event {
     Load(Result<Reading, LoadError>),
     /// The operator wants the member drained, or no longer does.
     OperatorDrain(bool),
+    /// What the machine's landlord says of its end; none for nothing. Silence of the metadata service is no event.
+    Machine(Option<heartbeat::Notice>),
     /// The source address of the way to a front end; none while there is none.
     Route {
         /// Which front end.
@@ -104,6 +107,8 @@ pub enum Notice {
         /// Ids of front ends, and the member's own.
         by: Vec<Id>,
     },
+    /// The machine is to go, or no longer.
+    Machine(Option<heartbeat::Notice>),
     /// The load source fails.
     LoadFailed(LoadError),
     /// The load source has failed for so long that the backend counts as dead: nothing more is said about it.
@@ -126,6 +131,10 @@ impl fmt::Display for Notice {
             Self::Drain { by } => {
                 f.write_str("drains, as wanted by")?;
                 by.iter().try_for_each(|id| write!(f, " {id}"))
+            }
+            Self::Machine(None) => f.write_str("the machine is to stay, after all"),
+            Self::Machine(Some(notice)) => {
+                write!(f, "the machine is to go: {} notice for {} ms since the epoch", notice.kind.label(), notice.at_ms)
             }
             Self::LoadFailed(error) => write!(f, "the load cannot be read: {error}"),
             Self::BackendDead => f.write_str("the load has not been readable for too long: no more heartbeats until it is"),

@@ -13,7 +13,9 @@ use crate::load::{LoadError, Reading};
 use crate::saved::Saved;
 use crate::settings::{OnLoadFailure, Profile};
 use farm_shared::draw::Draws;
-use farm_shared::heartbeat::{Heartbeat, Kind, MemberKey, Reply, SKEW_MS_MAX, State, Tombstone, UDP_BYTES_MAX, VERSION};
+use farm_shared::heartbeat::{
+    self, Heartbeat, Kind, MemberKey, NoticeKind, Reply, SKEW_MS_MAX, State, Tombstone, UDP_BYTES_MAX, VERSION,
+};
 use farm_shared::id::Id;
 use farm_shared::time::{Mono, Now, Wall};
 use peer::{Peer, Word};
@@ -59,6 +61,8 @@ pub struct Agent {
     /// Failures of the load source since its last answer.
     failures: u32,
     operator_drain: bool,
+    /// What the machine's landlord says of its end.
+    machine: Option<heartbeat::Notice>,
     drain_by: Vec<Id>,
     /// Front ends are being told that the member lives.
     speaking: bool,
@@ -95,6 +99,7 @@ impl Agent {
             reading: None,
             failures: 0,
             operator_drain: false,
+            machine: None,
             drain_by: Vec::new(),
             speaking: false,
             announced: false,
@@ -145,6 +150,7 @@ impl Agent {
                 self.read_ends(now, &mut effects);
             }
             Event::OperatorDrain(wish) => self.operator_drain = wish,
+            Event::Machine(notice) => self.machine_noticed(notice, &mut effects),
             Event::Route { front, source } => self.route(now, front, source, &mut effects),
             Event::Reply { front, mac, body } => self.reply(now, front, &mac, &body, &mut effects),
             Event::FrontError { front, why } => {
@@ -335,6 +341,16 @@ impl Agent {
         }
     }
 
+    /// Everybody hears of it at once: a spot instance has two minutes left.
+    fn machine_noticed(&mut self, notice: Option<heartbeat::Notice>, effects: &mut Vec<Effect>) {
+        if self.machine == notice {
+            return;
+        }
+        self.machine = notice;
+        self.urgent = true;
+        effects.push(Effect::Notice(Notice::Machine(notice)));
+    }
+
     fn note_drain(&mut self, effects: &mut Vec<Effect>) {
         let by = self.union();
         if by == self.drain_by {
@@ -347,7 +363,11 @@ impl Agent {
     }
 
     fn union(&self) -> Vec<Id> {
-        let own = self.operator_drain || self.reading.is_some_and(|(reading, _)| reading.draining);
+        // An interruption leaves no time to ask: every front end sees it draining from the next heartbeat on. What leaves more
+        // time is the scaler's to order: a replacement first, then the drain.
+        let is_interrupted = self.machine.is_some_and(|notice| notice.kind == NoticeKind::Interruption);
+        let asked = self.reading.is_some_and(|(reading, _)| reading.draining);
+        let own = self.operator_drain || is_interrupted || asked;
         let mut by = self.wishes.clone();
         if own {
             by.insert(self.profile.id.clone());
@@ -402,6 +422,7 @@ impl Agent {
             zone: self.profile.zone.clone(),
             state,
             drain_by: self.drain_by.clone(),
+            notice: self.machine,
             load: self.reading.map(|(reading, _)| reading.load).unwrap_or_default(),
             heard: self.words.values().map(|word| word.as_of(now.mono)).collect(),
             tombstones: if to_redirector { Vec::new() } else { self.batch.clone() },

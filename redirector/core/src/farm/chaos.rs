@@ -50,6 +50,7 @@ fn heartbeat(bits: u64, seq: u64) -> Heartbeat {
             doors: Some(u32::from(byte(7))),
             scaler: None,
         }],
+        notice: None,
         tombstones: vec![],
     }
 }

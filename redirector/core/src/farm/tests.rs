@@ -38,6 +38,7 @@ fn beat(name: &str, seq: u64) -> Heartbeat {
         drain_by: vec![],
         load: Load::default(),
         heard: vec![],
+        notice: None,
         tombstones: vec![],
     }
 }

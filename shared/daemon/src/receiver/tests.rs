@@ -65,6 +65,7 @@ fn body(stand: &Stand, change: impl FnOnce(&mut Heartbeat)) -> Vec<u8> {
         drain_by: Vec::new(),
         load: Load::default(),
         heard: Vec::new(),
+        notice: None,
         tombstones: Vec::new(),
     };
     change(&mut heartbeat);

@@ -23,6 +23,7 @@ fn beat(id: &str, inc: u64, seq: u64) -> Heartbeat {
         drain_by: Vec::new(),
         load: Load::default(),
         heard: Vec::new(),
+        notice: None,
         tombstones: Vec::new(),
     }
 }
