@@ -5,6 +5,7 @@
 
 pub mod farm;
 pub mod fault;
+pub mod fleet;
 pub mod form;
 pub mod machines;
 pub mod moto;

@@ -1,7 +1,7 @@
 //! The proxy between the redirector and moto: it records, keeps tokens, shows the past, and breaks things on purpose.
 //!
 //! A launch with a token passes alone, as EC2 orders calls with one token; everything else passes side by side. It must never change
-//! what it forwards: moto sees the bytes that the client sent.
+//! what it forwards, but for the overrides of a fleet that find no capacity: moto sees the bytes that the client sent.
 
 use super::fault::{Fate, Fates, Fault, Faults};
 use super::form::{self, Params};
@@ -259,10 +259,18 @@ async fn launch(shared: &Shared, params: &Params, body: Bytes, faults: &Faults) 
             }
         }
     }
-    if let Some(words) = shortage(shared, params, faults) {
+    let is_fleet = params.get("Action").is_some_and(|a| a == "CreateFleet");
+    let answer = if is_fleet && !faults.no_capacity.is_empty() {
+        let zone_of = |subnet: &str| shared.zones.get(subnet).cloned().unwrap_or_default();
+        match super::fleet::without_short(params, zone_of, |offering| faults.has_capacity(offering)) {
+            Ok(body) => forward(shared, Bytes::from(body)).await,
+            Err(nothing) => Answer { status: 200, body: nothing.document(), replayed: false },
+        }
+    } else if let Some(words) = shortage(shared, params, faults).filter(|_| !is_fleet) {
         return refusal(500, "InsufficientInstanceCapacity", &words);
-    }
-    let answer = forward(shared, body).await;
+    } else {
+        forward(shared, body).await
+    };
     if answer.status == 200 {
         tokens.done(params, &answer.body);
     }
