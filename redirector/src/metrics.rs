@@ -7,6 +7,7 @@ use crate::door::TallySum;
 use crate::view::View;
 use farm_daemon::refusals::Refusals;
 use farm_shared::exposition::{Exposition, Kind};
+use farm_shared::heartbeat::NoticeKind;
 use redirector_core::door::REJECT_REASONS;
 use redirector_core::farm::ServerStatus;
 use redirector_ec2::Meters;
@@ -67,6 +68,16 @@ fn servers(out: &mut Exposition, servers: &[ServerStatus]) {
     for standing in STANDINGS {
         out.sample(&[("standing", standing)], servers.iter().filter(|s| s.standing == standing).count());
     }
+    out.family(
+        "redirector_servers_noticed",
+        Kind::Gauge,
+        &["notice"],
+        "Servers whose machine is to go, by the cloud's notice.",
+    );
+    for notice in [NoticeKind::Interruption, NoticeKind::Maintenance, NoticeKind::Rebalance].map(NoticeKind::label) {
+        let has = |s: &&ServerStatus| s.notice.is_some_and(|(kind, _)| kind == notice);
+        out.sample(&[("notice", notice)], servers.iter().filter(has).count());
+    }
     type Column = (&'static str, &'static str, fn(&ServerStatus) -> f64);
     let columns: [Column; 6] = [
         ("redirector_backend_in_service", "1 while the backend gets new sessions.", |s| f64::from(u8::from(s.takes_new))),
@@ -92,6 +103,7 @@ fn scaler(out: &mut Exposition, view: &View) {
         ("live", scaler.live),
         ("pending", scaler.pending),
         ("draining", scaler.draining),
+        ("leaving", scaler.leaving),
         ("min", scaler.min),
         ("max", scaler.max),
     ] {

@@ -85,6 +85,7 @@ impl View {
             live: 0,
             pending: 0,
             draining: 0,
+            leaving: 0,
             boot_ms_p95: 0,
             boots: 0,
             boot_ms_prior: 0,

@@ -177,6 +177,9 @@ fn server_row(server: &ServerStatus) -> String {
             format!("caches may name it for {}", age(left_ms))
         });
     }
+    if let Some((kind, at_ms)) = server.notice {
+        notes.push(format!("machine is to go: {kind}, {}", time_of_day(at_ms)));
+    }
     if server.twins {
         notes.push("two incarnations are alive".to_owned());
     }

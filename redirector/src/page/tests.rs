@@ -29,6 +29,7 @@ fn server(id: &str, standing: &'static str) -> ServerStatus {
         drain_wish: false,
         ttl_left_ms: Some(4_000),
         twins: true,
+        notice: Some(("rebalance", 61_000)),
         zone: None,
     }
 }

@@ -506,3 +506,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_interruption_drains_at_once_and_a_recommendation_does_not() {
+    let notice = |kind| Some(heartbeat::Notice { kind, at_ms: START });
+    let mut world = World::usual(2);
+    world.run_ms(500);
+    world.step(Event::Machine(notice(NoticeKind::Rebalance)));
+    world.run_ms(150);
+    assert_eq!((world.last(1).notice, world.last(1).drain_by.len()), (notice(NoticeKind::Rebalance), 0));
+    let before = world.sent.len();
+    world.step(Event::Machine(notice(NoticeKind::Interruption)));
+    world.run_ms(150);
+    assert_eq!(world.sent.len(), before + 2, "both front ends, once, long before the period is over");
+    for front in 0..2 {
+        assert_eq!(
+            (world.last(front).notice, world.last(front).drain_by),
+            (notice(NoticeKind::Interruption), vec![id("b1")])
+        );
+    }
+    world.answer(0, "door1", Kind::Redirector, |_| ());
+    world.run_ms(1_200);
+    assert_eq!(world.last(0).drain_by, [id("b1")], "no front end can take it back");
+    world.step(Event::Machine(None));
+    world.run_ms(150);
+    assert_eq!((world.last(0).notice, world.last(0).drain_by.len()), (None, 0));
+}

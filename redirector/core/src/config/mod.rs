@@ -3,11 +3,13 @@
 //! A [`Spec`] is plain data that passed its check; nothing here may read a file.
 
 mod ec2;
+mod notices;
 mod read;
 mod role;
 mod spec;
 
 pub use ec2::Ec2Spec;
+pub use notices::NoticeSpec;
 pub use role::{RoleSpec, VolumeSpec};
 pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec};
 

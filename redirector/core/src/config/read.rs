@@ -5,7 +5,8 @@
 
 use super::role::read_roles;
 use super::{
-    AnnounceSpec, DoorSpec, Ec2Spec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec,
+    AnnounceSpec, DoorSpec, Ec2Spec, NoticeSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec,
+    Spec,
 };
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
@@ -51,6 +52,7 @@ impl Spec {
         let lease = read_lease(root);
         let announce = read_announce(&root.table("announce", "How this door makes itself known to dnslb."));
         let scaler = read_scaler(&root.table("scaler", "How many servers there are."));
+        let notices = NoticeSpec::read(&root.table("notices", "What is done when a server's machine is to go."));
         let provider = read_provider(&root.table("provider", "Where servers come from."), &scaler);
         let roles = read_roles(root);
         let FarmTrust { name, key_file, allowed_prefixes, .. } = trust?;
@@ -70,6 +72,7 @@ impl Spec {
             lease,
             announce,
             scaler,
+            notices,
             provider,
             roles,
         })

@@ -1,6 +1,6 @@
 //! What a checked configuration holds. Units are last in the names.
 
-use super::{Ec2Spec, RoleSpec};
+use super::{Ec2Spec, NoticeSpec, RoleSpec};
 use crate::route::RoutePolicy;
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
@@ -44,6 +44,8 @@ pub struct Spec {
     pub announce: AnnounceSpec,
     /// The scaler.
     pub scaler: ScalerSpec,
+    /// What is done when a server's machine is to go.
+    pub notices: NoticeSpec,
     /// Where servers come from.
     pub provider: ProviderSpec,
     /// Servers that must exist.
@@ -205,6 +207,7 @@ impl Spec {
             lease: LeasePolicy::default(),
             announce: AnnounceSpec { period_ms: 1_000, ..AnnounceSpec::default() },
             scaler: ScalerSpec::default(),
+            notices: NoticeSpec::default(),
             provider: ProviderSpec::None,
             roles: Vec::new(),
         }

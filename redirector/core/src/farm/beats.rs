@@ -2,7 +2,7 @@
 
 use super::seen::Seen;
 use super::{Control, Effect};
-use farm_shared::heartbeat::{Heartbeat, Kind, Refusal, Reply, Role, Tombstone};
+use farm_shared::heartbeat::{Heartbeat, Kind, NoticeKind, Refusal, Reply, Role, Tombstone};
 use farm_shared::id::Id;
 use farm_shared::member::Change;
 use farm_shared::time::Now;
@@ -75,6 +75,10 @@ impl Control {
             Change::Silent => "fell silent",
             Change::Moved => "moved",
             Change::Drain => "began or ended draining",
+            Change::Notice => match self.roster.get(id).and_then(|m| m.heartbeat.notice) {
+                Some(notice) => notice_text(notice.kind),
+                None => "is to stay, after all",
+            },
             Change::Forced => "is forced by an operator",
             Change::Forgotten => "is forgotten",
         };
@@ -116,5 +120,13 @@ impl Control {
             self.boots_ms.pop_front();
         }
         self.unsaved = true;
+    }
+}
+
+fn notice_text(kind: NoticeKind) -> &'static str {
+    match kind {
+        NoticeKind::Interruption => "loses its machine: a spot interruption",
+        NoticeKind::Maintenance => "is to lose its machine: scheduled maintenance",
+        NoticeKind::Rebalance => "may lose its machine: a rebalance recommendation",
     }
 }

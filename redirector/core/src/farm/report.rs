@@ -74,6 +74,7 @@ impl Control {
                 .filter(|_| heartbeat.draining() || member.wants_drain())
                 .map(|s| s.ttl_left_ms(member.lease_ms(), &self.spec, now.mono)),
             twins: member.twins_until > self.roster.clock(now),
+            notice: heartbeat.notice.map(|n| (n.kind.label(), n.at_ms)),
             zone: heartbeat.zone.as_ref().map(ToString::to_string),
         }
     }
@@ -94,6 +95,7 @@ impl Control {
             live: count(ServerState::Live),
             pending: observation.pending,
             draining: count(ServerState::Draining) + count(ServerState::Held),
+            leaving: count(ServerState::Leaving),
             boot_ms_p95: observation.boot_ms_p95,
             boots: self.boots_ms.len() as u32,
             boot_ms_prior: scaler.boot_prior_ms,

@@ -47,7 +47,8 @@ impl Control {
         };
         let news = self.decide_news(&checked, &report, &violations, now);
         self.desired = report.desired;
-        self.victims = report.victims.iter().cloned().collect();
+        let leaving = observation.servers.iter().filter(|s| s.state == ServerState::Leaving).map(|s| &s.id);
+        self.victims = report.victims.iter().chain(leaving).cloned().collect();
         if !news {
             return;
         }
@@ -266,7 +267,9 @@ impl Control {
         let load = &heartbeat.load;
         let seen = self.seen.get(&heartbeat.id);
         let by_others = heartbeat.drain_by.iter().any(|by| *by != self.spec.id);
+        let leaves = heartbeat.notice.is_some_and(|notice| self.spec.notices.leaves(&notice, now.wall));
         let state = match member.standing() {
+            Standing::InService | Standing::Unknown | Standing::Draining if leaves => ServerState::Leaving,
             Standing::InService | Standing::Unknown => ServerState::Live,
             Standing::Draining if member.drain_wish && !by_others => ServerState::Draining,
             Standing::Draining => ServerState::Held,

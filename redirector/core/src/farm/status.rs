@@ -79,6 +79,8 @@ pub struct ServerStatus {
     pub ttl_left_ms: Option<u64>,
     /// Two incarnations of it are alive.
     pub twins: bool,
+    /// Its machine is to go: `interruption`, `maintenance` or `rebalance`, and when, milliseconds since the epoch.
+    pub notice: Option<(&'static str, u64)>,
     /// Its failure domain.
     pub zone: Option<String>,
 }
@@ -106,6 +108,8 @@ pub struct ScalerStatus {
     pub pending: u32,
     /// Servers that drain.
     pub draining: u32,
+    /// Servers whose machine is to go.
+    pub leaving: u32,
     /// Boot time that plans use, 95th percentile, in milliseconds.
     pub boot_ms_p95: u64,
     /// Boots it was measured from; below 3 it is the configured one.

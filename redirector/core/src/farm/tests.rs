@@ -4,7 +4,7 @@ use crate::config::Spec;
 use crate::door::Snapshot;
 use crate::scale::{CallOutcome, Instance, InstanceState, Plain, ProviderCall};
 use farm_shared::draw::Draws;
-use farm_shared::heartbeat::{FarmKey, Heard, Heartbeat, Kind, Load, Refusal, Reply, State};
+use farm_shared::heartbeat::{FarmKey, Heard, Heartbeat, Kind, Load, Notice, NoticeKind, Refusal, Reply, State};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Standing};
 use farm_shared::time::{Mono, Now, Wall};
@@ -58,6 +58,7 @@ struct Bench {
     instances: BTreeMap<String, Instance>,
     sessions: BTreeMap<String, u32>,
     drained: BTreeMap<String, bool>,
+    notices: BTreeMap<String, Notice>,
     launches: usize,
     waited: u64,
 }
@@ -76,6 +77,7 @@ impl Bench {
             instances: BTreeMap::new(),
             sessions: BTreeMap::new(),
             drained: BTreeMap::new(),
+            notices: BTreeMap::new(),
             launches: 0,
             waited: 0,
         };
@@ -160,10 +162,13 @@ impl Bench {
                 let name = instance.member_id.unwrap();
                 let sessions = self.sessions.get(name.as_str()).copied().unwrap_or(0);
                 let drain = self.drained.get(name.as_str()).copied().unwrap_or(false);
+                let notice = self.notices.get(name.as_str()).copied();
                 let inc = instance.launched_wall_ms;
                 let reply = self.beat(|h| {
                     (h.id, h.inc, h.load.sessions) = (name.clone(), inc, sessions);
                     h.drain_by = if drain { vec![id("door1")] } else { vec![] };
+                    h.drain_by.extend(notice.filter(|n| n.kind == NoticeKind::Interruption).map(|_| name.clone()));
+                    h.notice = notice;
                 });
                 self.drained.insert(name.to_string(), reply.unwrap().drain);
             }
@@ -423,4 +428,42 @@ fn likely_victims_get_less() {
     let less = servers.iter().filter(|s| s.share < 0.15).count();
     assert_eq!((less, servers.len()), (3, 5), "{:?}", servers.iter().map(|s| s.share).collect::<Vec<_>>());
     assert!(servers.iter().all(|s| s.takes_new));
+}
+
+#[test]
+fn a_machine_that_is_to_go_is_replaced() {
+    let mut bench = Bench::new(scaling());
+    bench.live(5);
+    let two: Vec<String> = bench.taking().into_iter().map(str::to_owned).collect();
+    let [first, second] = two.as_slice() else { panic!("{two:?}") };
+    bench.sessions.insert(first.clone(), 1);
+    bench.notices.insert(first.clone(), Notice { kind: NoticeKind::Interruption, at_ms: START_MS });
+    bench.live(1);
+    bench.pass(100);
+    assert_eq!(bench.taking(), [second], "nothing new from the next heartbeat on");
+    bench.live(4);
+    assert_eq!((bench.launches, bench.taking().len()), (3, 2), "its replacement, at once");
+    let status = bench.control.status(bench.now);
+    assert_eq!((status.scaler.live, status.scaler.leaving), (2, 1));
+    let of_first = status.servers.iter().find(|s| s.id == *first).unwrap();
+    assert_eq!(of_first.notice, Some(("interruption", START_MS)));
+    bench.live(20);
+    assert_eq!(bench.instances.len(), 3, "a session runs on it still");
+    bench.sessions.clear();
+    bench.live(20);
+    assert_eq!(bench.instances.len(), 2);
+
+    // Less pressing: it serves until its replacement does.
+    bench.notices.insert(second.clone(), Notice { kind: NoticeKind::Rebalance, at_ms: START_MS });
+    let mut least = 2;
+    for _ in 0..30 {
+        bench.live(1);
+        least = least.min(bench.taking().len());
+    }
+    assert_eq!((bench.launches, least), (4, 2), "never fewer than before");
+    assert!(!bench.taking().contains(&second.as_str()));
+    assert!(bench.instances.values().all(|i| i.member_id != Some(id(second))));
+    bench.restart();
+    bench.live(20);
+    assert_eq!(bench.launches, 4);
 }

@@ -61,9 +61,12 @@ impl fmt::Display for Violation {
 pub fn check(plan: &Plan, limits: &Limits, observation: &Observation) -> Result<Plan, Vec<Violation>> {
     let mut broken = Vec::new();
     let find = |id: &Id| observation.servers.iter().find(|s| s.id == *id);
-    let shrinks = !plan.drain.is_empty();
+    // Sending away what is no capacity takes none away.
+    let leaves = |id: &&Id| find(id).is_some_and(|s| s.state == ServerState::Leaving);
+    let drained = plan.drain.iter().filter(|id| !leaves(id)).count() as u32;
+    let shrinks = drained > 0;
     if (observation.frozen.is_some() && !plan.is_empty())
-        || (observation.frozen_in.is_some() && (shrinks || !plan.terminate.is_empty()))
+        || (observation.frozen_in.is_some() && (!plan.drain.is_empty() || !plan.terminate.is_empty()))
     {
         broken.push(Violation::Frozen);
     }
@@ -75,7 +78,7 @@ pub fn check(plan: &Plan, limits: &Limits, observation: &Observation) -> Result<
     if plan.launch > 0 && servers > limits.max {
         broken.push(Violation::AboveMax { servers, max: limits.max });
     }
-    let live = (count(ServerState::Live) + plan.undrain.len() as u32).saturating_sub(plan.drain.len() as u32);
+    let live = (count(ServerState::Live) + plan.undrain.len() as u32).saturating_sub(drained);
     if shrinks && live < limits.min {
         broken.push(Violation::BelowMin { live, min: limits.min });
     }
@@ -99,7 +102,8 @@ pub fn check(plan: &Plan, limits: &Limits, observation: &Observation) -> Result<
 
 /// Why a server may not be stopped yet.
 pub(super) fn undrained(server: &ServerLoad, limits: &Limits) -> Option<&'static str> {
-    let Some(draining_ms) = server.draining_ms.filter(|_| server.state == ServerState::Draining) else {
+    let drains = matches!(server.state, ServerState::Draining | ServerState::Leaving);
+    let Some(draining_ms) = server.draining_ms.filter(|_| drains) else {
         return Some("it is not draining");
     };
     if !server.ttl_clear {

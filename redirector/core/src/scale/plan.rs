@@ -3,6 +3,8 @@
 //! `plan` keeps no memory but its [`PlanState`], so that a journal can be replayed against another policy. It must never look at
 //! anything that the observation does not hold.
 
+mod leave;
+
 use super::check::{Limits, undrained};
 use super::measure::{Measured, Rate};
 use super::observation::{Observation, Plan, Report, ServerLoad, ServerState};
@@ -99,6 +101,7 @@ pub fn plan(policy: &Policy, state: &PlanState, observation: &Observation, now: 
         } else if desired < live {
             shrink(policy, observation, (live, desired, peak), &mut plan, &mut refused);
         }
+        leave::drain_leaving(observation, live, desired, &mut plan, &mut refused);
     }
     // The paper's rule knows no surplus before it acts on one.
     let surplus = if policy.rule == ScalePolicy::Sizing { live.saturating_sub(desired) } else { 0 };
@@ -138,7 +141,9 @@ fn by_sizing(policy: &Policy, measured: &Measured, observation: &Observation, pr
         limits += f64::from(server.limit.filter(|l| *l > 0).unwrap_or(policy.sessions_per_server));
         count += 1.0;
     }
-    sessions += f64::from(observation.waiting);
+    // Sessions on a machine that is to go will soon want a place elsewhere.
+    let leaving = observation.servers.iter().filter(|s| s.state == ServerState::Leaving);
+    sessions += leaving.map(|s| f64::from(s.sessions)).sum::<f64>() + f64::from(observation.waiting);
     let session_s = measured.session_s(prior_s);
     // Until arrivals were watched for long enough, the farm is taken to be steady (Little's law).
     let steady = Rate { per_s: sessions / session_s.max(1e-3), ..Rate::default() };
@@ -189,7 +194,12 @@ fn stop_drained(policy: &Policy, observation: &Observation, plan: &mut Plan, ref
         return;
     }
     plan.terminate.extend(observation.overdue.iter().cloned());
-    for server in observation.servers.iter().filter(|s| s.managed && s.state == ServerState::Draining) {
+    let drains = |s: &&ServerLoad| match s.state {
+        ServerState::Draining => true,
+        ServerState::Leaving => s.draining_ms.is_some(),
+        ServerState::Live | ServerState::Held | ServerState::Silent => false,
+    };
+    for server in observation.servers.iter().filter(|s| s.managed).filter(drains) {
         match undrained(server, &policy.limits) {
             None if !plan.terminate.contains(&server.id) => plan.terminate.push(server.id.clone()),
             None => {}

@@ -1,7 +1,7 @@
 //! Virtual time over the roster: `step` lines in, visible changes out.
 
 use super::*;
-use crate::heartbeat::{Load, Role, VERSION};
+use crate::heartbeat::{Load, Notice, NoticeKind, Role, VERSION};
 use crate::time::Wall;
 
 const PERIOD_MS: u64 = 1_000;
@@ -201,5 +201,20 @@ proptest::proptest! {
             let silent = roster.members().values().filter(|m| m.freshness == Freshness::Silent).count();
             proptest::prop_assert_eq!(silent, roster.silent());
         }
+    }
+}
+
+#[test]
+fn a_notice_is_seen_when_it_changes() {
+    let mut roster = Roster::new(LeasePolicy::default());
+    let notice = Some(Notice { kind: NoticeKind::Rebalance, at_ms: 1 });
+    for (seq, notice, expect) in [
+        (1, None, vec![Change::Joined]),
+        (2, notice, vec![Change::Notice]),
+        (3, notice, vec![]),
+        (4, None, vec![Change::Notice]),
+    ] {
+        let heartbeat = Heartbeat { notice, ..beat("a", 1, seq) };
+        assert_eq!(roster.observe(at(seq), heartbeat), Ok(expect), "{seq}");
     }
 }

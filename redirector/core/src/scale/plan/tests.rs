@@ -44,7 +44,7 @@ fn action(rule: ScalePolicy, ms: u64, observation: &Observation) -> String {
     report.action
 }
 
-use ServerState::{Draining, Held, Live, Silent};
+use ServerState::{Draining, Held, Leaving, Live, Silent};
 
 #[test]
 fn the_papers_rule() {
@@ -141,4 +141,31 @@ fn the_check_stops_what_a_policy_must_not_do() {
             Violation::Undrained(id("b2"), "sessions run on it"),
         ])
     );
+}
+
+#[test]
+fn machines_that_are_to_go() {
+    let rule = |o: &Observation| action(ScalePolicy::Sizing, 1, o);
+    let one = || farm(&[("b1", Leaving, 40), ("b2", Live, 40)]);
+    assert_eq!(rule(&one()), "launch 1", "a replacement");
+    assert_eq!(rule(&Observation { pending: 1, ..one() }), "nothing", "which boots");
+    let replaced = farm(&[("b1", Leaving, 40), ("b2", Live, 40), ("b3", Live, 0)]);
+    assert_eq!(rule(&replaced), "drain b1");
+    let changed = |change: fn(&mut ServerLoad)| {
+        let mut o = replaced.clone();
+        change(&mut o.servers[0]);
+        rule(&o)
+    };
+    assert_eq!(changed(|s| s.draining_ms = Some(1)), "nothing", "sessions run on it");
+    assert_eq!(changed(|s| (s.draining_ms, s.sessions) = (Some(1), 0)), "terminate b1");
+    assert_eq!(changed(|s| (s.draining_ms, s.sessions, s.ttl_clear) = (Some(1), 0, false)), "nothing");
+    assert_eq!(changed(|s| s.managed = false), "nothing", "not ours to take");
+    assert_eq!(rule(&Observation { frozen_in: Some("x".into()), ..replaced.clone() }), "nothing");
+    assert_eq!(rule(&Observation { frozen: Some("x".into()), ..replaced }), "nothing");
+    // Two of four are replaced one by one, and at the maximum they stay.
+    let two = farm(&[("b1", Leaving, 70), ("b2", Leaving, 60), ("b3", Live, 70), ("b4", Live, 70), ("b5", Live, 70)]);
+    assert_eq!(rule(&two), "nothing", "the maximum");
+    let policy = policy(ScalePolicy::Sizing);
+    let broken = check(&Plan { drain: vec![Id::new("b3").unwrap(); 3], ..Plan::default() }, &policy.limits, &two);
+    assert_eq!(broken, Err(vec![Violation::BelowMin { live: 0, min: 1 }]));
 }
