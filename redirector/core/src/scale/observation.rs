@@ -104,13 +104,11 @@ pub enum ServerState {
     Draining,
     /// Drains, because somebody else wants it: an operator, another front end.
     Held,
-    /// Its machine is to go: no capacity, whether it still takes sessions or drains already (then `draining_ms` says since when the
+    /// It is about to be lost (a notice of its provider, or failing status checks): no capacity any more, whether it still takes sessions or drains already (then `draining_ms` says since when the
     /// scaler wants that).
     Leaving,
     /// Its lease ran out, or it is forced down.
     Silent,
-    /// It is about to be lost (interrupted by its provider, or failing status checks): no capacity any more, and drained at once.
-    Leaving,
 }
 
 /// What is to be done.

@@ -8,7 +8,7 @@ use farm_shared::id::Id;
 
 /// Leaving servers that the scaler does not drain yet.
 fn staying(observation: &Observation) -> impl Iterator<Item = &ServerLoad> {
-    observation.servers.iter().filter(|s| s.managed && s.state == ServerState::Leaving && s.draining_ms.is_none())
+    observation.servers.iter().filter(|s| s.managed && !s.role && s.state == ServerState::Leaving && s.draining_ms.is_none())
 }
 
 /// Drains as many of them as are replaced: those beyond what is missing of `desired`, the ones with the fewest sessions first.
