@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 const EVERY: Duration = Duration::from_secs(5);
 /// While the service does not answer, after [`FAILURES_MANY`] attempts.
-const EVERY_FAILING: Duration = Duration::from_secs(60);
+const EVERY_FAILING: Duration = Duration::from_mins(1);
 const FAILURES_MANY: u32 = 12;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const BODY_BYTES_MAX: usize = 16 * 1024;
