@@ -10,6 +10,7 @@ pub mod journal;
 pub mod load;
 pub mod metrics;
 pub mod page;
+pub mod profiles;
 pub mod provider;
 pub mod serve;
 pub mod shell;

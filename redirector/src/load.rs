@@ -2,13 +2,14 @@
 //!
 //! `redirector check`, a start and a reload all come through here, so that what passes the check also starts.
 
+use crate::profiles;
 use farm_daemon::settings::{check_token, read_config, resolve, warn_if_open};
 use farm_daemon::state_dir::read_capped;
 use farm_shared::config::{Document, Problem, has_errors};
 use farm_shared::heartbeat::{FarmKey, Keyring};
-use redirector_core::config::Spec;
+use redirector_core::config::{Ec2Spec, ProviderSpec, Spec};
 use redirector_core::farm::Keys;
-use redirector_core::scale::{Blueprint, Plain};
+use redirector_core::scale::Blueprint;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,20 @@ pub struct Loaded {
     pub blueprint: Arc<dyn Blueprint>,
     /// What is allowed but looks wrong.
     pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// With the blueprint of what a reload puts in force: launches must not speak of a farm or a region that only a start can change.
+    ///
+    /// # Errors
+    /// The profiles do not fit the settings that stay.
+    pub fn beside(self, old: &Spec) -> Result<Self, Refused> {
+        if needs_restart(old, &self.spec).is_empty() {
+            return Ok(self);
+        }
+        let (blueprint, _) = profiles::blueprint(&in_force(old, &self.spec), &self.keys.current).map_err(Refused)?;
+        Ok(Self { blueprint, ..self })
+    }
 }
 
 /// All reasons why a configuration is refused; displayed one a line.
@@ -56,6 +71,9 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         token_problem = check_token(&spec.admin, file);
         spec.admin.token_file = spec.admin.token_file.map(|path| beside(file, &path));
         spec.scaler.dry_run |= dry_run;
+        if let ProviderSpec::Ec2(ec2) = &mut spec.provider {
+            ec2.profile_file = beside(file, &ec2.profile_file);
+        }
         let key = |option: &str, path: &String| {
             read_key(Path::new(&beside(file, path)))
                 .map_err(|(found, expected)| farm.problem(option, format!("{path:?}: {found}"), expected))
@@ -70,9 +88,20 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     });
     let mut problems = document.finish();
     problems.extend(key_problem.into_iter().chain(token_problem));
+    // Profiles are read even if something else is wrong: all problems come at once.
+    let loaded = loaded.and_then(|(spec, keys)| match profiles::blueprint(&spec, &keys.current) {
+        Ok((blueprint, warnings)) => {
+            problems.extend(warnings);
+            Some((spec, keys, blueprint))
+        }
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    });
     match loaded {
-        Some((spec, keys)) if !has_errors(&problems) => {
-            Ok(Loaded { spec: Arc::new(spec), keys, blueprint: Arc::new(Plain), warnings: problems })
+        Some((spec, keys, blueprint)) if !has_errors(&problems) => {
+            Ok(Loaded { spec: Arc::new(spec), keys, blueprint, warnings: problems })
         }
         _ => Err(Refused(problems)),
     }
@@ -97,15 +126,26 @@ pub fn needs_restart(old: &Spec, new: &Spec) -> Vec<&'static str> {
         (old.heartbeat != new.heartbeat, "heartbeat"),
         ((&old.admin.listen, &old.admin.token_file) != (&new.admin.listen, &new.admin.token_file), "admin"),
         (old.announce != new.announce, "announce"),
-        (old.provider != new.provider, "provider"),
+        (provider(old, new) != new.provider, "provider"),
     ];
     changes.into_iter().filter_map(|(differs, name)| differs.then_some(name)).collect()
+}
+
+/// The provider after a reload: the old one, with the new profiles.
+fn provider(old: &Spec, new: &Spec) -> ProviderSpec {
+    match (&old.provider, &new.provider) {
+        (ProviderSpec::Ec2(old), ProviderSpec::Ec2(new)) => {
+            let (profile_file, profile) = (new.profile_file.clone(), new.profile.clone());
+            ProviderSpec::Ec2(Ec2Spec { profile_file, profile, ..old.clone() })
+        }
+        (old, _) => old.clone(),
+    }
 }
 
 /// What a reload puts in force: the new settings, but the old ones where only a start can change them. A farm renamed by half would
 /// refuse all its members.
 pub fn in_force(old: &Spec, new: &Spec) -> Spec {
-    let old = old.clone();
+    let (provider, old) = (provider(old, new), old.clone());
     Spec {
         id: old.id,
         listen: old.listen,
@@ -115,7 +155,7 @@ pub fn in_force(old: &Spec, new: &Spec) -> Spec {
         heartbeat: old.heartbeat,
         admin: old.admin,
         announce: old.announce,
-        provider: old.provider,
+        provider,
         ..new.clone()
     }
 }

@@ -354,7 +354,7 @@ impl Shell {
         self.parts.notifier.reloading();
         let loaded = load::load(&self.parts.config_file, self.parts.dry_run);
         self.parts.notifier.ready();
-        match loaded {
+        match loaded.and_then(|loaded| loaded.beside(&self.parts.spec)) {
             Ok(loaded) => {
                 self.counts.reloads_ok += 1;
                 self.counts.reload_wall_ms = self.parts.clock.now().wall.0;

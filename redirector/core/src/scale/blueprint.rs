@@ -48,3 +48,29 @@ impl Blueprint for Plain {
         None
     }
 }
+
+/// A provider without a choice, in a farm with fixed roles.
+#[derive(Clone, Debug, Default)]
+pub struct PlainRoles(pub Vec<Id>);
+
+impl Blueprint for PlainRoles {
+    fn offerings(&self, _role: Option<&Id>) -> &[Offering] {
+        &[]
+    }
+
+    fn body(&self, request: &LaunchRequest) -> Result<Vec<String>, String> {
+        Plain.body(request)
+    }
+
+    fn price_usd_h(&self, offering: &Offering) -> Option<f64> {
+        Plain.price_usd_h(offering)
+    }
+
+    fn attach(&self, role: &Id, instance_id: &str, intent: &str) -> Option<AttachRequest> {
+        Plain.attach(role, instance_id, intent)
+    }
+
+    fn roles(&self) -> &[Id] {
+        &self.0
+    }
+}

@@ -14,7 +14,7 @@ mod provider;
 mod record;
 mod sizing;
 
-pub use blueprint::{Blueprint, Plain};
+pub use blueprint::{Blueprint, Plain, PlainRoles};
 pub use check::{Limits, Violation, check};
 pub use exec::{ExecEffect, ExecEvent, step};
 pub use measure::Measured;
