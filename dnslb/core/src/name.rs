@@ -68,49 +68,8 @@ impl Name {
     /// # Errors
     /// See [`NameError`].
     pub fn from_presentation(text: &[u8], origin: &Self) -> Result<Self, NameError> {
-        match text {
-            b"" => return Err(NameError::Empty),
-            b"@" => return Ok(origin.clone()),
-            b"." => return Ok(Self::root()),
-            _ => {}
-        }
-        let mut wire = Vec::with_capacity(text.len() + 2);
-        let mut start = 0;
-        wire.push(0);
-        let mut rest = text;
-        let mut absolute = false;
-        while let Some((&octet, tail)) = rest.split_first() {
-            rest = tail;
-            absolute = false;
-            match octet {
-                b'.' => {
-                    close_label(&mut wire, start)?;
-                    start = wire.len();
-                    wire.push(0);
-                    absolute = true;
-                }
-                b'\\' => {
-                    let (octet, tail) = unescape(rest)?;
-                    rest = tail;
-                    wire.push(octet.to_ascii_lowercase());
-                }
-                _ => wire.push(octet.to_ascii_lowercase()),
-            }
-            if wire.len() > NAME_LEN_MAX + 1 {
-                return Err(if wire.len() - start > LABEL_LEN_MAX + 1 {
-                    NameError::LabelTooLong
-                } else {
-                    NameError::TooLong
-                });
-            }
-        }
-        if !absolute {
-            close_label(&mut wire, start)?;
-            wire.extend_from_slice(&origin.wire);
-        }
-        if wire.len() > NAME_LEN_MAX {
-            return Err(NameError::TooLong);
-        }
+        let mut wire = presentation_wire(text, origin)?;
+        wire.make_ascii_lowercase();
         Ok(Self { wire: wire.into_boxed_slice() })
     }
 
@@ -221,6 +180,48 @@ fn close_label(wire: &mut [u8], start: usize) -> Result<(), NameError> {
         *octet = len as u8;
     }
     Ok(())
+}
+
+/// The uncompressed wire format of a name in presentation format, in the case it is written in: names in record data keep it.
+pub(crate) fn presentation_wire(text: &[u8], origin: &Name) -> Result<Vec<u8>, NameError> {
+    match text {
+        b"" => return Err(NameError::Empty),
+        b"@" => return Ok(origin.wire.to_vec()),
+        b"." => return Ok(vec![0]),
+        _ => {}
+    }
+    let mut wire = Vec::with_capacity(text.len() + 2);
+    let mut start = 0;
+    wire.push(0);
+    let mut rest = text;
+    let mut absolute = false;
+    while let Some((&octet, tail)) = rest.split_first() {
+        rest = tail;
+        absolute = false;
+        match octet {
+            b'.' => {
+                close_label(&mut wire, start)?;
+                start = wire.len();
+                wire.push(0);
+                absolute = true;
+            }
+            b'\\' => {
+                let (octet, tail) = unescape(rest)?;
+                rest = tail;
+                wire.push(octet);
+            }
+            _ => wire.push(octet),
+        }
+        if wire.len() > NAME_LEN_MAX + 1 {
+            let label_len = wire.len() - start;
+            return Err(if label_len > LABEL_LEN_MAX + 1 { NameError::LabelTooLong } else { NameError::TooLong });
+        }
+    }
+    if !absolute {
+        close_label(&mut wire, start)?;
+        wire.extend_from_slice(&origin.wire);
+    }
+    if wire.len() > NAME_LEN_MAX { Err(NameError::TooLong) } else { Ok(wire) }
 }
 
 /// Reads what follows a backslash: one octet, and the rest of the text.

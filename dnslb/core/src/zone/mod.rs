@@ -6,6 +6,9 @@
 
 mod build;
 mod data;
+mod fields;
+mod generate;
+mod loc;
 mod problem;
 mod rdata;
 mod reader;

@@ -84,6 +84,11 @@ impl Problems {
         self.errors > 0
     }
 
+    /// Errors so far, those beyond the bound too.
+    pub(super) fn error_count(&self) -> usize {
+        self.errors
+    }
+
     /// Whether reading on would report nothing new.
     pub(super) fn is_full(&self) -> bool {
         self.errors >= PROBLEMS_MAX

@@ -1,7 +1,7 @@
 //! Record data from presentation format to uncompressed wire format.
 //!
 //! The `domain` crate knows the types; this file gives it one record at a time, in ASCII, with what it lacks written out: `@`
-//! for the origin, TTL units in SOA, URI, and known types in the generic form of RFC 3597. Whatever the file says, it returns
+//! for the origin, TTL units in SOA, and known types in the generic form of RFC 3597. Types that it lacks are in `fields` and `loc`. Whatever the file says, it returns
 //! octets or a message.
 
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ use domain::dep::octseq::Parser;
 use domain::rdata::AllRecordData;
 use domain::zonefile::inplace::{Entry, Zonefile};
 
+use super::fields;
 use super::rtype::Rtype;
 use super::text::Token;
 use crate::name::Name;
@@ -25,11 +26,11 @@ pub(super) struct BadData {
     pub(super) expected: String,
 }
 
-fn bad(found: impl Into<String>, expected: impl Into<String>) -> BadData {
+pub(super) fn bad(found: impl Into<String>, expected: impl Into<String>) -> BadData {
     BadData { found: found.into(), expected: expected.into() }
 }
 
-const URI: Rtype = Rtype(256);
+const LOC: Rtype = Rtype(29);
 
 /// Longest record data, in octets.
 const RDATA_LEN_MAX: usize = 65_535;
@@ -49,8 +50,15 @@ pub(super) fn scan(rtype: Rtype, source: &[u8], tokens: &[Token], origin: &Name)
     match (rtype, tokens.len()) {
         (Rtype::A, 1) => return address::<std::net::Ipv4Addr>(first, "IPv4").map(|a| a.octets().to_vec()),
         (Rtype::AAAA, 1) => return address::<std::net::Ipv6Addr>(first, "IPv6").map(|a| a.octets().to_vec()),
-        (URI, _) => return uri(source, tokens),
         _ => {}
+    }
+    let words: Vec<&[u8]> = (0..tokens.len()).filter_map(|index| token(index).map(|(_, octets)| octets)).collect();
+    if rtype == LOC {
+        let words: Vec<&str> = words.iter().map(|word| std::str::from_utf8(word).unwrap_or("?")).collect();
+        return super::loc::loc(&words);
+    }
+    if let Some(data) = fields::scan(rtype, &words, origin) {
+        return checked_len(data?);
     }
     let text = entry_text(rtype, source, tokens, origin)?;
     through_domain(rtype, &text, origin)
@@ -95,8 +103,8 @@ fn name_positions(rtype: Rtype) -> &'static [usize] {
         2..=5 | 7..=9 | 12 | 39 | 47 => &[0],
         // SOA, MINFO, RP
         6 | 14 | 17 => &[0, 1],
-        // MX, AFSDB, KX, SVCB, HTTPS
-        15 | 18 | 36 | 64 | 65 => &[1],
+        // MX, SVCB, HTTPS
+        15 | 64 | 65 => &[1],
         // SRV, IPSECKEY
         33 | 45 => &[3],
         // NAPTR
@@ -174,31 +182,4 @@ fn generic(rtype: Rtype, source: &[u8], tokens: &[Token]) -> Result<Vec<u8>, Bad
     let mut composed = Vec::new();
     parsed.compose_rdata(&mut composed).map_err(|_| malformed())?;
     checked_len(composed)
-}
-
-/// `priority weight "target"` (RFC 7553).
-fn uri(source: &[u8], tokens: &[Token]) -> Result<Vec<u8>, BadData> {
-    let fail = || bad("data that is no URI record", "a priority, a weight and a quoted target (RFC 7553)");
-    let [priority, weight, target] = tokens else { return Err(fail()) };
-    let mut wire = Vec::new();
-    for number in [priority, weight] {
-        let text = source.get(number.range.clone()).and_then(|octets| std::str::from_utf8(octets).ok()).ok_or_else(fail)?;
-        wire.extend_from_slice(&text.parse::<u16>().map_err(|_| fail())?.to_be_bytes());
-    }
-    let mut rest = source.get(target.range.clone()).unwrap_or_default();
-    let before = wire.len();
-    while let Some((&octet, tail)) = rest.split_first() {
-        rest = tail;
-        if octet == b'\\' {
-            let (octet, tail) = crate::name::unescape(rest).map_err(|_| fail())?;
-            rest = tail;
-            wire.push(octet);
-        } else {
-            wire.push(octet);
-        }
-    }
-    if wire.len() == before {
-        return Err(fail());
-    }
-    checked_len(wire)
 }

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use super::Files;
+use super::generate::{self, Range, STEPS_MAX};
 use super::problem::{Place, Problems};
 use super::rdata;
 use super::rtype::{Rtype, rtype_from_text};
@@ -16,6 +17,8 @@ use crate::name::Name;
 const INCLUDE_DEPTH_MAX: usize = 8;
 /// Most `$INCLUDE` directives followed in one load.
 const INCLUDES_MAX: usize = 256;
+/// Most records made by all `$GENERATE` directives of one load.
+const GENERATED_MAX: u32 = 1 << 20;
 /// Highest TTL in seconds (RFC 2181 section 8).
 const TTL_S_MAX: u32 = 0x7fff_ffff;
 
@@ -43,11 +46,12 @@ struct Reader<'a> {
     problems: &'a mut Problems,
     records: Vec<Record>,
     includes: usize,
+    generated: u32,
 }
 
 /// Reads `main` and what it includes.
 pub(super) fn read(origin: &Name, files: &dyn Files, main: &str, problems: &mut Problems) -> Vec<Record> {
-    let mut reader = Reader { files, problems, records: Vec::new(), includes: 0 };
+    let mut reader = Reader { files, problems, records: Vec::new(), includes: 0, generated: 0 };
     let mut context = Context { origin: origin.clone(), owner: None, ttl_s_default: None, ttl_s_last: None };
     match files.read(main) {
         Ok(source) => reader.file(&main.into(), &source, &mut context, 0),
@@ -233,6 +237,11 @@ impl Reader<'_> {
                     self.problems.error(place, format!("the origin '{}', {error}", lossy(origin)), "a domain name");
                 }
             },
+            ("$GENERATE", [range, _, _, ..]) => self.generate(place, source, range, tokens, context, depth),
+            ("$GENERATE", _) => {
+                let found = format!("{name} with {} arguments", arguments.len());
+                self.problems.error(place, found, "start-stop[/step], an owner, and the rest of a record");
+            }
             ("$ORIGIN" | "$TTL", _) => {
                 self.problems.error(place, format!("{name} with {} arguments", arguments.len()), "one argument");
             }
@@ -243,7 +252,51 @@ impl Reader<'_> {
                     "a file and perhaps an origin",
                 );
             }
-            _ => self.problems.error(place, format!("the directive {name}"), "$ORIGIN, $TTL or $INCLUDE"),
+            _ => self.problems.error(place, format!("the directive {name}"), "$ORIGIN, $TTL, $INCLUDE or $GENERATE"),
+        }
+    }
+
+    /// One record for each number of a range, from the words behind it. A broken template is reported once.
+    fn generate(
+        &mut self,
+        place: &Place,
+        source: &[u8],
+        range: &[u8],
+        tokens: &[Token],
+        context: &mut Context,
+        depth: usize,
+    ) {
+        let Some(numbers) = Range::parse(range) else {
+            let expected = format!("start-stop[/step], not more than {STEPS_MAX} numbers");
+            self.problems.error(place, format!("the range '{}'", lossy(range)), expected);
+            return;
+        };
+        let (mut template, mut line) = (Vec::new(), Vec::new());
+        for (index, token) in tokens.iter().skip(2).enumerate() {
+            let words = source.get(token.range.clone()).unwrap_or_default();
+            let quote: &[u8] = if token.quoted { b"\"" } else { b"" };
+            let space: &[u8] = if index == 0 || token.glued { b"" } else { b" " };
+            template.extend([space, quote, words, quote].concat());
+        }
+        let errors = self.problems.error_count();
+        for number in numbers.numbers() {
+            line.clear();
+            self.generated += 1;
+            if self.generated > GENERATED_MAX {
+                let expected = format!("at most {GENERATED_MAX} records from all of them");
+                self.problems.error(place, "one $GENERATE too many", expected);
+            } else if let Err(found) = generate::expand(&template, number, &mut line) {
+                let expected =
+                    "$ or ${offset[,width[,base]]}, with no number below 0, a width up to 255, a base of d, o, x, X, n or N";
+                self.problems.error(place, found, expected);
+            } else if line.starts_with(b"$") {
+                self.problems.error(place, "a directive made by $GENERATE", "an owner name and the rest of a record");
+            } else if let Ok(Some(entry)) = Splitter::new(&line).next_entry() {
+                self.entry(place, &line, &entry, context, depth);
+            }
+            if self.problems.error_count() > errors {
+                return;
+            }
         }
     }
 

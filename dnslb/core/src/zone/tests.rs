@@ -112,6 +112,15 @@ fn presentation_format() {
         &["p.example.com. 1 PTR 017800", "h.example.com. 1 HINFO 01610162", "n.example.com. 1 NAPTR 00010002017501730000"],
     );
     check(
+        "$GENERATE 1-2 h-$ 7 A 192.0.2.$\n$GENERATE 0-17/16 ${0,7,n}.x IN TXT ( \"a $$\" ${1,3,x} )",
+        &[
+            "h-1.example.com. 7 A c0000201",
+            "h-2.example.com. 7 A c0000202",
+            "0.0.0.0.x.example.com. 7 TXT 0361202403303031",
+            "0.1.0.0.x.example.com. 7 TXT 0361202403303131",
+        ],
+    );
+    check(
         "s 1 SSHFP 1 1 0102\nt 1 TLSA 3 1 1 ab cd",
         &["s.example.com. 1 SSHFP 01010102", "t.example.com. 1 TLSA 030101abcd"],
     );
@@ -152,7 +161,13 @@ fn problems() {
     check("a 1x A 192.0.2.1", &[(3, "the TTL '1x'")]);
     check("a 2147483648 A 192.0.2.1", &[(3, "the TTL '2147483648'")]);
     check("a..b 1 A 192.0.2.1\n 1 A 192.0.2.2", &[(3, "an empty label"), (4, "a record without an owner")]);
-    check("$GENERATE 1-2 a A 192.0.2.$", &[(3, "$GENERATE")]);
+    check("$GENERATE 1-2 a", &[(3, "$GENERATE with 2 arguments")]);
+    check("$GENERATE 2-1 a$ A 192.0.2.$", &[(3, "the range '2-1'")]);
+    check("$GENERATE 1-300 a$ A 192.0.2.$", &[(3, "'192.0.2.256'")]);
+    check("$GENERATE 1-2 a${0,1 A 192.0.2.1", &[(3, "without its '}'")]);
+    check("$GENERATE 1-2 \\$GENERATE 1-2 a A 192.0.2.1", &[(3, "a directive made by")]);
+    check("a 1 LOC 91 N 0 E 0", &[(3, "'91 N 0 E 0'")]);
+    check("$NOSUCH x", &[(3, "$NOSUCH")]);
     check(
         "$ORIGIN\n$TTL x\n$INCLUDE nofile\n$INCLUDE a b c",
         &[(3, "0 arguments"), (4, "'x'"), (5, "no such file"), (6, "3 arguments")],
