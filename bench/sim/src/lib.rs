@@ -1,4 +1,28 @@
 //! The simulated world: virtual time, one seed, and the production code inside.
 //!
-//! It must never read a clock or draw from anything but its seed.
+//! Control loops, executor, door, `respond` and agent are the very code that runs in production; clients, resolvers, network,
+//! machines, disks and the cloud are played. It must never read a clock or draw from anything but its seed.
 #![forbid(unsafe_code)]
+
+mod bug;
+mod cloud;
+mod converge;
+mod crowd;
+mod dice;
+mod dns;
+mod door;
+mod fault;
+mod host;
+mod menu;
+mod nameserver;
+mod net;
+mod queue;
+mod setup;
+mod watch;
+mod world;
+
+pub use bug::Bug;
+pub use fault::Fault;
+pub use setup::Setup;
+pub use watch::{Rule, Violation};
+pub use world::{Outcome, Totals, World};

@@ -1,0 +1,79 @@
+//! What may be asked of the cloud, and what there may be in it.
+
+use super::{Rule, Watch};
+use crate::cloud::{Cloud, Machine};
+use farm_shared::id::Id;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Calls within a minute that any plan of a small farm with all its retries may need.
+const CALLS_PER_MIN_MAX: usize = 120;
+const MINUTE_MS: u64 = 60_000;
+
+impl Watch {
+    /// A call left for the cloud.
+    pub(crate) fn called(&mut self, now_ms: u64, on_disk: bool, what: &str) {
+        self.check(on_disk, now_ms, Rule::Unjournalled, || format!("{what} was called, and its intent is not on disk"));
+        self.calls.push_back(now_ms);
+        while self.calls.front().is_some_and(|at| at + MINUTE_MS < now_ms) {
+            self.calls.pop_front();
+        }
+        let calls = self.calls.len();
+        self.check(calls <= CALLS_PER_MIN_MAX, now_ms, Rule::CallStorm, || format!("{calls} calls within a minute"));
+    }
+
+    /// A plan was journalled that launches or stops.
+    pub(crate) fn planned(&mut self, now_ms: u64, what: &str) {
+        let listed = self.door_listed;
+        self.check(listed, now_ms, Rule::Blind, || format!("{what} without a listing since the start"));
+    }
+
+    /// The cloud after a launch.
+    pub(crate) fn launched(&mut self, cloud: &Cloud, max: u32, now_ms: u64) {
+        let mut alive = 0;
+        let (mut members, mut intents): (BTreeSet<&Id>, BTreeMap<&str, usize>) = (BTreeSet::new(), BTreeMap::new());
+        let mut broken = None;
+        for (_, machine) in cloud.alive(now_ms) {
+            alive += 1;
+            let count = intents.entry(machine.intent.as_str()).or_default();
+            *count += 1;
+            if *count > 1 {
+                broken = Some((Rule::Duplicate, format!("{count} instances of {}", machine.intent)));
+            } else if !members.insert(&machine.member) {
+                broken = broken.or_else(|| Some((Rule::Twins, format!("two instances are {}", machine.member))));
+            }
+        }
+        self.checks += 2;
+        if let Some((rule, what)) = broken {
+            self.break_rule(now_ms, rule, || what);
+        }
+        self.check(alive <= max, now_ms, Rule::AboveMax, || format!("{alive} instances, and the maximum is {max}"));
+    }
+
+    /// A call for the end of a machine leaves. It is judged once, by what the door had been told.
+    pub(crate) fn stopping(&mut self, machine: &Machine, serves: bool, now_ms: u64) {
+        if !self.judged.insert(machine.instance_id.clone()) || !machine.is_alive(now_ms) {
+            return;
+        }
+        let id = &machine.member;
+        let patience_ms = self.boot_deadline_ms;
+        let young = now_ms < machine.born_ms.max(self.door_since) + patience_ms;
+        let Some(seen) = self.door.get(id).cloned() else {
+            let what = || format!("{id} was stopped before it could be heard, launched at {}", machine.born_ms);
+            return self.check(!young, now_ms, Rule::StoppedEarly, what);
+        };
+        if !serves || now_ms > seen.heard_ms + patience_ms {
+            return;
+        }
+        // Told in the present life of the door, or in an earlier one.
+        let told_ms = seen.told_ms.unwrap_or(now_ms);
+        let over = now_ms + 3 * self.period_ms >= told_ms + self.drain_deadline_ms && seen.told_ms.is_some();
+        let sessions = seen.sessions;
+        self.check(seen.told_ms.is_some() && (sessions == 0 || over), now_ms, Rule::StoppedEarly, || {
+            format!("{id} was stopped with {sessions} sessions, told to drain at {:?}", seen.told_ms)
+        });
+        let cached_ms = self.cached_until.get(id).copied().unwrap_or(0);
+        self.check(cached_ms <= now_ms, now_ms, Rule::StoppedNamed, || {
+            format!("{id} was stopped, and caches may name it until {cached_ms}")
+        });
+    }
+}
