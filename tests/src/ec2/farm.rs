@@ -8,13 +8,15 @@ use super::moto::{Moto, Network, REGION, ZONES, python_or_skip};
 use super::proxy::Proxy;
 use super::validate::{self, KEY_ID, SECRET};
 use super::xml::Element;
-use crate::daemon::{Scratch, bins};
-use crate::farm::{Farm, KEY, Options, Provider, Words};
+use crate::daemon::{Scratch, bins, root as repository};
+use crate::farm::{BACKEND_PORT, Farm, KEY, Options, Provider, Words};
 use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// What such a farm may differ in.
@@ -30,7 +32,7 @@ pub struct Cloud {
     pub seed: u64,
     /// The configuration of the provider, from its kind on; `{endpoint}` and `{profile}` are filled in.
     pub provider: &'static str,
-    /// The file of profiles; `{image}`, `{group}`, `{subnet.0}` to `{subnet.2}` are filled in.
+    /// The file of profiles; `{image}`, `{group}`, `{subnet.0}` to `{subnet.2}` and `{fronts}` are filled in.
     pub profile: &'static str,
 }
 
@@ -60,12 +62,12 @@ impl CloudFarm {
             let zones = network.subnets.iter().cloned().zip(ZONES.map(String::from)).collect();
             let proxy = Proxy::start(moto.addr(), zones, &scratch.path().join("calls.jsonl"), cloud.seed);
             proxy.faults(|faults| *faults = cloud.faults.clone());
-            let provider = provider(&cloud, &network, &proxy, scratch);
+            let provider = provider(&cloud, net, &network, &proxy, scratch);
             parts = Some((network, proxy));
             Some(provider)
         });
         let (network, proxy) = parts.expect("the provider was made");
-        let commands = commands(farm.words(), farm.scratch.path().to_path_buf());
+        let commands = commands(farm.words(), farm.scratch.path().to_path_buf(), python.clone());
         let machines = Machines::start(Arc::clone(&moto), cloud.boots.clone(), cloud.seed, commands);
         Some(Self { machines, farm, proxy, moto, network, python })
     }
@@ -97,9 +99,11 @@ impl CloudFarm {
     }
 }
 
-fn provider(cloud: &Cloud, network: &Network, proxy: &Proxy, scratch: &Scratch) -> Provider {
+fn provider(cloud: &Cloud, [a, b, c]: [u8; 3], network: &Network, proxy: &Proxy, scratch: &Scratch) -> Provider {
+    let fronts: Vec<String> = (1..=1 + cloud.farm.doors).map(|host| format!("\"udp:{a}.{b}.{c}.{host}:5310\"")).collect();
     let subnets = network.subnets.iter().enumerate().map(|(n, subnet)| (format!("{{subnet.{n}}}"), subnet.clone()));
-    let values = [("{image}".to_owned(), network.image.clone()), ("{group}".to_owned(), network.group.clone())];
+    let values = [("{image}", network.image.clone()), ("{group}", network.group.clone()), ("{fronts}", fronts.join(", "))];
+    let values = values.map(|(name, value)| (name.to_owned(), value));
     let fill = |text: &str, (name, value): (String, String)| text.replace(&name, &value);
     let profile = values.into_iter().chain(subnets).fold(cloud.profile.to_owned(), |text, pair| fill(&text, pair));
     let profile = scratch.write("profiles.toml", &profile);
@@ -120,20 +124,33 @@ fn provider(cloud: &Cloud, network: &Network, proxy: &Proxy, scratch: &Scratch) 
     Provider { section, env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
 }
 
-/// What an instance runs: the member that its tags say, at its own address, in its own zone.
-fn commands(words: Words, home: PathBuf) -> Commands {
-    Box::new(move |instance, _user_data| {
+/// What an instance runs at its own address: the service that its image brings, and the agent as its user data says. Without user data
+/// (it was launched by hand), the agent is that of the member in its tags.
+fn commands(words: Words, home: PathBuf, python: PathBuf) -> Commands {
+    let stubs = stubs(&home);
+    Box::new(move |instance, user_data| {
         let Some(member) = instance.tag("farm:member") else { return Vec::new() };
-        let file = |what: &str| home.join(format!("{}-{what}", instance.text_at("instanceId")));
-        let key = FarmKey::from_hex(KEY).expect("a key").member(&id("mail"), &id(member)).to_hex();
-        std::fs::write(file("key"), key).expect("a key file");
-        private(&file("key"));
+        let root = home.join(instance.text_at("instanceId"));
+        std::fs::create_dir_all(&root).expect("a folder of the instance");
+        let file = |what: &str| root.join(what).display().to_string();
         let ip = instance.text_at("privateIpAddress");
-        let text = |path: PathBuf| path.display().to_string();
-        let mut agent = words.agent(member, ip, &text(file("key")), &text(file("agent.json")));
-        agent.extend(["--zone".into(), instance.text_at("placement/availabilityZone").into()]);
+        let agent = if user_data.is_empty() {
+            let key = FarmKey::from_hex(KEY).expect("a key").member(&id("mail"), &id(member)).to_hex();
+            write_private(&root.join("key"), &key);
+            let mut agent = words.agent(member, ip, &file("key"), &file("agent.json"));
+            agent.extend(["--zone".into(), instance.text_at("placement/availabilityZone").into()]);
+            agent
+        } else {
+            let config = boot(user_data, &root, &stubs, &python);
+            let load = format!("url:http://{ip}:{BACKEND_PORT}/farm/load");
+            // What a machine knows of itself, and where its disk is.
+            let own = ["run", "--config", &config, "--bind", ip, "--address", ip, "--load", &load, "--load-stale", "1500ms"];
+            let disk = ["--state-file", &file("agent.json"), "--drain-file", &file("drain")].map(str::to_owned);
+            own.map(str::to_owned).into_iter().chain(disk).collect()
+        };
         let start = |binary: &str, words: Vec<String>| {
-            let log = std::fs::File::create(file(&format!("{binary}.log"))).expect("a log file");
+            let log = std::fs::OpenOptions::new().append(true).create(true).open(file(&format!("{binary}.log")));
+            let log = log.expect("a log file");
             let mut command = Command::new(bins().join(binary));
             command.args(words).stdout(log.try_clone().expect("a second handle")).stderr(log);
             command
@@ -142,11 +159,49 @@ fn commands(words: Words, home: PathBuf) -> Commands {
     })
 }
 
+/// Where a profile of these tests puts what belongs to the machine; an instance has a folder of its own in its place.
+pub const ROOT: &str = "/instance";
+
+/// Runs the shell parts of user data, with the instance's folder as its root, and returns where they left the agent's settings.
+fn boot(user_data: &str, root: &Path, stubs: &Path, python: &Path) -> String {
+    let mut reader = Command::new(python);
+    reader.arg(repository().join("tests/ec2/user_data.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut reader = reader.spawn().expect("python3 starts");
+    reader.stdin.take().expect("its input").write_all(user_data.as_bytes()).expect("user data is written");
+    let output = reader.wait_with_output().expect("the parts");
+    let parts: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {user_data}"));
+    for part in parts.as_array().into_iter().flatten().filter(|p| p["type"] == "text/x-shellscript") {
+        let text = part["text"].as_str().unwrap_or_default().replace(ROOT, &root.display().to_string());
+        let script = root.join("part.sh");
+        std::fs::write(&script, text).expect("a script");
+        let path = format!("{}:{}", stubs.display(), std::env::var("PATH").unwrap_or_default());
+        let output = Command::new("sh").arg(&script).env("PATH", path).output().expect("sh");
+        assert!(output.status.success(), "user data of {}: {output:?}", root.display());
+    }
+    let config = root.join("etc/farm-agent.toml");
+    assert!(config.is_file(), "no part of the user data made {}", config.display());
+    config.display().to_string()
+}
+
+/// The commands of a machine that must not touch this one.
+fn stubs(home: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = home.join("stubs");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for name in ["systemctl", "hostnamectl", "chown", "cloud-init"] {
+        let path = folder.join(name);
+        std::fs::write(&path, "#!/bin/sh\nexit 0\n").expect("a stub");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    }
+    folder
+}
+
 fn id(text: &str) -> Id {
     Id::new(text).expect("an id")
 }
 
-fn private(path: &Path) {
+fn write_private(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).expect("a file");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("permissions");
 }
