@@ -61,6 +61,7 @@ impl Member {
             heard: Vec::new(),
             notice: None,
             tombstones: Vec::new(),
+            killed: None,
         };
         Self { key, heartbeat, socket: udp_client(daemon.addr("heartbeat_udp")) }
     }

@@ -17,7 +17,8 @@ use bytes::Bytes;
 use farm_shared::id::Id;
 use farm_shared::member::Forced;
 use hyper::body::Frame;
-use redirector_core::farm::AdminCommand;
+use redirector_core::drill::HitRequest;
+use redirector_core::farm::{AdminCommand, DrillCommand};
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ impl Admin {
             .route("/v1/status", get(status))
             .route("/v1/journal", get(show_journal))
             .route("/v1/admin/{verb}/{id}", post(command))
+            .route("/v1/drill/hit", post(drill_hit))
+            .route("/v1/drill/heal", post(drill_heal))
             .route("/v1/reload", post(reload))
             .with_state(self)
     }
@@ -124,6 +127,31 @@ async fn command(
     };
     let (answer, answered) = oneshot::channel();
     ask(&admin, Ask::Admin(command, answer), answered, StatusCode::NOT_FOUND).await
+}
+
+async fn drill_hit(State(admin): State<Admin>, body: Bytes) -> Response {
+    let hit = match serde_json::from_slice::<HitRequest>(&body) {
+        Ok(hit) => hit,
+        Err(error) => return say(StatusCode::BAD_REQUEST, &format!("that is no hit: {error}")),
+    };
+    drill(&admin, DrillCommand::Hit(hit)).await
+}
+
+#[derive(Deserialize)]
+struct Which {
+    drill: Option<String>,
+}
+
+async fn drill_heal(State(admin): State<Admin>, Query(Which { drill: name }): Query<Which>) -> Response {
+    let Ok(name) = name.map(|name| Id::new(&name)).transpose() else {
+        return say(StatusCode::BAD_REQUEST, "that is no name of a drill");
+    };
+    drill(&admin, DrillCommand::Heal(name)).await
+}
+
+async fn drill(admin: &Admin, command: DrillCommand) -> Response {
+    let (answer, answered) = oneshot::channel();
+    ask(admin, Ask::Admin(AdminCommand::Drill(command), answer), answered, StatusCode::CONFLICT).await
 }
 
 async fn reload(State(admin): State<Admin>) -> Response {

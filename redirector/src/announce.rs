@@ -31,6 +31,7 @@ pub fn settings(spec: &Spec, key: &FarmKey, door: SocketAddr, state_dir: &Path) 
     };
     Ok(Some(Settings {
         profile: Profile {
+            drill_allow: Vec::new(),
             farm: spec.farm.clone(),
             id: id.clone(),
             role: Role::Door,

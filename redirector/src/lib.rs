@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod announce;
 pub mod door;
+pub mod drill;
 pub mod journal;
 pub mod load;
 pub mod metrics;

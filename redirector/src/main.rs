@@ -4,7 +4,10 @@
 //! a start would load.
 #![forbid(unsafe_code)]
 
+mod commands;
+
 use clap::{Parser, Subcommand};
+use commands::chaos::Chaos;
 use farm_daemon::admin::{AdminAddr, Token};
 use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::clock::{Clock, draws_from_os};
@@ -112,6 +115,11 @@ enum Command {
         #[command(flatten)]
         config: Config,
     },
+    /// Failure drills: lets servers fail on purpose, and reports what the farm and its users made of it.
+    Chaos {
+        #[command(subcommand)]
+        model: Chaos,
+    },
     /// Terminates all instances of provider "process". The redirector must be stopped.
     StopFarm {
         #[command(flatten)]
@@ -194,6 +202,7 @@ fn run(command: Command) -> Result<(), Failure> {
             let show = |line: String| if json { line + "\n" } else { text::record(&line) };
             print(&lines.into_iter().map(show).collect::<String>())
         }
+        Command::Chaos { model } => commands::chaos::chaos(model),
         Command::StopFarm { config } => stop_farm(&config.config),
         Command::ConfigDoc => print(&load::options_markdown()),
         Command::MetricsDoc => {

@@ -9,6 +9,7 @@ use farm_daemon::refusals::Refusals;
 use farm_shared::exposition::{Exposition, Kind};
 use farm_shared::heartbeat::NoticeKind;
 use redirector_core::door::REJECT_REASONS;
+use redirector_core::drill::{DrillTotals, Model};
 use redirector_core::farm::ServerStatus;
 use redirector_ec2::Meters;
 
@@ -23,6 +24,7 @@ pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals, cloud: &M
     servers(&mut out, &view.status.servers);
     scaler(&mut out, view);
     ec2(&mut out, cloud);
+    drills(&mut out, &view.status.drill_totals);
     shell(&mut out, view);
     out
 }
@@ -159,6 +161,41 @@ fn ec2(out: &mut Exposition, meters: &Meters) {
     for (kind, rate) in [("read", meters.reads_per_s), ("write", meters.writes_per_s)] {
         if rate > 0.0 {
             out.sample(&[("kind", kind)], rate);
+        }
+    }
+}
+
+fn drills(out: &mut Exposition, totals: &DrillTotals) {
+    out.family("redirector_drill_hits_total", Kind::Counter, &["model"], "Servers that failure drills hit, by model.");
+    for (model, n) in Model::ALL.iter().zip(totals.hits) {
+        out.sample(&[("model", model.label())], n);
+    }
+    let name = "redirector_drill_refused_total";
+    out.single(name, Kind::Counter, "Hits of failure drills that were refused, for the sake of the farm.", totals.refused);
+    out.single(
+        "redirector_drill_failed_total",
+        Kind::Counter,
+        "Hits of failure drills that could not be made.",
+        totals.failed,
+    );
+    let name = "redirector_drill_open";
+    out.single(name, Kind::Gauge, "Hits that stand: capacity is not back, or a server is cut off.", totals.open);
+    let last: [(&'static str, &'static str, Option<u64>); 2] = [
+        (
+            "redirector_drill_noticed_seconds",
+            "From the last hit until its server got no new sessions, in seconds; absent before one.",
+            totals.noticed_ms,
+        ),
+        (
+            "redirector_drill_restored_seconds",
+            "From the last hit until as many servers as before got new sessions, in seconds; absent before one.",
+            totals.restored_ms,
+        ),
+    ];
+    for (name, help, ms) in last {
+        out.family(name, Kind::Gauge, &[], help);
+        if let Some(ms) = ms {
+            out.sample(&[], ms as f64 / 1e3);
         }
     }
 }

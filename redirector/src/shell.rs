@@ -18,8 +18,8 @@ use farm_shared::heartbeat::Keyring;
 use farm_shared::time::Mono;
 use redirector_core::config::Spec;
 use redirector_core::door::Dispatched as _;
-use redirector_core::farm::{AdminCommand, Control, Effect, Event, Saved};
-use redirector_core::scale::{CallOutcome, Instance, ProviderCall};
+use redirector_core::farm::{AdminCommand, Control, Effect, Event, FaultCall, Saved};
+use redirector_core::scale::{CallOutcome, ErrorKind, Instance, ProviderCall, ProviderError};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ const TICK_MS: u64 = 100;
 const VIEW_MS: u64 = 500;
 const BURST_MAX: usize = 256;
 const LISTING_MS_MAX: u64 = 60_000;
+const FAULT_MS_MAX: u64 = 30_000;
 
 /// What the admin interface asks of the loop.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub enum Ask {
 /// What comes back from tasks beside the loop.
 enum Back {
     Outcome(Box<CallOutcome>),
+    Fault(farm_shared::id::Id, Result<(), ProviderError>),
     Listing(Result<Vec<Instance>, String>),
     Persisted(Result<(), String>),
 }
@@ -222,6 +224,7 @@ impl Shell {
                     left.extend(self.parts.control.step(self.parts.clock.now(), event));
                 }
                 Effect::Call(call) => self.call(call),
+                Effect::Fault(call) => self.fault(call),
                 Effect::Answer { ticket, result: Ok(done) } => self.unsaved_words.push((ticket, done)),
                 Effect::Answer { ticket, result } => self.answer(ticket, result),
                 Effect::Notice(text) => tracing::info!("{text}"),
@@ -255,6 +258,18 @@ impl Shell {
         });
     }
 
+    fn fault(&mut self, call: FaultCall) {
+        let (provider, back) = (self.parts.provider.clone(), self.back.clone());
+        let group = self.parts.spec.drill.isolate_group.clone();
+        tokio::spawn(async move {
+            let limit = Duration::from_millis(FAULT_MS_MAX);
+            let result = timeout(limit, provider.fault(&call.instance_id, call.fault.as_ref(), group.as_deref())).await;
+            let too_slow = || ProviderError { kind: ErrorKind::Transient, message: "no answer in time".to_owned() };
+            let result = result.unwrap_or_else(|_| Err(too_slow()));
+            let _ = back.send(Back::Fault(call.key, result));
+        });
+    }
+
     fn list_if_due(&mut self) {
         let now = self.parts.clock.now().mono;
         if self.listing || now < self.list_at {
@@ -277,6 +292,7 @@ impl Shell {
                 *self.counts.calls.entry((what, how)).or_default() += 1;
                 self.step(Event::Provider(outcome));
             }
+            Back::Fault(key, result) => self.step(Event::Fault { key, result }),
             Back::Listing(listing) => {
                 self.listing = false;
                 self.step(Event::Listing(listing));

@@ -135,6 +135,10 @@ pub fn record(line: &str) -> String {
         }
         "adopt" => word(&record["instance"]["instance_id"]),
         "gone" => word(&record["instance_id"]),
+        "drill" => {
+            format!("{} {} ({})", word(&record["hit"]["model"]), word(&record["hit"]["member"]), word(&record["hit"]["key"]))
+        }
+        "healed" => word(&record["key"]),
         "abandon" => format!("{}: {}", word(&record["intent"]), word(&record["why"])),
         _ => record.to_string(),
     };

@@ -3,6 +3,7 @@
 //! Readers take the last picture and never reach into the control loop, so that no number of them can slow it down.
 
 use crate::door::TallySum;
+use redirector_core::drill::DrillTotals;
 use redirector_core::farm::{DecisionStatus, ScalerStatus, Status};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -106,6 +107,8 @@ impl View {
             queue_per_session: 0.0,
             servers: Vec::new(),
             scaler,
+            drills: Vec::new(),
+            drill_totals: DrillTotals::default(),
             alarms: Vec::new(),
             notices: Vec::new(),
         };

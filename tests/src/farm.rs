@@ -44,6 +44,10 @@ pub struct Options {
     pub scaler: &'static str,
     /// Further words for the first door's `serve`.
     pub door_args: &'static [&'static str],
+    /// Further sections of the first door's configuration.
+    pub tail: &'static str,
+    /// Further words for the agents of provider process, with blanks between.
+    pub agent: &'static str,
     /// Front doors that the agents tell; the first one scales.
     pub doors: u8,
 }
@@ -51,7 +55,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let scaler = "sessions_per_server = 1000\nstabilisation = \"10m\"";
-        Self { min: 3, max: 8, boot_delay_ms: 200, service_ms: 20, scaler, door_args: &[], doors: 1 }
+        Self { min: 3, max: 8, boot_delay_ms: 200, service_ms: 20, scaler, door_args: &[], tail: "", agent: "", doors: 1 }
     }
 }
 
@@ -359,12 +363,13 @@ impl Farm {
         if number > 0 {
             return head;
         }
-        let Options { min, max, boot_delay_ms, scaler, .. } = &self.options;
+        let Options { min, max, boot_delay_ms, scaler, tail, .. } = &self.options;
         let words = |words: &[String]| words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
         let backend = [vec!["{bin}/farm-backend".to_owned()], self.words().backend("{id}", "{ip}")].concat();
         let agent =
             [vec!["{bin}/farm-agent".to_owned()], self.words().agent("{id}", "{ip}", "{key_file}", "{dir}/agent.json")]
                 .concat();
+        let agent: Vec<String> = agent.into_iter().chain(self.options.agent.split_whitespace().map(String::from)).collect();
         let process = format!(
             "[provider]\nkind = \"process\"\n[provider.process]\nfirst_address = \"{}\"\ncount_max = 24\nport = {BACKEND_PORT}\n\
              boot_delay = \"{boot_delay_ms}ms\"\n[[provider.process.command]]\nargv = [{}]\n[[provider.process.command]]\nargv = [{}]\n",
@@ -376,7 +381,7 @@ impl Farm {
         format!(
             "{head}[scaler]\nenabled = true\npolicy = \"sizing\"\nmin = {min}\nmax = {max}\npoll = \"300ms\"\nwindow = \"3s\"\n\
              session_prior = \"3s\"\ndrain_deadline = \"60s\"\nboot_prior = \"1s\"\nboot_deadline = \"30s\"\ndns_ttl_max = \"2s\"\n{scaler}\n\
-             {provider}",
+             {provider}{tail}",
         )
     }
 }

@@ -195,6 +195,7 @@ impl Beats {
             heard: Vec::new(),
             notice: None,
             tombstones: Vec::new(),
+            killed: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod carrier;
 mod clock;
 mod http;
 pub mod imds;
+mod kill;
 pub mod load;
 pub mod logic;
 mod saved;

@@ -88,6 +88,26 @@ pub(crate) struct Options {
     /// Take the zone from the instance metadata service: the availability zone
     #[arg(long)]
     zone_from_imds: bool,
+    /// Name of a process that failure drills may end here, as `ps -o comm` shows it (repeatable) [default: none]
+    #[arg(long, value_name = "NAME")]
+    drill_allow: Vec<ProcessName>,
+}
+
+/// A process's name as the kernel keeps it: 1 to 15 octets, no slash.
+#[derive(Clone, Debug)]
+struct ProcessName(String);
+
+impl std::str::FromStr for ProcessName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let good = (1..=15).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected a name of 1 to 15 printable characters without a slash".to_owned())
+        }
+    }
 }
 
 fn duration_ms(text: &str) -> Result<u64, String> {
@@ -147,6 +167,7 @@ pub(crate) fn read_section(section: &Section) -> Options {
         ),
         id_from_imds: section.boolean("id_from_imds", false, "Take the id from the instance metadata service: the instance's own."),
         zone_from_imds: section.boolean("zone_from_imds", false, "Take the zone from the instance metadata service: the availability zone."),
+        drill_allow: section.list("drill_allow", &[], "a name of 1 to 15 characters, as `ps -o comm` shows it", "Names of processes that a redirector's failure drills may end here; none: the agent ends nothing, whoever asks."),
     }
 }
 
@@ -188,6 +209,7 @@ impl Options {
             imds: self.imds.or(other.imds),
             id_from_imds: self.id_from_imds || other.id_from_imds,
             zone_from_imds: self.zone_from_imds || other.zone_from_imds,
+            drill_allow: if list(self.drill_allow.is_empty()) { self.drill_allow } else { other.drill_allow },
         }
     }
 
@@ -281,6 +303,7 @@ impl Options {
             period_ms,
             load_stale_ms,
             on_load_failure,
+            drill_allow: self.drill_allow.into_iter().map(|name| name.0).collect(),
         };
         let settings = Settings {
             profile,

@@ -4,7 +4,7 @@
 
 use farm_shared::id::Id;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -21,6 +21,9 @@ pub struct Saved {
     /// The front ends that wanted it drained when last heard.
     #[serde(default)]
     pub drain_by: BTreeSet<Id>,
+    /// Wishes of failure drills that were looked at, the newest last: none is obeyed twice.
+    #[serde(default)]
+    pub wished: VecDeque<Id>,
 }
 
 /// Reads the state file; no file is the state of a first start.
@@ -58,7 +61,8 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("state.json");
         assert_eq!(load_saved(&path).unwrap(), Saved::default());
-        let saved = Saved { v: 1, inc: 7, drain_by: [Id::new("door1").unwrap()].into() };
+        let saved =
+            Saved { v: 1, inc: 7, drain_by: [Id::new("door1").unwrap()].into(), wished: [Id::new("d1-1").unwrap()].into() };
         store(&path, &saved).unwrap();
         store(&path, &saved).unwrap();
         assert_eq!(load_saved(&path).unwrap(), saved);

@@ -31,6 +31,8 @@ pub struct Profile {
     pub load_stale_ms: u64,
     /// What is said about a dead backend.
     pub on_load_failure: OnLoadFailure,
+    /// Names of processes that a redirector's failure drill may have ended here. Empty: none.
+    pub drill_allow: Vec<String>,
 }
 
 /// What to do when the load source has been failing for `load_stale_ms`.

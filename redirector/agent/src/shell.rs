@@ -92,6 +92,7 @@ struct Shell {
     posts: Vec<Option<watch::Sender<Option<Post>>>>,
     arrivals: mpsc::Receiver<Arrival>,
     told: mpsc::Receiver<Event>,
+    tell: mpsc::Sender<Event>,
     questions: mpsc::Sender<()>,
     saves: Option<mpsc::Sender<(Saved, oneshot::Sender<()>)>>,
     /// Tasks that end by themselves once their work is done.
@@ -125,7 +126,7 @@ impl Shell {
             tasks.spawn(imds::watch(endpoint, tell.clone()));
         }
         let read_timeout = Duration::from_millis((settings.profile.period_ms / 2).max(1));
-        tasks.spawn(read_loop(source, settings.drain_file.clone(), read_timeout, asked, tell));
+        tasks.spawn(read_loop(source, settings.drain_file.clone(), read_timeout, asked, tell.clone()));
         let saves = settings.state_file.clone().map(|path| {
             let (sender, receiver) = mpsc::channel(4);
             tasks.spawn(save_loop(path, receiver));
@@ -140,6 +141,7 @@ impl Shell {
             posts,
             arrivals,
             told,
+            tell,
             questions,
             saves,
             posting,
@@ -182,6 +184,7 @@ impl Shell {
             Effect::Send { front, mac, body } => self.send(front, mac, body),
             Effect::Persist(saved) => self.persist(saved).await,
             Effect::Notice(notice) => self.log(&notice),
+            Effect::Kill { key, process } => self.kill(key, process),
             Effect::Exit => return true,
         }
         false
@@ -197,6 +200,16 @@ impl Shell {
         if let Err(error) = self.sockets.send(&datagram, address) {
             tracing::debug!(front = %self.name(front), %error, "not sent");
         }
+    }
+
+    /// Looks through all processes, off the runtime's threads.
+    fn kill(&mut self, key: farm_shared::id::Id, process: String) {
+        let tell = self.tell.clone();
+        self.posting.spawn_blocking(move || {
+            let count = crate::kill::end(&process);
+            // A full queue: the word that was given before stands.
+            let _ = tell.blocking_send(Event::Killed { key, count });
+        });
     }
 
     /// Waits until it is on disk, but not for ever: a disk that hangs must not make the member look dead.
@@ -221,6 +234,7 @@ impl Shell {
             | Notice::ClockCorrected { front, .. } => {
                 tracing::warn!(front = %self.name(*front), "{notice}");
             }
+            Notice::Drill { .. } => tracing::warn!("{notice}"),
             Notice::Drain { .. } | Notice::LoadRead => tracing::info!("{notice}"),
             Notice::LoadFailed(_) | Notice::BackendDead | Notice::Machine(_) => tracing::warn!("{notice}"),
         }

@@ -9,12 +9,14 @@
 //! * [`farm`]: the control loop; the one owner of mutable state.
 //! * [`scale`]: how many servers there should be (DESIGN 4.4), and the executor that makes it so (DESIGN 4.5).
 //! * [`whatif`]: scenarios and journals played against a policy.
+//! * [`drill`]: failure drills: whom to hit, when, and when to stop.
 //! * [`config`]: the daemon's settings.
 #![forbid(unsafe_code)]
 
 pub mod cloud;
 pub mod config;
 pub mod door;
+pub mod drill;
 pub mod farm;
 pub mod route;
 pub mod scale;

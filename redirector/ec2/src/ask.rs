@@ -17,6 +17,9 @@ pub const TAG_ROLE: &str = "farm:role";
 /// The tag of instances that are kept for inspection.
 pub const TAG_KEPT: &str = "farm:kept";
 
+/// The tag with the security groups that a drill took an instance out of, with commas between.
+pub const TAG_GROUPS: &str = "farm:groups";
+
 const PAGE_ITEMS: &str = "200";
 
 /// One page of the farm's instances, in whatever state.
@@ -72,6 +75,20 @@ pub fn attach_volume(volume_id: &str, instance_id: &str, device: &str) -> String
 /// Other security groups for the primary interface of an instance.
 pub fn set_security_groups(instance_id: &str, groups: &[String]) -> String {
     Form::new("ModifyInstanceAttribute").with("InstanceId", instance_id).list("GroupId", groups).body()
+}
+
+/// The tag that says which security groups an instance is to get back.
+pub fn remember_groups(instance_id: &str, groups: &str) -> String {
+    Form::new("CreateTags")
+        .list("ResourceId", [instance_id])
+        .with("Tag.1.Key", TAG_GROUPS)
+        .with("Tag.1.Value", groups)
+        .body()
+}
+
+/// Without that tag.
+pub fn forget_groups(instance_id: &str) -> String {
+    Form::new("DeleteTags").list("ResourceId", [instance_id]).with("Tag.1.Key", TAG_GROUPS).body()
 }
 
 /// Cores and memory of instance types, at most 100.

@@ -2,6 +2,8 @@
 //!
 //! It must never answer with half a listing, and never call a launch refused unless EC2 did.
 
+mod drill;
+
 use crate::ask;
 use crate::client::{Client, Settings};
 use crate::failure::CallError;

@@ -2,7 +2,7 @@
 //!
 //! Pure. Nothing here believes a list to be complete; whoever asks follows the tokens.
 
-use crate::ask::{TAG_FARM, TAG_INTENT, TAG_KEPT, TAG_MEMBER, TAG_ROLE};
+use crate::ask::{TAG_FARM, TAG_GROUPS, TAG_INTENT, TAG_KEPT, TAG_MEMBER, TAG_ROLE};
 use crate::xml::Element;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
@@ -74,6 +74,19 @@ pub fn launched(answer: &Element, farm: &Id) -> Result<Instance, String> {
 pub fn security_groups(page: &Element) -> Option<Vec<String>> {
     let item = page.items("reservationSet").next()?.items("instancesSet").next()?;
     Some(item.items("groupSet").filter_map(|g| g.text_at("groupId")).map(str::to_owned).collect())
+}
+
+/// The security groups that a drill took the first instance of a page out of.
+pub fn former_groups(page: &Element) -> Option<Vec<String>> {
+    let item = page.items("reservationSet").next()?.items("instancesSet").next()?;
+    let groups = tags(item).get(TAG_GROUPS)?.split(',').filter(|g| !g.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    (!groups.is_empty()).then_some(groups)
+}
+
+/// Whether the first instance of a page is terminated or about to be.
+pub fn is_terminated(page: &Element) -> bool {
+    let item = page.items("reservationSet").next().and_then(|r| r.items("instancesSet").next());
+    item.and_then(|i| i.text_at("instanceState/name")).is_some_and(|s| matches!(s, "terminated" | "shutting-down"))
 }
 
 /// Failing status checks by instance id, in words; those that pass are not named.

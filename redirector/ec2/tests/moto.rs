@@ -143,9 +143,22 @@ async fn groups_types_zones_and_images() {
     let group = Form::new("CreateSecurityGroup").with("GroupName", "cut-off").with("GroupDescription", "drill");
     let group = client.send(&group.body()).await.unwrap().text_at("groupId").unwrap().to_owned();
     ec2.set_security_groups(&launched.instance_id, std::slice::from_ref(&group)).await.unwrap();
-    assert_eq!(ec2.security_groups(&launched.instance_id).await.unwrap(), [group]);
+    assert_eq!(ec2.security_groups(&launched.instance_id).await.unwrap(), std::slice::from_ref(&group));
     ec2.set_security_groups(&launched.instance_id, &before).await.unwrap();
     assert_eq!(ec2.security_groups(&launched.instance_id).await.unwrap(), before);
+
+    // A drill cuts it off and gives it back, each twice; another life that knows nothing can give it back, too.
+    let id = launched.instance_id.as_str();
+    ec2.rejoin(id).await.unwrap();
+    assert_eq!(ec2.security_groups(id).await.unwrap(), before, "there was nothing to undo");
+    ec2.isolate(id, &group).await.unwrap();
+    ec2.isolate(id, &group).await.unwrap();
+    assert_eq!(ec2.security_groups(id).await.unwrap(), std::slice::from_ref(&group));
+    let another_life = self::ec2(&moto.endpoint);
+    another_life.rejoin(id).await.unwrap();
+    another_life.rejoin(id).await.unwrap();
+    assert_eq!(ec2.security_groups(id).await.unwrap(), before);
+    assert_eq!(ec2.rejoin("i-0123456789abcdef0").await.unwrap_err().kind, ErrorKind::NotFound);
 
     let types = ec2.instance_types(&["t3.micro".into(), "m5.large".into()]).await.unwrap();
     assert_eq!(types.iter().map(|t| (t.instance_type.as_str(), t.vcpus)).max(), Some(("t3.micro", 2)));

@@ -2,11 +2,12 @@
 //!
 //! The calls themselves are redirector-ec2's. Nothing here may decide, repeat or remember anything.
 
-use super::{Instance, Provider, ProviderError};
+use super::{ErrorKind, Instance, Provider, ProviderError, error};
 use farm_daemon::clock::Clock;
 use farm_shared::id::Id;
 use redirector_core::config::Ec2Spec;
-use redirector_core::scale::ProviderCall;
+use redirector_core::drill::Fault;
+use redirector_core::scale::{InstanceRequest, ProviderCall};
 use redirector_ec2::{Ec2, Limits, Meters, Settings};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,20 @@ impl Ec2Provider {
     /// The calls themselves, for what is no business of the executor: sizes of types, zones of subnets, security groups.
     pub fn api(&self) -> &Ec2 {
         &self.0
+    }
+
+    /// What a failure drill does to an instance: it is terminated, or put into `group` and back.
+    pub async fn fault(&self, instance_id: &str, fault: Option<&Fault>, group: Option<&str>) -> Result<(), ProviderError> {
+        match (fault, group) {
+            (Some(Fault::Kill), _) => {
+                let request = InstanceRequest { intent: "drill".to_owned(), instance_id: instance_id.to_owned() };
+                self.0.call(&ProviderCall::Terminate(request)).await.map(drop)
+            }
+            (Some(Fault::Isolate), Some(group)) => self.0.isolate(instance_id, group).await,
+            (Some(Fault::Isolate), None) => Err(error(ErrorKind::Denied, "drill.isolate_group is not set")),
+            (Some(Fault::KillProcess(_)), _) => Err(error(ErrorKind::Denied, "processes are ended by their agent")),
+            (None, _) => self.0.rejoin(instance_id).await,
+        }
     }
 
     /// Calls so far.

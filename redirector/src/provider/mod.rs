@@ -14,6 +14,7 @@ pub use none::NoProvider;
 pub use process::{ProcessProvider, ProcessSettings};
 pub use redirector_core::scale::{ErrorKind, Instance, InstanceState, LaunchRequest, ProviderError};
 
+use redirector_core::drill::Fault;
 use redirector_core::scale::{CallOutcome, ProviderCall};
 use redirector_ec2::Meters;
 use std::future::Future;
@@ -46,6 +47,16 @@ impl AnyProvider {
             Self::Ec2(p) => p.call(&call).await,
         };
         CallOutcome { call, result }
+    }
+
+    /// What a failure drill wants done to an instance; no fault: undo what cut it off. `group` is the security group that lets nothing
+    /// through, where the provider needs one. Doing it twice is doing it once.
+    pub async fn fault(&self, instance_id: &str, fault: Option<&Fault>, group: Option<&str>) -> Result<(), ProviderError> {
+        match self {
+            Self::None(_) => Err(error(ErrorKind::NotFound, format!("provider \"none\" has no instance {instance_id}"))),
+            Self::Process(p) => p.fault(instance_id, fault),
+            Self::Ec2(p) => p.fault(instance_id, fault, group).await,
+        }
     }
 
     /// All instances of the farm, or why they cannot be told.

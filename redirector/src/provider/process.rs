@@ -12,6 +12,7 @@ use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
 use farm_shared::time::Wall;
 use redirector_core::config::ProcessSpec;
+use redirector_core::drill::Fault;
 use redirector_core::scale::ProviderCall;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, VecDeque};
@@ -122,6 +123,22 @@ impl ProcessProvider {
             ticks.tick().await;
             self.0.look();
         }
+    }
+
+    /// What a failure drill does to an instance: SIGKILL, SIGSTOP, and without a fault SIGCONT, to every process group of it. Its record
+    /// stays as it is: that it died is for [`Self::keep`] to find out.
+    pub(super) fn fault(&self, instance: &str, fault: Option<&Fault>) -> Result<(), ProviderError> {
+        let signal = match fault {
+            Some(Fault::Kill) => Signal::KILL,
+            Some(Fault::Isolate) => Signal::STOP,
+            Some(Fault::KillProcess(_)) => return Err(error(ErrorKind::Denied, "processes are ended by their agent")),
+            None => Signal::CONT,
+        };
+        let state = self.0.lock();
+        let record = state.records.values().find(|r| instance_id(&r.member_id) == instance);
+        let record = record.ok_or_else(|| error(ErrorKind::NotFound, instance))?;
+        record.processes.iter().for_each(|p| p.signal(signal));
+        Ok(())
     }
 
     /// Terminates everything: what `redirector stop-farm` does. Returns how many there were.

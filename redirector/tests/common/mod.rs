@@ -238,6 +238,7 @@ impl Member {
             heard: Vec::new(),
             notice: None,
             tombstones: Vec::new(),
+            killed: None,
         };
         Self { heartbeat, key: FarmKey::from_hex(KEY).unwrap() }
     }

@@ -1,5 +1,6 @@
 //! What a backend says, and the bounds that a message must keep before anything else looks at it.
 
+use super::drill::KillWord;
 use super::reply::Tombstone;
 use crate::id::Id;
 use crate::prefix::Prefix;
@@ -59,6 +60,9 @@ pub struct Heartbeat {
     /// Signed notes of terminated members, on their way from the redirector to every dnslb.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tombstones: Vec<Tombstone>,
+    /// What became of the last [`super::KillWish`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<KillWord>,
 }
 
 /// What a member is.

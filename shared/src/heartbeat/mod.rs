@@ -4,11 +4,13 @@
 //! [`Reply`] that carries its own wish back; the agent repeats to all what each said. `docs/heartbeat.md` is the same in prose.
 //! Nothing in a message is believed before [`Keyring::open`] has checked the MAC over its exact bytes.
 
+mod drill;
 mod envelope;
 mod keys;
 mod message;
 mod reply;
 
+pub use drill::{KillOutcome, KillWish, KillWord, PROCESS_BYTES_MAX};
 pub use envelope::{Envelope, Refusal, UDP_BYTES_MAX};
 pub use keys::{FarmKey, Keyring, MemberKey, SKEW_MS_MAX};
 pub use message::{Heard, Heartbeat, Kind, Load, Notice, NoticeKind, Role, State, VERSION};

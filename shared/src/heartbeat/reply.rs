@@ -1,5 +1,6 @@
 //! What a front end answers: its own wish, and what it knows that the others should hear.
 
+use super::drill::KillWish;
 use super::envelope::Envelope;
 use super::keys::MemberKey;
 use super::message::{Heartbeat, Kind, VERSION};
@@ -50,6 +51,9 @@ pub struct Reply {
     /// Members that the provider says are terminated, for the agent to carry to every dnslb.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tombstones: Vec<Tombstone>,
+    /// A process that a failure drill wants ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill: Option<KillWish>,
 }
 
 /// "The provider terminated every incarnation of `id` up to `inc`", signed with a key that no member has.
@@ -91,6 +95,7 @@ impl Reply {
             doors: None,
             scaler: None,
             tombstones: Vec::new(),
+            kill: None,
         }
     }
 

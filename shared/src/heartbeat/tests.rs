@@ -49,6 +49,7 @@ fn heartbeat() -> Heartbeat {
         heard: Vec::new(),
         notice: None,
         tombstones: Vec::new(),
+        killed: None,
     }
 }
 

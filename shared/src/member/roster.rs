@@ -191,7 +191,7 @@ impl Roster {
     /// What must survive a restart.
     pub fn save(&self) -> SavedRoster {
         let members = self.members.values().map(|m| SavedMember {
-            heartbeat: Heartbeat { heard: Vec::new(), tombstones: Vec::new(), ..m.heartbeat.clone() },
+            heartbeat: Heartbeat { heard: Vec::new(), tombstones: Vec::new(), killed: None, ..m.heartbeat.clone() },
             silent: m.freshness == Freshness::Silent,
             forced: m.forced.clone(),
             drain_wish: m.drain_wish,

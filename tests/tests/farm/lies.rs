@@ -65,6 +65,7 @@ fn member(farm: &Farm, name: &str) -> Heartbeat {
         heard: Vec::new(),
         notice: None,
         tombstones: Vec::new(),
+        killed: None,
     }
 }
 

@@ -265,5 +265,6 @@ pub fn first(id: &str) -> Heartbeat {
         heard: Vec::new(),
         notice: None,
         tombstones: Vec::new(),
+        killed: None,
     }
 }

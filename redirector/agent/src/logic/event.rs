@@ -2,7 +2,7 @@
 
 use crate::load::{LoadError, Reading};
 use crate::saved::Saved;
-use farm_shared::heartbeat;
+use farm_shared::heartbeat::{self, KillOutcome};
 use farm_shared::id::Id;
 use std::fmt;
 use std::net::IpAddr;
@@ -34,6 +34,13 @@ pub enum Event {
         /// The JSON text.
         body: Vec<u8>,
     },
+    /// What came of an [`Effect::Kill`].
+    Killed {
+        /// The wish.
+        key: Id,
+        /// Processes that were ended.
+        count: u32,
+    },
     /// A front end could not be reached.
     FrontError {
         /// Which front end.
@@ -58,6 +65,13 @@ pub enum Effect {
         mac: String,
         /// The JSON text.
         body: Vec<u8>,
+    },
+    /// End all processes of this name; how many there were comes as [`Event::Killed`].
+    Kill {
+        /// The wish.
+        key: Id,
+        /// Their name.
+        process: String,
     },
     /// Write this down before going on.
     Persist(Saved),
@@ -109,6 +123,15 @@ pub enum Notice {
     },
     /// The machine is to go, or no longer.
     Machine(Option<heartbeat::Notice>),
+    /// A failure drill wants processes ended here.
+    Drill {
+        /// The wish.
+        key: Id,
+        /// Their name.
+        process: String,
+        /// What becomes of it.
+        outcome: KillOutcome,
+    },
     /// The load source fails.
     LoadFailed(LoadError),
     /// The load source has failed for so long that the backend counts as dead: nothing more is said about it.
@@ -136,6 +159,8 @@ impl fmt::Display for Notice {
             Self::Machine(Some(notice)) => {
                 write!(f, "the machine is to go: {} notice for {} ms since the epoch", notice.kind.label(), notice.at_ms)
             }
+            Self::Drill { key, process, outcome } if process.is_empty() => write!(f, "drill {key}: {}", outcome.words()),
+            Self::Drill { key, process, outcome } => write!(f, "drill {key} wants {process:?} ended: {}", outcome.words()),
             Self::LoadFailed(error) => write!(f, "the load cannot be read: {error}"),
             Self::BackendDead => f.write_str("the load has not been readable for too long: no more heartbeats until it is"),
             Self::LoadRead => f.write_str("the load is read"),

@@ -3,6 +3,7 @@
 //! Drain is a level (DESIGN 3): a front end's wish stands until that same front end takes it back, through its silence and
 //! through our restart. Nothing here reads a clock, a file or a socket, so that tests and the simulator run the very same code.
 
+mod drill;
 mod event;
 mod peer;
 mod stones;
@@ -14,12 +15,12 @@ use crate::saved::Saved;
 use crate::settings::{OnLoadFailure, Profile};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::{
-    self, Heartbeat, Kind, MemberKey, NoticeKind, Reply, SKEW_MS_MAX, State, Tombstone, UDP_BYTES_MAX, VERSION,
+    self, Heartbeat, KillWord, Kind, MemberKey, NoticeKind, Reply, SKEW_MS_MAX, State, Tombstone, UDP_BYTES_MAX, VERSION,
 };
 use farm_shared::id::Id;
 use farm_shared::time::{Mono, Now, Wall};
 use peer::{Peer, Word};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stones::Stones;
 
 const JITTER_SHARE: f64 = 0.1;
@@ -74,6 +75,10 @@ pub struct Agent {
     urgent: bool,
     last_sent: Option<Mono>,
     refused: (u64, Mono),
+    /// What became of the last wish of a failure drill, for redirectors.
+    killed: Option<KillWord>,
+    /// Wishes that were obeyed or refused, the newest last: each is looked at once.
+    wished: VecDeque<Id>,
     leaving: Option<(Mono, u8)>,
     has_ended: bool,
 }
@@ -108,6 +113,8 @@ impl Agent {
             urgent: false,
             last_sent: None,
             refused: (0, now.mono),
+            killed: None,
+            wished: saved.wished,
             leaving: None,
             has_ended: false,
         };
@@ -158,6 +165,7 @@ impl Agent {
                     peer.error = Some(why);
                 }
             }
+            Event::Killed { key, count } => self.killed(&key, count, &mut effects),
             Event::Stop => {
                 self.leaving.get_or_insert((now.mono, if self.announced { GOODBYES } else { 0 }));
             }
@@ -166,7 +174,10 @@ impl Agent {
         if !self.is_saved {
             self.is_saved = true;
             // Before anything is sent: an incarnation or a wish that was told to others must not be lost in a crash.
-            effects.insert(0, Effect::Persist(Saved { v: 1, inc: self.inc, drain_by: self.wishes.clone() }));
+            effects.insert(
+                0,
+                Effect::Persist(Saved { v: 1, inc: self.inc, drain_by: self.wishes.clone(), wished: self.wished.clone() }),
+            );
         }
         effects
     }
@@ -337,6 +348,9 @@ impl Agent {
         };
         self.is_saved &= !changed;
         if reply.kind == Kind::Redirector {
+            if let Some(wish) = reply.kill {
+                self.drill(now, wish, effects);
+            }
             self.stones.take(now.mono, reply.tombstones);
         }
     }
@@ -426,6 +440,7 @@ impl Agent {
             load: self.reading.map(|(reading, _)| reading.load).unwrap_or_default(),
             heard: self.words.values().map(|word| word.as_of(now.mono)).collect(),
             tombstones: if to_redirector { Vec::new() } else { self.batch.clone() },
+            killed: self.killed.clone().filter(|_| to_redirector),
         };
         let body = fit(&mut heartbeat);
         let mac = self.key.sign(&body);

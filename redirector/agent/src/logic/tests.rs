@@ -1,7 +1,7 @@
 //! The logic in virtual time: a farm of front ends that are a few lines each, and the agent between them.
 
 use super::*;
-use farm_shared::heartbeat::{FarmKey, Load, Role, Tombstone};
+use farm_shared::heartbeat::{FarmKey, KillOutcome, KillWish, Load, Role, Tombstone};
 use proptest::prelude::*;
 
 const START: u64 = 1_700_000_000_000;
@@ -16,6 +16,7 @@ fn farm_key() -> FarmKey {
 
 fn profile() -> Profile {
     Profile {
+        drill_allow: vec!["nginx".to_owned()],
         farm: id("mail"),
         id: id("b1"),
         role: Role::Backend,
@@ -37,6 +38,8 @@ struct World {
     saved: Saved,
     sent: Vec<(u64, usize, Heartbeat)>,
     notices: Vec<Notice>,
+    /// What was to be ended, with the number of heartbeats that were sent before.
+    kills: Vec<(String, usize)>,
     has_ended: bool,
 }
 
@@ -57,6 +60,7 @@ impl World {
             saved: Saved::default(),
             sent: Vec::new(),
             notices: Vec::new(),
+            kills: Vec::new(),
             has_ended: false,
         };
         for front in 0..fronts {
@@ -87,6 +91,10 @@ impl World {
                 }
                 Effect::Persist(saved) => self.saved = saved,
                 Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Kill { key, process } => {
+                    assert!(self.saved.wished.contains(&key), "a wish that is obeyed before it is written down");
+                    self.kills.push((process, self.sent.len()));
+                }
                 Effect::Exit => self.has_ended = true,
             }
         }
@@ -531,4 +539,30 @@ fn an_interruption_drains_at_once_and_a_recommendation_does_not() {
     world.step(Event::Machine(None));
     world.run_ms(150);
     assert_eq!((world.last(0).notice, world.last(0).drain_by.len()), (None, 0));
+}
+
+#[test]
+fn a_wish_to_end_a_process_is_obeyed_once_if_it_is_allowed() {
+    let kill = |key: &str, process: &str| Some(KillWish { key: id(key), process: process.into() });
+    let mut world = World::usual(2);
+    world.run_ms(500);
+    world.answer(1, "ns1", Kind::Dnslb, |r| r.kill = kill("d1-0", "nginx"));
+    assert!(world.kills.is_empty(), "a name server has no say in this");
+    world.answer(0, "door1", Kind::Redirector, |r| r.kill = kill("d1-1", "sshd"));
+    let word = |world: &World| world.last(0).killed.map(|k| (k.key.to_string(), k.outcome));
+    assert_eq!((world.kills.len(), word(&world)), (0, Some(("d1-1".into(), KillOutcome::NotAllowed))));
+    world.answer(0, "door1", Kind::Redirector, |r| r.kill = kill("d1-2", "nginx"));
+    // The word goes out first: the process may take the agent along.
+    assert_eq!(world.kills, [("nginx".to_owned(), world.sent.len())]);
+    assert_eq!(word(&world), Some(("d1-2".into(), KillOutcome::Accepted)));
+    world.step(Event::Killed { key: id("d1-2"), count: 2 });
+    world.run_ms(200);
+    assert_eq!(word(&world), Some(("d1-2".into(), KillOutcome::Ended(2))));
+    assert_eq!(world.last(1).killed, None, "name servers need not know");
+    world.answer(0, "door1", Kind::Redirector, |r| r.kill = kill("d1-2", "nginx"));
+    let now = world.now.plus_ms(10);
+    let mut world = world.restart(now);
+    world.run_ms(500);
+    world.answer(0, "door1", Kind::Redirector, |r| r.kill = kill("d1-2", "nginx"));
+    assert!(world.kills.is_empty(), "not again, and not after a restart");
 }

@@ -2,12 +2,14 @@
 //!
 //! A [`Spec`] is plain data that passed its check; nothing here may read a file.
 
+mod drill;
 mod ec2;
 mod notices;
 mod read;
 mod role;
 mod spec;
 
+pub use drill::DrillSpec;
 pub use ec2::Ec2Spec;
 pub use notices::NoticeSpec;
 pub use role::{RoleSpec, VolumeSpec};

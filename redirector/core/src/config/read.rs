@@ -5,8 +5,8 @@
 
 use super::role::read_roles;
 use super::{
-    AnnounceSpec, DoorSpec, Ec2Spec, NoticeSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec,
-    Spec,
+    AnnounceSpec, DoorSpec, DrillSpec, Ec2Spec, NoticeSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy,
+    ScalerSpec, Spec,
 };
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
@@ -55,6 +55,7 @@ impl Spec {
         let notices = NoticeSpec::read(&root.table("notices", "What is done when a server's machine is to go."));
         let provider = read_provider(&root.table("provider", "Where servers come from."), &scaler);
         let roles = read_roles(root);
+        let drill = DrillSpec::read(&root.table("drill", "Failure drills."));
         let FarmTrust { name, key_file, allowed_prefixes, .. } = trust?;
         Some(Self {
             id: id?,
@@ -75,6 +76,7 @@ impl Spec {
             notices,
             provider,
             roles,
+            drill,
         })
     }
 }

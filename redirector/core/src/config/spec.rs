@@ -1,6 +1,6 @@
 //! What a checked configuration holds. Units are last in the names.
 
-use super::{Ec2Spec, NoticeSpec, RoleSpec};
+use super::{DrillSpec, Ec2Spec, NoticeSpec, RoleSpec};
 use crate::route::RoutePolicy;
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
@@ -50,6 +50,8 @@ pub struct Spec {
     pub provider: ProviderSpec,
     /// Servers that must exist.
     pub roles: Vec<RoleSpec>,
+    /// Failure drills.
+    pub drill: DrillSpec,
 }
 
 /// The front door.
@@ -210,6 +212,7 @@ impl Spec {
             notices: NoticeSpec::default(),
             provider: ProviderSpec::None,
             roles: Vec::new(),
+            drill: DrillSpec::default(),
         }
     }
 }

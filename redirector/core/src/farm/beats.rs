@@ -22,7 +22,7 @@ impl Control {
             return;
         }
         let mut reply = Reply::new(&self.spec.id, Kind::Redirector, &heartbeat, now.wall);
-        let (id, role) = (heartbeat.id.clone(), heartbeat.role);
+        let (id, role, killed) = (heartbeat.id.clone(), heartbeat.role, heartbeat.killed.clone());
         let changes = match self.roster.observe(now, heartbeat) {
             Ok(changes) => changes,
             Err(refusal) => {
@@ -34,6 +34,10 @@ impl Control {
             }
         };
         self.dirty = true;
+        if let Some(word) = &killed {
+            self.agent_told(&id, word, now, effects);
+        }
+        reply.kill = self.ward.wish(&id);
         if let Some(member) = self.roster.get(&id) {
             let slots = &mut self.slots;
             let new = || Seen::new(slots.take(), &member.heartbeat, &self.spec, now.mono, false);

@@ -52,6 +52,7 @@ fn heartbeat(bits: u64, seq: u64) -> Heartbeat {
         }],
         notice: None,
         tombstones: vec![],
+        killed: None,
     }
 }
 

@@ -8,8 +8,9 @@ use super::slots::Slots;
 use super::{AdminCommand, Effect, Event, Keys, Saved};
 use crate::config::Spec;
 use crate::door::Snapshot;
+use crate::drill::Ward;
 use crate::route::Speeds;
-use crate::scale::{Blueprint, ExecState, Instance, PlanState, Record, Report};
+use crate::scale::{Blueprint, Entry, ExecState, Instance, PlanState, Record, Report};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::Tombstone;
 use farm_shared::id::Id;
@@ -64,6 +65,10 @@ pub struct Control {
     pub(super) journalled_plan: Option<Mono>,
     pub(super) frozen: Option<String>,
     pub(super) journal_failures: u64,
+    // Drills.
+    pub(super) ward: Ward,
+    /// Records of hits on their way to the disk, with the hits' keys.
+    pub(super) drill_records: BTreeMap<u64, Id>,
     // Persisting and telling.
     pub(super) unsaved: bool,
     saved: Mono,
@@ -91,6 +96,14 @@ impl Control {
             (m.heartbeat.id.clone(), seen)
         });
         let seen = seen.collect();
+        let mut drill = saved.drill;
+        for record in journal.iter().filter(|r| r.seq > saved.exec.seq) {
+            match &record.entry {
+                Entry::Drill { hit, instance_id } => drill.hit(hit, instance_id.as_deref()),
+                Entry::Healed { key } => drill.healed(key),
+                _ => {}
+            }
+        }
         let mut control = Self {
             draws: draws.child("control", 0),
             started: now,
@@ -119,6 +132,8 @@ impl Control {
             journalled_plan: None,
             frozen: None,
             journal_failures: 0,
+            ward: Ward::restore(drill, now),
+            drill_records: BTreeMap::new(),
             unsaved: false,
             saved: now.mono,
             notices: VecDeque::new(),
@@ -139,11 +154,15 @@ impl Control {
             Event::Tick { waited } => {
                 self.waits(waited, now);
                 self.tick(now, &mut effects);
+                self.drill_tick(now, &mut effects);
                 self.scale(now, &mut effects);
             }
             Event::Admin { ticket, command } => {
-                let result = self.admin(command);
-                if let Ok(done) = &result {
+                let is_drill = matches!(command, AdminCommand::Drill(_));
+                let result = self.admin(command, now, &mut effects);
+                if let Ok(done) = &result
+                    && !is_drill
+                {
                     self.notice(now, done.clone(), &mut effects);
                 }
                 effects.push(Effect::Answer { ticket, result });
@@ -154,6 +173,7 @@ impl Control {
             }
             Event::Listing(list) => self.list(list, now, &mut effects),
             Event::Provider(outcome) => self.outcome(*outcome, now, &mut effects),
+            Event::Fault { key, result } => self.fault_done(&key, result, now, &mut effects),
             Event::Journalled { seq, ok } => self.journalled(seq, ok, now, &mut effects),
         }
         effects
@@ -182,6 +202,7 @@ impl Control {
             roster: self.roster.save(),
             exec: self.exec.clone(),
             boots_ms: self.boots_ms.iter().copied().collect(),
+            drill: self.ward.save(),
         }
     }
 
@@ -195,7 +216,7 @@ impl Control {
         &self.spec
     }
 
-    fn admin(&mut self, command: AdminCommand) -> Result<String, String> {
+    fn admin(&mut self, command: AdminCommand, now: Now, effects: &mut Vec<Effect>) -> Result<String, String> {
         let (id, forced) = match command {
             AdminCommand::Launch { .. } | AdminCommand::Instance { .. } => {
                 return Err("this command is not known to the control loop yet".into());
@@ -204,6 +225,7 @@ impl Control {
                 (id, Some((forced, why.chars().take(WHY_CHARS_MAX).collect::<String>())))
             }
             AdminCommand::Clear { id } => (id, None),
+            AdminCommand::Drill(command) => return self.drill(command, now, effects),
         };
         let done = match &forced {
             Some((forced, why)) => format!("{id} is forced to {forced:?} by an operator: {why}"),

@@ -2,7 +2,8 @@
 
 use crate::config::Spec;
 use crate::door::Snapshot;
-use crate::scale::{Blueprint, CallOutcome, ExecState, Instance, ProviderCall, Record};
+use crate::drill::{Fault, HitRequest, SavedWard};
+use crate::scale::{Blueprint, CallOutcome, ExecState, Instance, ProviderCall, ProviderError, Record};
 use farm_shared::heartbeat::{FarmKey, Heartbeat, Refusal, Reply};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, SavedRoster};
@@ -58,6 +59,13 @@ pub enum Event {
     Listing(Result<Vec<Instance>, String>),
     /// What came of an [`Effect::Call`].
     Provider(Box<CallOutcome>),
+    /// What came of an [`Effect::Fault`].
+    Fault {
+        /// [`FaultCall::key`].
+        key: Id,
+        /// Done, or why not.
+        result: Result<(), ProviderError>,
+    },
     /// What came of an [`Effect::Journal`]: it is on disk, or it is not. No call is made for an intent that is not.
     Journalled {
         /// [`Record::seq`].
@@ -100,6 +108,8 @@ pub enum AdminCommand {
         /// Even if sessions run on it.
         force: bool,
     },
+    /// Part of a failure drill.
+    Drill(DrillCommand),
 }
 
 /// What an operator may do to one instance.
@@ -133,6 +143,26 @@ impl InstanceVerb {
     }
 }
 
+/// What the command of a failure drill may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrillCommand {
+    /// Hit one server.
+    Hit(HitRequest),
+    /// Heal what is cut off: that of one drill, or all.
+    Heal(Option<Id>),
+}
+
+/// What a failure drill wants done to an instance, outside the executor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultCall {
+    /// The key of the hit.
+    pub key: Id,
+    /// The provider's name for the instance.
+    pub instance_id: String,
+    /// What to do; none: undo what cut it off.
+    pub fault: Option<Fault>,
+}
+
 /// What the shell must do, in this order.
 #[derive(Clone, Debug)]
 pub enum Effect {
@@ -148,6 +178,8 @@ pub enum Effect {
     Journal(Box<Record>),
     /// Hand it to the provider, and report with [`Event::Provider`].
     Call(ProviderCall),
+    /// Do it to the instance, and report with [`Event::Fault`].
+    Fault(FaultCall),
     /// The answer to an [`Event::Admin`].
     Answer {
         /// The ticket of the event.
@@ -171,4 +203,7 @@ pub struct Saved {
     /// Boot times measured last, in milliseconds.
     #[serde(default)]
     pub boots_ms: Vec<u64>,
+    /// Hits of failure drills, and who may be cut off by one.
+    #[serde(default)]
+    pub drill: SavedWard,
 }

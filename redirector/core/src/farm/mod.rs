@@ -4,6 +4,7 @@
 
 mod beats;
 mod control;
+mod drills;
 mod event;
 mod publish;
 mod report;
@@ -13,7 +14,7 @@ mod slots;
 mod status;
 
 pub use control::Control;
-pub use event::{AdminCommand, Effect, Event, InstanceVerb, Keys, SLOTS_MAX, Saved};
+pub use event::{AdminCommand, DrillCommand, Effect, Event, FaultCall, InstanceVerb, Keys, SLOTS_MAX, Saved};
 pub use status::{DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, Status};
 
 #[cfg(test)]

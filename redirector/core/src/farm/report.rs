@@ -30,6 +30,8 @@ impl Control {
             policy: self.spec.door.policy.label(),
             doors: self.doors(now.mono),
             queue_per_session: self.speeds.queue_per_session,
+            drills: self.ward.status(),
+            drill_totals: self.ward.totals(now.mono),
             alarms: self.alarms(&servers, now),
             servers,
             scaler: self.scaler_status(now),

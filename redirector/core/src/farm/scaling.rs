@@ -105,6 +105,7 @@ impl Control {
             self.notice(now, "the journal could not be written: nothing is launched or stopped".into(), effects);
         }
         self.execute(ExecEvent::Journalled { seq, ok }, now, effects);
+        self.drill_journalled(seq, ok, now, effects);
     }
 
     /// The 95th percentile of boot times, or the configured one while too few were measured. Milliseconds.
@@ -190,7 +191,7 @@ impl Control {
     }
 
     /// One step of the executor. Members whose instance went with it are buried.
-    fn execute(&mut self, event: ExecEvent, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn execute(&mut self, event: ExecEvent, now: Now, effects: &mut Vec<Effect>) {
         let idle = matches!(event, ExecEvent::Tick);
         let before: BTreeMap<String, Option<Id>> = if idle {
             BTreeMap::new()

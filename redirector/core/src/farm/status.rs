@@ -1,5 +1,6 @@
 //! What an operator sees: the JSON status API, the status page, its event stream and the metrics all show this.
 
+use crate::drill::{DrillStatus, DrillTotals};
 use crate::scale::Report;
 use serde::Serialize;
 
@@ -26,6 +27,11 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     /// The scaler.
     pub scaler: ScalerStatus,
+    /// Hits of failure drills, the newest last.
+    pub drills: Vec<DrillStatus>,
+    /// Hits of failure drills, counted.
+    #[serde(skip)]
+    pub drill_totals: DrillTotals,
     /// Alarms that stand now: freezes, two scalers, two incarnations of one id.
     pub alarms: Vec<String>,
     /// The last lines of [`super::Effect::Notice`], newest last: wall milliseconds and text.

@@ -40,6 +40,7 @@ fn beat(name: &str, seq: u64) -> Heartbeat {
         heard: vec![],
         notice: None,
         tombstones: vec![],
+        killed: None,
     }
 }
 

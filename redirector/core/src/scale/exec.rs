@@ -55,6 +55,8 @@ pub enum ExecEvent {
         /// Written.
         ok: bool,
     },
+    /// A record that changes nothing here, and keeps its place among the others.
+    Note(Box<Entry>),
     /// Time passes: calls may be due.
     Tick,
 }
@@ -83,6 +85,7 @@ pub fn step(mut state: ExecState, event: ExecEvent, now: Wall, draws: &mut Draws
         ExecEvent::Listing(list) => state.reconcile(list, now, &mut effects),
         ExecEvent::Outcome(outcome) => state.settle(outcome, now, draws, &mut effects),
         ExecEvent::Journalled { seq, ok } => state.journalled(seq, ok, now, &mut effects),
+        ExecEvent::Note(entry) => state.write(*entry, now, &mut effects),
         ExecEvent::Tick => {}
     }
     state.call_due(now, &mut effects);
@@ -145,7 +148,7 @@ impl ExecState {
         }
         self.seq = record.seq;
         match &record.entry {
-            Entry::Plan { .. } => {}
+            Entry::Plan { .. } | Entry::Drill { .. } | Entry::Healed { .. } => {}
             Entry::Intent { call } => {
                 self.next_intent += 1;
                 let intent = Intent {

@@ -2,6 +2,7 @@
 
 use super::observation::{Observation, Plan, Report};
 use super::provider::{CallOutcome, Instance, ProviderCall};
+use crate::drill::HitRequest;
 use farm_shared::id::Id;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,6 +55,18 @@ pub enum Entry {
     Gone {
         /// The provider's name for it.
         instance_id: String,
+    },
+    /// A failure drill is about to hit a server. Changes nothing for the executor, which must find out.
+    Drill {
+        /// The hit.
+        hit: HitRequest,
+        /// The instance, unless only its agent is asked.
+        instance_id: Option<String>,
+    },
+    /// What a failure drill had cut off is healed.
+    Healed {
+        /// The key of the hit.
+        key: Id,
     },
     /// A launch was given up: it was refused for good, or never wanted any more.
     Abandon {

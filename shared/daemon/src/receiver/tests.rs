@@ -67,6 +67,7 @@ fn body(stand: &Stand, change: impl FnOnce(&mut Heartbeat)) -> Vec<u8> {
         heard: Vec::new(),
         notice: None,
         tombstones: Vec::new(),
+        killed: None,
     };
     change(&mut heartbeat);
     serde_json::to_vec(&heartbeat).expect("json")

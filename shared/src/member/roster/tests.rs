@@ -25,6 +25,7 @@ fn beat(id: &str, inc: u64, seq: u64) -> Heartbeat {
         heard: Vec::new(),
         notice: None,
         tombstones: Vec::new(),
+        killed: None,
     }
 }
 

@@ -1,0 +1,3 @@
+//! Commands that are more than one question to the redirector. Each reads its options whole before it does anything.
+
+pub(crate) mod chaos;
