@@ -18,7 +18,7 @@ use farm_shared::id::Id;
 use farm_shared::member::Forced;
 use hyper::body::Frame;
 use redirector_core::drill::HitRequest;
-use redirector_core::farm::{AdminCommand, DrillCommand};
+use redirector_core::farm::{AdminCommand, DrillCommand, InstanceVerb};
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -32,6 +32,8 @@ const LISTENERS_MAX: usize = 32;
 const EVENT_MS: u64 = 1_000;
 const JOURNAL_LINES_MAX: usize = 10_000;
 const JOURNAL_LINES: usize = 100;
+const LAUNCHES_MAX: u32 = 100;
+const TARGET_BYTES_MAX: usize = 64;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -63,6 +65,9 @@ impl Admin {
             .route("/v1/admin/{verb}/{id}", post(command))
             .route("/v1/drill/hit", post(drill_hit))
             .route("/v1/drill/heal", post(drill_heal))
+            .route("/v1/farm", get(farm))
+            .route("/v1/farm/launch", post(launch))
+            .route("/v1/farm/{verb}/{target}", post(instance))
             .route("/v1/reload", post(reload))
             .with_state(self)
     }
@@ -152,6 +157,51 @@ async fn drill_heal(State(admin): State<Admin>, Query(Which { drill: name }): Qu
 async fn drill(admin: &Admin, command: DrillCommand) -> Response {
     let (answer, answered) = oneshot::channel();
     ask(admin, Ask::Admin(AdminCommand::Drill(command), answer), answered, StatusCode::CONFLICT).await
+}
+
+/// The provider's instances as last listed.
+async fn farm(State(admin): State<Admin>) -> Response {
+    json(StatusCode::OK, &admin.view().farm_json())
+}
+
+#[derive(Deserialize)]
+struct Launch {
+    count: Option<u32>,
+    role: Option<String>,
+}
+
+async fn launch(State(admin): State<Admin>, Query(Launch { count, role }): Query<Launch>) -> Response {
+    let Ok(role) = role.as_deref().map(Id::new).transpose() else {
+        return say(StatusCode::BAD_REQUEST, "that is no name of a role");
+    };
+    let count = count.unwrap_or(1);
+    if !(1..=LAUNCHES_MAX).contains(&count) {
+        return say(StatusCode::BAD_REQUEST, &format!("expected a count from 1 to {LAUNCHES_MAX}"));
+    }
+    let (answer, answered) = oneshot::channel();
+    ask(&admin, Ask::Admin(AdminCommand::Launch { role, count }, answer), answered, StatusCode::CONFLICT).await
+}
+
+#[derive(Deserialize)]
+struct Force {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn instance(
+    State(admin): State<Admin>,
+    Path((verb, target)): Path<(String, String)>,
+    Query(Force { force }): Query<Force>,
+) -> Response {
+    let Some(verb) = InstanceVerb::ALL.into_iter().find(|v| v.label() == verb) else {
+        return say(StatusCode::NOT_FOUND, "expected start, stop, reboot, terminate or adopt");
+    };
+    if target.len() > TARGET_BYTES_MAX {
+        return say(StatusCode::BAD_REQUEST, "that is no instance and no server");
+    }
+    let (answer, answered) = oneshot::channel();
+    let command = AdminCommand::Instance { verb, target, force };
+    ask(&admin, Ask::Admin(command, answer), answered, StatusCode::CONFLICT).await
 }
 
 async fn reload(State(admin): State<Admin>) -> Response {

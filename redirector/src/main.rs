@@ -8,6 +8,8 @@ mod commands;
 
 use clap::{Parser, Subcommand};
 use commands::chaos::Chaos;
+use commands::farm::FarmCommand;
+use commands::profile::ProfileCommand;
 use farm_daemon::admin::{AdminAddr, Token};
 use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::clock::{Clock, draws_from_os};
@@ -125,6 +127,12 @@ enum Command {
         #[command(flatten)]
         config: Config,
     },
+    /// Lists the provider's instances, launches, starts, stops, reboots, terminates and adopts them.
+    #[command(subcommand)]
+    Farm(FarmCommand),
+    /// Looks at launch profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Prints the table of all options.
     #[command(hide = true)]
     ConfigDoc,
@@ -204,6 +212,8 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Chaos { model } => commands::chaos::chaos(model),
         Command::StopFarm { config } => stop_farm(&config.config),
+        Command::Farm(command) => commands::farm::run(command),
+        Command::Profile(command) => commands::profile::run(command),
         Command::ConfigDoc => print(&load::options_markdown()),
         Command::MetricsDoc => {
             let exposition =

@@ -183,7 +183,8 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn table<const N: usize>(out: &mut String, rows: &[[String; N]]) {
+/// Rows in columns as wide as their widest cell.
+pub fn table<const N: usize>(out: &mut String, rows: &[[String; N]]) {
     let width =
         |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     for row in rows {

@@ -4,7 +4,7 @@
 
 use crate::door::TallySum;
 use redirector_core::drill::DrillTotals;
-use redirector_core::farm::{DecisionStatus, ScalerStatus, Status};
+use redirector_core::farm::{DecisionStatus, InstanceStatus, ScalerStatus, Status};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -73,6 +73,22 @@ pub struct View {
 }
 
 impl View {
+    /// The provider's instances, each with what its server says.
+    pub fn farm_json(&self) -> serde_json::Value {
+        let row = |instance: &InstanceStatus| {
+            let mut row = serde_json::to_value(instance).unwrap_or_default();
+            let server =
+                self.status.servers.iter().find(|s| instance.member_id.as_ref().is_some_and(|id| s.id.as_str() == id));
+            if let (Some(fields), Some(server)) = (row.as_object_mut(), server) {
+                fields.insert("standing".into(), server.standing.into());
+                fields.insert("sessions".into(), server.sessions.into());
+            }
+            row
+        };
+        let instances: Vec<_> = self.status.scaler.instances.iter().map(row).collect();
+        serde_json::json!({ "farm": self.status.farm, "instances": instances })
+    }
+
     /// A picture of nothing: what the table of metrics is made from.
     pub fn empty() -> Self {
         let scaler = ScalerStatus {

@@ -6,12 +6,12 @@
 const KNOWN: &str = "zone='{{ zone }}'\n";
 const ASKED: &str = "zone=$(cloud-init query v1.availability_zone)\n";
 
-const HEAD: &str = r#"#!/bin/sh
+const HEAD: &str = r"#!/bin/sh
 # Makes this server {{ id }} a member of the farm {{ farm }}. Its key opens nothing but its own heartbeats.
 set -eu
 umask 077
 folder='{{ agent_folder }}'
-"#;
+";
 
 const FILES: &str = r#"mkdir -p "$folder"
 printf '%s\n' '{{ key }}' > "$folder/member.key.new"

@@ -91,7 +91,7 @@ impl Ec2Blueprint {
             let kind = self.kind(role);
             for offering in &kind.offerings {
                 let request = self.sample(role.unwrap_or(&id), role, offering);
-                if let Err(why) = self.user_data(&request, offering) {
+                if let Err(why) = self.user_data(&request, offering, false) {
                     let place = kind.profile.parts.first().map_or(&kind.profile.place, |part| &part.place);
                     problems.push(place.problem(why, "user data that fits whatever the server"));
                     break;
@@ -130,10 +130,8 @@ impl Ec2Blueprint {
     /// A placeholder that has no value.
     pub fn parts(&self, request: &LaunchRequest, offering: &Offering, masked: bool) -> Result<Vec<Part>, String> {
         let profile = self.profile(request.role.as_ref());
-        let key = match masked {
-            true => MASKED_KEY.to_owned(),
-            false => self.settings.key.member(&request.farm, &request.member_id).to_hex(),
-        };
+        let key = || self.settings.key.member(&request.farm, &request.member_id).to_hex();
+        let key = if masked { MASKED_KEY.to_owned() } else { key() };
         let values = self.values(request, offering, profile, key);
         let fill = |part: &super::PartSpec| {
             let text = part.text.fill(&values).map_err(|why| format!("part {:?}: {why}", part.file_name))?;
@@ -143,8 +141,30 @@ impl Ec2Blueprint {
         profile.parts.iter().map(fill).collect()
     }
 
-    fn user_data(&self, request: &LaunchRequest, offering: &Offering) -> Result<Option<String>, String> {
-        let parts = self.parts(request, offering, false)?;
+    /// The bodies of a launch, with asterisks in place of the member's key if `masked`.
+    ///
+    /// # Errors
+    /// Why there can be no such launch.
+    pub fn bodies(&self, request: &LaunchRequest, masked: bool) -> Result<Vec<String>, String> {
+        let role = request.role.as_ref();
+        if let Some(role) = role.filter(|role| !self.roles.contains_key(*role)) {
+            return Err(format!("there is no role {role} in the configuration"));
+        }
+        let kind = self.kind(role);
+        let offering = match &request.offering {
+            Some(offering) if !kind.offerings.contains(offering) => {
+                return Err(format!("the profile {} does not offer {offering}", kind.profile.name));
+            }
+            Some(offering) => offering,
+            None => kind.offerings.first().ok_or("the profile offers nothing")?,
+        };
+        let user_data = self.user_data(request, offering, masked)?;
+        let launch = Launch { profile: &kind.profile, region: &self.settings.region, request, offering, user_data };
+        Ok(launch.bodies())
+    }
+
+    fn user_data(&self, request: &LaunchRequest, offering: &Offering, masked: bool) -> Result<Option<String>, String> {
+        let parts = self.parts(request, offering, masked)?;
         if parts.is_empty() { Ok(None) } else { user_data(&parts).map(Some) }
     }
 
@@ -216,10 +236,8 @@ impl Kind {
         } else if zones.is_empty() || profile.fleet && !profile.fleet_per_zone {
             zones = vec![ANY_ZONE];
         }
-        let types: Vec<&str> = match profile.fleet {
-            true => vec![ANY_TYPE],
-            false => profile.types.iter().map(|of| of.name.as_str()).collect(),
-        };
+        let types: Vec<&str> = profile.types.iter().map(|of| of.name.as_str()).collect();
+        let types = if profile.fleet { vec![ANY_TYPE] } else { types };
         let mut offerings = Vec::new();
         for market in markets(&profile.market) {
             for instance_type in &types {
@@ -248,21 +266,7 @@ impl Blueprint for Ec2Blueprint {
     }
 
     fn body(&self, request: &LaunchRequest) -> Result<Vec<String>, String> {
-        let role = request.role.as_ref();
-        if let Some(role) = role.filter(|role| !self.roles.contains_key(*role)) {
-            return Err(format!("there is no role {role} in the configuration"));
-        }
-        let kind = self.kind(role);
-        let offering = match &request.offering {
-            Some(offering) if !kind.offerings.contains(offering) => {
-                return Err(format!("the profile {} does not offer {offering}", kind.profile.name));
-            }
-            Some(offering) => offering,
-            None => kind.offerings.first().ok_or("the profile offers nothing")?,
-        };
-        let user_data = self.user_data(request, offering)?;
-        let launch = Launch { profile: &kind.profile, region: &self.settings.region, request, offering, user_data };
-        Ok(launch.bodies())
+        self.bodies(request, false)
     }
 
     fn price_usd_h(&self, offering: &Offering) -> Option<f64> {

@@ -152,8 +152,12 @@ mod tests {
                 &["", "a b", "a'b", "a\"b", "$x", "`"],
             ),
         ] {
-            yes.iter().for_each(|text| assert!(good(text), "{text:?}"));
-            no.iter().for_each(|text| assert!(!good(text), "{text:?}"));
+            for text in yes {
+                assert!(good(text), "{text:?}");
+            }
+            for text in no {
+                assert!(!good(text), "{text:?}");
+            }
         }
     }
 }

@@ -113,6 +113,12 @@ impl Control {
                     member_id: i.member_id.as_ref().map(ToString::to_string),
                     state: i.state.label(),
                     launched_wall_ms: i.launched_wall_ms,
+                    role: i.role.as_ref().map(ToString::to_string),
+                    offering: i.offering.as_ref().map(ToString::to_string),
+                    addrs: i.addrs.clone(),
+                    impaired: i.impaired.clone(),
+                    kept: i.kept,
+                    known: self.exec.instances.contains_key(&i.instance_id),
                 })
                 .collect(),
             provider_error: self.provider_error.clone(),

@@ -3,6 +3,7 @@
 use crate::drill::{DrillStatus, DrillTotals};
 use crate::scale::Report;
 use serde::Serialize;
+use std::net::IpAddr;
 
 /// The farm as this redirector sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -141,10 +142,22 @@ pub struct InstanceStatus {
     pub instance_id: String,
     /// Its member id.
     pub member_id: Option<String>,
-    /// `pending`, `running`, `stopping` or `gone`.
+    /// `pending`, `running`, `stopping`, `stopped` or `gone`.
     pub state: &'static str,
     /// When it was launched, milliseconds since the epoch.
     pub launched_wall_ms: u64,
+    /// The fixed role that it fills.
+    pub role: Option<String>,
+    /// What was bought, where the provider tells.
+    pub offering: Option<String>,
+    /// Its addresses, private ones first.
+    pub addrs: Vec<IpAddr>,
+    /// The status check that it fails.
+    pub impaired: Option<String>,
+    /// It failed and is kept for inspection.
+    pub kept: bool,
+    /// The executor knows it: it launched it or took it in.
+    pub known: bool,
 }
 
 /// One decision of the scaler.

@@ -5,9 +5,11 @@ use proptest::prelude::*;
 
 /// A body as lines of decoded fields, its user data as the instance reads it.
 fn shown(body: &str) -> String {
-    let line = |(key, value): (String, String)| match key.ends_with("UserData") {
-        true => format!("{key}:\n{}\n", decoded(&value).unwrap()),
-        false => format!("{key}={value}\n"),
+    let line = |(key, value): (String, String)| {
+        if key.ends_with("UserData") {
+            return format!("{key}:\n{}\n", decoded(&value).unwrap());
+        }
+        format!("{key}={value}\n")
     };
     fields(body).unwrap().into_iter().map(line).collect()
 }
