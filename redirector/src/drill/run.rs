@@ -8,7 +8,8 @@ use super::prober::{Probe, Prober};
 use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
 use farm_shared::id::Id;
-use redirector_core::drill::{Act, Counts, HitReport, HitRequest, Look, Order, Report, Runner, Sample};
+use farm_shared::time::Mono;
+use redirector_core::drill::{Act, Counts, HitReport, HitRequest, Look, Order, Report, Runner, Sample, Target, Users};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::Future;
@@ -43,6 +44,13 @@ pub struct Drill {
     pub report: Option<PathBuf>,
 }
 
+/// A hit that was asked for.
+struct Chosen {
+    why: String,
+    location: String,
+    at: Mono,
+}
+
 struct Running<'a, A> {
     drill: &'a Drill,
     asks: &'a A,
@@ -50,8 +58,8 @@ struct Running<'a, A> {
     began_ms: u64,
     prober: Prober,
     report: Report,
-    /// Why each hit was chosen, and where its server was.
-    chosen: BTreeMap<String, (String, String)>,
+    /// By key.
+    chosen: BTreeMap<String, Chosen>,
     last_user_ms: BTreeMap<String, u64>,
 }
 
@@ -78,7 +86,7 @@ pub async fn run(
         order: drill.words.clone(),
         hits: Vec::new(),
         refused: Vec::new(),
-        users: redirector_core::drill::Users::default(),
+        users: Users::default(),
         samples: Vec::new(),
     };
     let probe = if drill.order.dry_run { Probe { users: 0, ..drill.probe.clone() } } else { drill.probe.clone() };
@@ -173,14 +181,13 @@ impl<A: Ask> Running<'_, A> {
                 Act::Heal => self.heal().await,
                 Act::End(how) => return Some(how),
                 Act::Hit(hit, why) => {
-                    let told = self.hit(&hit).await;
-                    let place = |t: &&redirector_core::drill::Target| t.id == hit.member.as_str();
+                    let place = |t: &&Target| t.id == hit.member.as_str();
                     let location = seen.servers.iter().find(place).map(|t| t.location.clone()).unwrap_or_default();
-                    match told {
-                        Ok(text) => {
-                            self.chosen.insert(hit.key.to_string(), (why.clone(), location));
-                            say(&format!("{text}: {why}"));
-                        }
+                    let chosen = Chosen { why: why.clone(), location, at: self.clock.now().mono };
+                    // Also one whose answer is lost may have been made: then the redirector shows it.
+                    self.chosen.insert(hit.key.to_string(), chosen);
+                    match self.hit(&hit).await {
+                        Ok(text) => say(&format!("{text}: {why}")),
                         Err(refused) => {
                             runner.refused(&hit.key);
                             self.report.refused.push(format!("{}: {refused}", hit.member));
@@ -201,19 +208,17 @@ impl<A: Ask> Running<'_, A> {
 
     /// Takes over what the redirector says about our hits, and a sample.
     fn note(&mut self, seen: &Seen) {
-        let now = self.clock.now();
         for status in &seen.hits {
-            let Some((why, location)) = self.chosen.get(&status.key) else { continue };
+            let Some(Chosen { why, location, at }) = self.chosen.get(&status.key) else { continue };
             // Until users are kept away, and a moment longer: what was decided before is still on its way.
-            let hit_ms = now.mono.0.saturating_sub(now.wall.0.saturating_sub(status.wall_ms));
             if let Some(sent_ms) = self.prober.last_sent_ms(location)
-                && status.noticed_ms.is_none_or(|ms| sent_ms <= hit_ms + ms + SENT_MS)
+                && status.noticed_ms.is_none_or(|ms| sent_ms <= at.0 + ms + SENT_MS)
             {
-                self.last_user_ms.insert(status.key.clone(), sent_ms.saturating_sub(hit_ms));
+                self.last_user_ms.insert(status.key.clone(), sent_ms.saturating_sub(at.0));
             }
             let report = HitReport {
                 status: status.clone(),
-                at_ms: status.wall_ms.saturating_sub(self.report.started_wall_ms),
+                at_ms: at.0.saturating_sub(self.began_ms),
                 last_user_ms: self.last_user_ms.get(&status.key).copied(),
                 why: why.clone(),
             };
@@ -226,7 +231,7 @@ impl<A: Ask> Running<'_, A> {
         let is_due = self.report.samples.last().is_none_or(|last| at_ms >= last.at_ms + SAMPLE_MS);
         if is_due && self.report.samples.len() < SAMPLES_MAX {
             let count =
-                |is: fn(&redirector_core::drill::Target) -> bool| seen.servers.iter().filter(|t| is(t)).count() as u32;
+                |is: fn(&Target) -> bool| seen.servers.iter().filter(|t| is(t)).count() as u32;
             let users = self.prober.users();
             self.report.samples.push(Sample {
                 at_ms,
