@@ -282,7 +282,8 @@ impl World {
                     }
                 }
                 Effect::Call(call) => self.door_calls(call),
-                Effect::Answer { .. } => {}
+                // No drills in this world: its faults are its own.
+                Effect::Answer { .. } | Effect::Fault(_) => {}
                 Effect::Notice(text) => self.note(|| format!("door: {text}")),
             }
         }

@@ -124,6 +124,7 @@ impl World {
             period_ms,
             load_stale_ms: 4 * period_ms,
             on_load_failure: OnLoadFailure::Silent,
+            drill_allow: Vec::new(),
         };
         host.life += 1;
         let draws = Draws::from_u64(seed).child("agent", (number as u64) << 16 | u64::from(host.life));
@@ -173,7 +174,7 @@ impl World {
         let mut to_send = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Read | Effect::Notice(_) => {}
+                Effect::Read | Effect::Notice(_) | Effect::Kill { .. } => {}
                 Effect::Send { front, mac, body } => to_send.push((front, mac, body)),
                 Effect::Persist(mut saved) => {
                     if bug == Some(Bug::DrainForgotten) {
