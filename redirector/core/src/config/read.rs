@@ -225,6 +225,14 @@ fn read_scaler(scaler: &Section) -> ScalerSpec {
             SECOND..=DAY,
             "A launched server that was not heard after this is stopped and replaced.",
         ),
+        keep_failed_max: integer(
+            scaler,
+            "keep_failed_max",
+            u64::from(d.keep_failed_max),
+            0,
+            100,
+            "So many launched servers that were never heard are kept for inspection; they count towards `max`.",
+        ) as u32,
         dns_ttl_max_ms: scaler.duration_ms(
             "dns_ttl_max",
             d.dns_ttl_max_ms,

@@ -157,6 +157,8 @@ pub struct ScalerSpec {
     pub boot_prior_ms: u64,
     /// A launch whose server was not heard after this is given up, in milliseconds.
     pub boot_deadline_ms: u64,
+    /// So many launches that were never heard are kept for inspection instead of being terminated.
+    pub keep_failed_max: u32,
     /// The longest TTL that dnslb serves a backend with, in milliseconds.
     pub dns_ttl_max_ms: u64,
 }
@@ -252,6 +254,7 @@ impl Default for ScalerSpec {
             drain_deadline_ms: 3_600_000,
             boot_prior_ms: 120_000,
             boot_deadline_ms: 600_000,
+            keep_failed_max: 0,
             dns_ttl_max_ms: 60_000,
         }
     }

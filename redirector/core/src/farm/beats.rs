@@ -119,6 +119,7 @@ impl Control {
         if boot_ms == 0 || boot_ms > self.spec.scaler.boot_deadline_ms || launched_ms < self.started.wall.0 {
             return;
         }
+        self.late_launches = 0;
         self.boots_ms.push_back(boot_ms);
         if self.boots_ms.len() > BOOTS_MAX {
             self.boots_ms.pop_front();

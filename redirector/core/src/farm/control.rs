@@ -54,6 +54,8 @@ pub struct Control {
     pub(super) listing: Vec<Instance>,
     pub(super) provider_error: Option<String>,
     pub(super) boots_ms: VecDeque<u64>,
+    /// Launches in a row that missed the measured deadline.
+    pub(super) late_launches: u32,
     pub(super) arrivals: u64,
     pub(super) completions: u64,
     /// When, and requests turned away until then: as far back as those who were told to come again.
@@ -123,6 +125,7 @@ impl Control {
             listing: Vec::new(),
             provider_error: None,
             boots_ms: saved.boots_ms.into(),
+            late_launches: 0,
             arrivals: 0,
             completions: 0,
             waits: VecDeque::new(),
@@ -218,8 +221,9 @@ impl Control {
 
     fn admin(&mut self, command: AdminCommand, now: Now, effects: &mut Vec<Effect>) -> Result<String, String> {
         let (id, forced) = match command {
-            AdminCommand::Launch { .. } | AdminCommand::Instance { .. } => {
-                return Err("this command is not known to the control loop yet".into());
+            AdminCommand::Launch { role, count } => return self.order_launch(role, count, now, effects),
+            AdminCommand::Instance { verb, target, force } => {
+                return self.order_instance(verb, &target, force, now, effects);
             }
             AdminCommand::Force { id, forced, why } => {
                 (id, Some((forced, why.chars().take(WHY_CHARS_MAX).collect::<String>())))

@@ -6,6 +6,8 @@ mod beats;
 mod control;
 mod drills;
 mod event;
+mod execute;
+mod orders;
 mod publish;
 mod report;
 mod scaling;
@@ -15,7 +17,7 @@ mod status;
 
 pub use control::Control;
 pub use event::{AdminCommand, DrillCommand, Effect, Event, FaultCall, InstanceVerb, Keys, SLOTS_MAX, Saved};
-pub use status::{DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, Status};
+pub use status::{DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, ShortageStatus, Status};
 
 #[cfg(test)]
 mod chaos;

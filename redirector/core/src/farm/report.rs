@@ -1,8 +1,8 @@
 //! What an operator sees of the control loop.
 
-use super::{Control, DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, Status};
+use super::{Control, DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, ShortageStatus, Status};
 use crate::config::ProviderSpec;
-use crate::scale::ServerState;
+use crate::scale::{Instance, ServerState};
 use farm_shared::member::Member;
 use farm_shared::time::Now;
 use std::collections::BTreeMap;
@@ -105,26 +105,45 @@ impl Control {
                 ProviderSpec::Process(process) => Some(process.boot_delay_ms),
                 ProviderSpec::None | ProviderSpec::Ec2(_) => None,
             },
-            instances: self
-                .listing
-                .iter()
-                .map(|i| InstanceStatus {
-                    instance_id: i.instance_id.clone(),
-                    member_id: i.member_id.as_ref().map(ToString::to_string),
-                    state: i.state.label(),
-                    launched_wall_ms: i.launched_wall_ms,
-                    role: i.role.as_ref().map(ToString::to_string),
-                    offering: i.offering.as_ref().map(ToString::to_string),
-                    addrs: i.addrs.clone(),
-                    impaired: i.impaired.clone(),
-                    kept: i.kept,
-                    known: self.exec.instances.contains_key(&i.instance_id),
-                })
-                .collect(),
+            instances: self.listing.iter().map(|i| self.instance_status(i)).collect(),
+            shortages: self.shortages(now),
+            intents: self.exec.intents.values().fold(BTreeMap::new(), |mut calls, intent| {
+                *calls.entry(intent.call.label()).or_insert(0) += 1;
+                calls
+            }),
+            calls_per_s: self.exec.pace.rate_per_s(),
+            boot_ms_deadline: self.boot_deadline_ms(),
+            warm: observation.warm,
+            problem: self.exec.problem.clone(),
             provider_error: self.provider_error.clone(),
             decisions: self.decisions.iter().map(|(at, r)| DecisionStatus { wall_ms: *at, report: r.clone() }).collect(),
             journal_failures: self.journal_failures,
         }
+    }
+
+    fn instance_status(&self, listed: &Instance) -> InstanceStatus {
+        let id = &listed.instance_id;
+        let known = self.exec.instances.get(id);
+        let call = self.exec.intents.values().find(|i| i.call.instance_id() == Some(id));
+        InstanceStatus {
+            instance_id: id.clone(),
+            member_id: listed.member_id.as_ref().map(ToString::to_string),
+            state: known.unwrap_or(listed).state.label(),
+            launched_wall_ms: known.unwrap_or(listed).launched_wall_ms,
+            role: listed.role.as_ref().map(ToString::to_string),
+            offering: known.unwrap_or(listed).offering.as_ref().map(ToString::to_string),
+            addrs: listed.addrs.clone(),
+            impaired: listed.impaired.clone(),
+            kept: known.unwrap_or(listed).kept,
+            known: known.is_some(),
+            call: call.map(|i| i.call.label()),
+        }
+    }
+
+    fn shortages(&self, now: Now) -> Vec<ShortageStatus> {
+        let held = self.exec.shortages.iter().filter(|s| s.holds(now.wall));
+        held.map(|s| ShortageStatus { offering: s.offering.clone(), refusals: s.refusals, until_wall_ms: s.until_wall_ms })
+            .collect()
     }
 
     fn alarms(&self, servers: &[ServerStatus], now: Now) -> Vec<String> {
@@ -140,6 +159,16 @@ impl Control {
         if !servers.is_empty() && !servers.iter().any(|s| s.takes_new) {
             alarms.push("no server takes new sessions".into());
         }
+        let unknown = self.exec.unknown.len();
+        if unknown > 0 {
+            alarms.push(format!(
+                "{unknown} instances carry the farm's tag, but nothing here launched them: adopt or end them"
+            ));
+        }
+        if self.impaired_in_doubt() {
+            alarms.push("more than half of the instances fail their provider's checks: the checks are doubted".into());
+        }
+        alarms.extend(self.exec.problem.clone().filter(|_| self.spec.scaler.enabled));
         if self.journal_failures > 0 {
             alarms.push(format!("{} journal records could not be written", self.journal_failures));
         }

@@ -1,15 +1,12 @@
 //! The scaler within the control loop: what it sees, when it may act, and what its plans do to members.
 
 use super::{Control, Effect};
-use crate::scale::{
-    CallOutcome, ExecEffect, ExecEvent, Instance, InstanceState, Observation, Plan, Policy, Report, ServerLoad, ServerState,
-    check, plan, step,
-};
+use crate::scale::{ExecEvent, Instance, Observation, Plan, Policy, Report, ServerLoad, ServerState, check, plan};
 use farm_shared::heartbeat::Role;
 use farm_shared::id::Id;
 use farm_shared::member::{Member, Standing};
 use farm_shared::time::{Mono, Now};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Boots measured before they replace the configured time.
 const BOOTS_MIN: usize = 3;
@@ -66,51 +63,22 @@ impl Control {
         }
         if !dry_run {
             self.wish(&checked, now);
+            self.count_late(&checked, &observation.overdue);
         }
         let taken: BTreeSet<Id> = self.roster.members().keys().cloned().collect();
-        let farm = self.spec.farm.clone();
-        let event =
-            ExecEvent::Plan { farm, observation: Box::new(observation), plan: checked, report, violations, dry_run, taken };
+        let plan = checked;
+        let event = ExecEvent::Plan { observation: Box::new(observation), plan, report, violations, dry_run, taken };
         self.execute(event, now, effects);
     }
 
-    pub(super) fn list(&mut self, list: Result<Vec<Instance>, String>, now: Now, effects: &mut Vec<Effect>) {
-        match list {
-            Ok(list) => {
-                self.listed = Some(now.mono);
-                self.provider_error = None;
-                let ours: Vec<Instance> = list.into_iter().filter(|i| i.farm == self.spec.farm).collect();
-                // Providers list what is gone for a while; operators need not see it.
-                self.listing = ours.iter().filter(|i| i.state != InstanceState::Gone).cloned().collect();
-                self.execute(ExecEvent::Listing(ours), now, effects);
-            }
-            Err(error) => self.provider_failed(format!("listing failed: {error}"), now, effects),
-        }
-    }
-
-    pub(super) fn outcome(&mut self, outcome: CallOutcome, now: Now, effects: &mut Vec<Effect>) {
-        match &outcome.result {
-            Ok(_) => self.provider_error = None,
-            Err(error) => {
-                let text = format!("{} failed ({}): {}", outcome.call.intent(), error.kind.label(), error.message);
-                self.provider_failed(text, now, effects);
-            }
-        }
-        self.execute(ExecEvent::Outcome(outcome), now, effects);
-    }
-
-    pub(super) fn journalled(&mut self, seq: u64, ok: bool, now: Now, effects: &mut Vec<Effect>) {
-        if !ok {
-            self.journal_failures += 1;
-            self.notice(now, "the journal could not be written: nothing is launched or stopped".into(), effects);
-        }
-        self.execute(ExecEvent::Journalled { seq, ok }, now, effects);
-        self.drill_journalled(seq, ok, now, effects);
+    /// Whether enough boots were seen to go by them.
+    pub(super) fn boots_are_measured(&self) -> bool {
+        self.boots_ms.len() >= BOOTS_MIN
     }
 
     /// The 95th percentile of boot times, or the configured one while too few were measured. Milliseconds.
     pub(super) fn boot_ms_p95(&self) -> u64 {
-        if self.boots_ms.len() < BOOTS_MIN {
+        if !self.boots_are_measured() {
             return self.spec.scaler.boot_prior_ms;
         }
         let mut boots: Vec<u64> = self.boots_ms.iter().copied().collect();
@@ -151,13 +119,6 @@ impl Control {
         stale.then(|| "the provider has not listed its instances for too long".into())
     }
 
-    fn provider_failed(&mut self, text: String, now: Now, effects: &mut Vec<Effect>) {
-        if self.provider_error.as_ref() != Some(&text) {
-            self.notice(now, text.clone(), effects);
-        }
-        self.provider_error = Some(text);
-    }
-
     fn tell_freeze(&mut self, frozen: Option<String>, now: Now, effects: &mut Vec<Effect>) {
         if self.frozen == frozen {
             return;
@@ -190,40 +151,18 @@ impl Control {
         }
     }
 
-    /// One step of the executor. Members whose instance went with it are buried.
-    pub(super) fn execute(&mut self, event: ExecEvent, now: Now, effects: &mut Vec<Effect>) {
-        let idle = matches!(event, ExecEvent::Tick);
-        let before: BTreeMap<String, Option<Id>> = if idle {
-            BTreeMap::new()
-        } else {
-            self.exec.running().map(|i| (i.instance_id.clone(), i.member_id.clone())).collect()
-        };
-        let (exec, out) = step(std::mem::take(&mut self.exec), event, now.wall, &mut self.draws);
-        self.exec = exec;
-        self.unsaved |= !out.is_empty();
-        effects.extend(out.into_iter().map(|effect| match effect {
-            ExecEffect::Journal(record) => Effect::Journal(record),
-            ExecEffect::Call(call) => Effect::Call(call),
-        }));
-        if before.is_empty() {
-            return;
-        }
-        let after: BTreeSet<String> = self.exec.running().map(|i| i.instance_id.clone()).collect();
-        for (_, member) in before.into_iter().filter(|(instance, _)| !after.contains(instance)) {
-            if let Some(id) = member {
-                self.bury(&id, now, effects);
-            }
-        }
-    }
-
     pub(super) fn observation(&self, now: Now) -> Observation {
+        let impaired = self.impaired();
         let managed: BTreeSet<&Id> = self.exec.running().filter_map(|i| i.member_id.as_ref()).collect();
         let servers: Vec<ServerLoad> = self
             .roster
             .members()
             .values()
             .filter(|m| m.heartbeat.role == Role::Backend)
-            .map(|m| self.server_load(m, managed.contains(&m.heartbeat.id), now))
+            .map(|m| {
+                let id = &m.heartbeat.id;
+                self.server_load(m, managed.contains(id), impaired.contains(id), now)
+            })
             .collect();
         let (pending, overdue) = self.unheard(now);
         let frozen_in = self.roster.mostly_silent().then(|| "more than half of the members are silent".to_owned());
@@ -232,7 +171,7 @@ impl Control {
             servers,
             pending,
             overdue,
-            warm: self.exec.instances.values().filter(|i| i.state == InstanceState::Stopped && !i.kept).count() as u32,
+            warm: self.exec.warm().count() as u32,
             kept: self.exec.kept().count() as u32,
             roles_missing: self.exec.roles_missing(self.blueprint.roles()),
             arrivals: self.arrivals,
@@ -263,18 +202,18 @@ impl Control {
         zones.into_iter().collect()
     }
 
-    fn server_load(&self, member: &Member, managed: bool, now: Now) -> ServerLoad {
+    fn server_load(&self, member: &Member, managed: bool, impaired: bool, now: Now) -> ServerLoad {
         let heartbeat = &member.heartbeat;
         let load = &heartbeat.load;
         let seen = self.seen.get(&heartbeat.id);
         let by_others = heartbeat.drain_by.iter().any(|by| *by != self.spec.id);
         let leaves = heartbeat.notice.is_some_and(|notice| self.spec.notices.leaves(&notice, now.wall));
         let state = match member.standing() {
-            Standing::InService | Standing::Unknown | Standing::Draining if leaves => ServerState::Leaving,
+            Standing::Silent | Standing::AdminDown => ServerState::Silent,
+            _ if leaves || (impaired && managed) => ServerState::Leaving,
             Standing::InService | Standing::Unknown => ServerState::Live,
             Standing::Draining if member.drain_wish && !by_others => ServerState::Draining,
             Standing::Draining => ServerState::Held,
-            Standing::Silent | Standing::AdminDown => ServerState::Silent,
         };
         ServerLoad {
             id: heartbeat.id.clone(),
@@ -292,33 +231,5 @@ impl Control {
             draining_ms: seen.and_then(|s| s.drain_since).map(|at| now.mono.since_ms(at)),
             ttl_clear: seen.is_some_and(|s| s.ttl_left_ms(member.lease_ms(), &self.spec, now.mono) == 0),
         }
-    }
-
-    /// Launches that nobody heard from yet, and instances whose member should have been heard by now.
-    fn unheard(&self, now: Now) -> (u32, Vec<Id>) {
-        let deadline_ms = self.spec.scaler.boot_deadline_ms;
-        let (mut pending, mut overdue) = (self.exec.launches_open() as u32, Vec::new());
-        for instance in self.exec.running() {
-            let Some(id) = &instance.member_id else { continue };
-            match self.roster.get(id) {
-                None => {
-                    // After our own start, everybody gets the time of a boot to be heard.
-                    let since_ms = instance.launched_wall_ms.max(self.started.wall.0);
-                    if since_ms.saturating_add(deadline_ms) < now.wall.0 {
-                        overdue.push(id.clone());
-                    } else {
-                        pending += 1;
-                    }
-                }
-                Some(member) if member.standing() == Standing::Silent => {
-                    let silent_ms = self.roster.clock(now).since_ms(member.heard);
-                    if silent_ms > deadline_ms && member.forced.is_none() {
-                        overdue.push(id.clone());
-                    }
-                }
-                Some(_) => {}
-            }
-        }
-        (pending, overdue)
     }
 }

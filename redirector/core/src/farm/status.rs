@@ -1,8 +1,9 @@
 //! What an operator sees: the JSON status API, the status page, its event stream and the metrics all show this.
 
 use crate::drill::{DrillStatus, DrillTotals};
-use crate::scale::Report;
+use crate::scale::{Offering, Report};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The farm as this redirector sees it.
@@ -127,6 +128,18 @@ pub struct ScalerStatus {
     pub boot_ms_delay: Option<u64>,
     /// The provider's instances as last listed.
     pub instances: Vec<InstanceStatus>,
+    /// What the provider ran out of.
+    pub shortages: Vec<ShortageStatus>,
+    /// Intents whose fate is not known, by what is called.
+    pub intents: BTreeMap<&'static str, u32>,
+    /// Calls per second that are allowed at present: less while the provider is in trouble.
+    pub calls_per_s: f64,
+    /// A launch that was not heard after this is given up, in milliseconds.
+    pub boot_ms_deadline: u64,
+    /// Instances that are stopped and can be started again.
+    pub warm: u32,
+    /// Why a launch that was wanted could not be asked for.
+    pub problem: Option<String>,
     /// What the provider said last, if it failed.
     pub provider_error: Option<String>,
     /// The last decisions, newest last.
@@ -144,7 +157,7 @@ pub struct InstanceStatus {
     pub member_id: Option<String>,
     /// `pending`, `running`, `stopping`, `stopped` or `gone`.
     pub state: &'static str,
-    /// When it was launched, milliseconds since the epoch.
+    /// When it was launched, or started last, milliseconds since the epoch.
     pub launched_wall_ms: u64,
     /// The fixed role that it fills.
     pub role: Option<String>,
@@ -158,6 +171,19 @@ pub struct InstanceStatus {
     pub kept: bool,
     /// The executor knows it: it launched it or took it in.
     pub known: bool,
+    /// The call about it that is open: `terminate`, `start`, …
+    pub call: Option<&'static str>,
+}
+
+/// What the provider ran out of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShortageStatus {
+    /// Market, type and zone; none where the provider has no choice.
+    pub offering: Option<Offering>,
+    /// Refusals in a row.
+    pub refusals: u32,
+    /// Not asked for before, milliseconds since the epoch.
+    pub until_wall_ms: u64,
 }
 
 /// One decision of the scaler.

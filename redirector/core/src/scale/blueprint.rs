@@ -21,6 +21,11 @@ pub trait Blueprint: Send + Sync + fmt::Debug {
     /// What an instance of a role is to be given once it runs; none if the role owns nothing.
     fn attach(&self, role: &Id, instance_id: &str, intent: &str) -> Option<AttachRequest>;
 
+    /// Elastic servers that are to be bought on demand before any other market is considered.
+    fn on_demand_min(&self) -> u32 {
+        0
+    }
+
     /// Fixed roles that must exist. A role's id is its server's member id.
     fn roles(&self) -> &[Id] {
         &[]

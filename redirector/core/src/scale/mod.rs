@@ -16,7 +16,7 @@ mod sizing;
 
 pub use blueprint::{Blueprint, Plain, PlainRoles};
 pub use check::{Limits, Violation, check};
-pub use exec::{ExecEffect, ExecEvent, step};
+pub use exec::{ExecContext, ExecEffect, ExecEvent, Order, Pace, Shortage, step};
 pub use measure::Measured;
 pub use plan::{PlanState, Policy, plan};
 pub use sizing::{Sizing, servers_wanted, sessions_expected};
@@ -26,7 +26,7 @@ pub use provider::{
     AttachRequest, CallOutcome, ErrorKind, Instance, InstanceRequest, InstanceState, LaunchRequest, Market, Offering,
     ProviderCall, ProviderError, VolumeAttachment,
 };
-pub use record::{Entry, ExecState, Intent, IntentState, Record};
+pub use record::{Absence, Buried, Entry, ExecState, Intent, IntentState, Record};
 
 #[cfg(test)]
 mod crash;

@@ -54,7 +54,7 @@ impl Observation {
     /// Servers there are or will be, as the maximum counts them: whatever is live, all that the provider runs, launches under way,
     /// and instances that were never heard. If heartbeats do not arrive, no instance may be stopped and each launch stays unheard: not
     /// counting those would launch without end.
-    pub(super) fn servers_there(&self) -> u32 {
+    pub(crate) fn servers_there(&self) -> u32 {
         let heard = self.servers.iter().filter(|s| s.managed || s.state == ServerState::Live).count();
         let unheard = self.overdue.iter().filter(|id| self.servers.binary_search_by(|s| s.id.cmp(id)).is_err()).count();
         ((heard + unheard) as u32).saturating_add(self.pending).saturating_add(self.kept)

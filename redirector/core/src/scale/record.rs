@@ -1,11 +1,12 @@
 //! The journal: one JSON line per record. What the executor knows is what the journal says.
 
+use super::exec::{Pace, Shortage};
 use super::observation::{Observation, Plan, Report};
 use super::provider::{CallOutcome, Instance, ProviderCall};
 use crate::drill::HitRequest;
 use farm_shared::id::Id;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,10 +44,10 @@ pub enum Entry {
     },
     /// A call was answered.
     Outcome {
-        /// The answer.
+        /// The answer; the request's bytes are in its intent and not repeated here.
         outcome: CallOutcome,
     },
-    /// An instance with the farm's tag was found that no intent is known of.
+    /// An instance that no intent is known of becomes the farm's: its tags say that this scaler launched it, or an operator does.
     Adopt {
         /// The instance.
         instance: Instance,
@@ -68,7 +69,12 @@ pub enum Entry {
         /// The key of the hit.
         key: Id,
     },
-    /// A launch was given up: it was refused for good, or never wanted any more.
+    /// An operator's order is carried out; the intents that follow come of it.
+    Order {
+        /// What was ordered, in words.
+        order: String,
+    },
+    /// A call was given up: it was refused for good, or its record could not be written.
     Abandon {
         /// The intent.
         intent: String,
@@ -92,6 +98,16 @@ pub struct Intent {
     pub retry_wall_ms: u64,
     /// The record that must be on disk first.
     pub record: u64,
+    /// How often this request was sent, as far as is known: a state of an older version was sent once.
+    #[serde(default = "once")]
+    pub calls: u32,
+    /// When it was sent last, milliseconds since the epoch.
+    #[serde(default)]
+    pub called_wall_ms: u64,
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// How far an intent is.
@@ -109,7 +125,25 @@ pub enum IntentState {
     Calling,
 }
 
-/// Everything the executor knows: a fold over the journal.
+/// An instance that is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buried {
+    /// Its tag, which tells it from a later one of the same name.
+    pub intent: Option<String>,
+    /// Since when, milliseconds since the epoch.
+    pub wall_ms: u64,
+}
+
+/// Lists that left an instance out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absence {
+    /// The first of them, milliseconds since the epoch.
+    pub since_wall_ms: u64,
+    /// How many, one after the other.
+    pub lists: u32,
+}
+
+/// Everything the executor knows: a fold over the journal, and what the last lists said.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ExecState {
     /// The last record that is applied.
@@ -120,7 +154,34 @@ pub struct ExecState {
     pub intents: BTreeMap<String, Intent>,
     /// Instances that exist, by the provider's name.
     pub instances: BTreeMap<String, Instance>,
-    /// Members whose instance we stopped, waiting for the listing to say so.
+    /// Members whose instance we terminated, waiting for the listing to say so.
     #[serde(default)]
     pub stopping: BTreeMap<String, Id>,
+    /// Instances that are gone: a list that still has them is old.
+    #[serde(default)]
+    pub buried: BTreeMap<String, Buried>,
+    /// When we started or stopped an instance last: a list that says otherwise for a while is old. Milliseconds since the epoch.
+    #[serde(default)]
+    pub changed: BTreeMap<String, u64>,
+    /// Instances that the last lists left out.
+    #[serde(default)]
+    pub absent: BTreeMap<String, Absence>,
+    /// Instances of fixed roles that have what belongs to the role.
+    #[serde(default)]
+    pub attached: BTreeSet<String>,
+    /// Instances that the provider refuses to stop: they can only be terminated.
+    #[serde(default)]
+    pub unstoppable: BTreeSet<String>,
+    /// What the provider ran out of.
+    #[serde(default)]
+    pub shortages: Vec<Shortage>,
+    /// How fast calls may follow each other.
+    #[serde(default)]
+    pub pace: Pace,
+    /// Instances with the farm's tag that no intent and no operator speaks for, as of the last list: reported, never touched.
+    #[serde(skip)]
+    pub unknown: BTreeMap<String, Instance>,
+    /// Why something that a plan wanted could not be asked for, as of the last plan.
+    #[serde(skip)]
+    pub problem: Option<String>,
 }
