@@ -11,6 +11,7 @@ pub mod dns;
 pub mod ec2;
 pub mod farm;
 pub mod http;
+pub mod imds;
 pub mod peer;
 pub mod question;
 pub mod wait;

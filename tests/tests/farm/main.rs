@@ -7,6 +7,7 @@ mod crowd;
 mod doors;
 mod drain;
 mod lies;
+mod notices;
 mod restart;
 
 use farm_tests::daemon::SOON;

@@ -44,8 +44,7 @@ impl Control {
         };
         let news = self.decide_news(&checked, &report, &violations, now);
         self.desired = report.desired;
-        let leaving = observation.servers.iter().filter(|s| s.state == ServerState::Leaving).map(|s| &s.id);
-        self.victims = report.victims.iter().chain(leaving).cloned().collect();
+        self.victims = report.victims.iter().cloned().collect();
         if !news {
             return;
         }
