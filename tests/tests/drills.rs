@@ -83,7 +83,10 @@ fn a_server_that_is_cut_off_is_healed() {
     let hit = &report["hits"][0];
     assert_eq!(hit["state"], "healed", "{hit}");
     assert!(hit["healed_ms"].as_u64() >= Some(4_000), "{hit}");
-    assert_eq!(ids(&farm.wait_for(4)), ids(&before), "the same four");
+    // Meanwhile the scaler may have replaced it; it comes back all the same.
+    let member = hit["member"].as_str().unwrap();
+    wait::until("the healed one is used again", SOON, || takers(&farm.status(0)).contains(member).then_some(()));
+    assert!(before.iter().all(|instance| farm.instances().contains(instance)), "nobody ended");
     assert!(farm.journal().iter().any(|record| record["kind"] == "healed"));
 }
 
@@ -141,32 +144,63 @@ fn a_dry_run_and_a_farm_without_drills_hit_nobody() {
     assert_eq!(closed.instances(), before);
 }
 
-/// The command is killed, and the redirector too: what was cut off comes back all the same.
+/// Whether a process is stopped (proc(5), state T).
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 #[test]
 fn no_crash_leaves_a_server_cut_off() {
     let mut farm = Farm::start(options());
     let before = farm.wait_for(4);
-    let begin = |farm: &Farm, name: &str| {
+    let begin = |farm: &Farm, name: &str, heal_after: &str| {
         let mut command = Command::new(bins().join("redirector"));
-        command.args(["chaos", "network", "--heal-after", "10m", "--lead", "0s", "--users", "0", "--config", "door0.toml"]);
+        command.args([
+            "chaos",
+            "network",
+            "--heal-after",
+            heal_after,
+            "--lead",
+            "0s",
+            "--users",
+            "0",
+            "--config",
+            "door0.toml",
+        ]);
         command.current_dir(farm.scratch.path());
         Daemon::spawn(command, farm.scratch.path().join(name))
     };
-    let is_cut_off = |farm: &Farm| takers(&farm.status(0)).len() == 3;
+    let stopped =
+        |farm: &Farm| farm.instances().into_iter().find(|i| !i.pids.is_empty() && i.pids.iter().all(|p| is_stopped(*p)));
+    let used_again = |farm: &Farm, id: &str| {
+        wait::until("it is used again", LATER, || takers(&farm.status(0)).contains(id).then_some(()));
+    };
 
-    let mut command = begin(&farm, "first.log");
-    wait::until("a server is cut off", SOON, || is_cut_off(&farm).then_some(()));
+    // The command is killed: the redirector heals at the deadline.
+    let mut command = begin(&farm, "killed.log", "4s");
+    let cut_off = wait::until("a server is cut off", SOON, || stopped(&farm));
+    command.kill();
+    wait::until("nobody is cut off", LATER, || stopped(&farm).is_none().then_some(()));
+    used_again(&farm, &cut_off.id);
+
+    // SIGINT heals long before the deadline.
+    let mut command = begin(&farm, "interrupted.log", "10m");
+    let cut_off = wait::until("a server is cut off", SOON, || stopped(&farm));
+    command.signal(Signal::INT);
+    wait::until("nobody is cut off", LATER, || stopped(&farm).is_none().then_some(()));
+    used_again(&farm, &cut_off.id);
+    wait::until("the command's end", LATER, || command.ended().then_some(()));
+    assert!(before.iter().all(|instance| farm.instances().contains(instance)), "nobody ended");
+
+    // Both are killed. The kernel hangs up on stopped children of a process that ends (POSIX, orphaned process groups), so here a
+    // local instance may be replaced instead of healed; cut off it stays in no case.
+    let mut command = begin(&farm, "both.log", "10m");
+    wait::until("a server is cut off", SOON, || stopped(&farm));
     command.kill();
     farm.doors[0].as_mut().unwrap().kill();
     farm.start_door(0);
-    wait::until("all four again", LATER, || (takers(&farm.status(0)).len() == 4).then_some(()));
-    assert_eq!(farm.instances(), before, "healed, not replaced");
-
-    // SIGINT heals before the command ends.
-    let mut command = begin(&farm, "second.log");
-    wait::until("a server is cut off", SOON, || is_cut_off(&farm).then_some(()));
-    command.signal(Signal::INT);
-    wait::until("all four again", LATER, || (takers(&farm.status(0)).len() == 4).then_some(()));
-    wait::until("the command's end", SOON, || command.ended().then_some(()));
-    assert_eq!(farm.instances(), before, "healed, not replaced");
+    wait::until("nobody is cut off, and four serve", LATER, || {
+        (stopped(&farm).is_none() && takers(&farm.status(0)).len() >= 4).then_some(())
+    });
 }

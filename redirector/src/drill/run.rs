@@ -230,8 +230,7 @@ impl<A: Ask> Running<'_, A> {
         let at_ms = self.at_ms();
         let is_due = self.report.samples.last().is_none_or(|last| at_ms >= last.at_ms + SAMPLE_MS);
         if is_due && self.report.samples.len() < SAMPLES_MAX {
-            let count =
-                |is: fn(&Target) -> bool| seen.servers.iter().filter(|t| is(t)).count() as u32;
+            let count = |is: fn(&Target) -> bool| seen.servers.iter().filter(|t| is(t)).count() as u32;
             let users = self.prober.users();
             self.report.samples.push(Sample {
                 at_ms,

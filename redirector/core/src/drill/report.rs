@@ -53,19 +53,19 @@ pub struct HitReport {
 /// What users saw: probes that enter by the door as a browser does, and follow where it sends them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Users {
-    /// Visits that were begun.
+    /// Requests that were begun.
     pub requests: u64,
-    /// Visits whose first attempt failed: what a user would have to reload.
+    /// Requests whose first attempt failed: what a user would have to reload.
     pub errors: u64,
     /// Attempts after a failed one.
     pub retries: u64,
-    /// Visits that failed after all attempts.
+    /// Requests that failed after all attempts.
     pub lost: u64,
     /// Requests that the door told to come again.
     pub waits: u64,
-    /// The longest time without any successful visit, in milliseconds.
+    /// The longest time without any successful request, in milliseconds.
     pub gap_ms_max: u64,
-    /// Of visits that succeeded at once, in milliseconds.
+    /// Of requests that succeeded at once, in milliseconds.
     pub latency_ms_p50: Option<u64>,
     /// The 95th percentile.
     pub latency_ms_p95: Option<u64>,
@@ -84,9 +84,9 @@ pub struct Sample {
     pub down: u32,
     /// Launches under way.
     pub pending: u32,
-    /// Visits so far.
+    /// Requests so far.
     pub requests: u64,
-    /// Visits whose first attempt failed, so far.
+    /// Requests whose first attempt failed, so far.
     pub errors: u64,
 }
 
@@ -132,7 +132,7 @@ impl Report {
         let percent = if users.requests == 0 { 0.0 } else { users.errors as f64 / users.requests as f64 * 100.0 };
         let _ = writeln!(
             out,
-            "users: {} visits, {} failed at the first attempt ({percent:.2}%), {} retries, {} failed for good, {} told to wait; \
+            "users: {} requests, {} failed at the first attempt ({percent:.2}%), {} retries, {} failed for good, {} told to wait; \
              longest gap {}",
             users.requests,
             users.errors,
