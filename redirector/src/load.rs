@@ -71,7 +71,9 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         token_problem = check_token(&spec.admin, file);
         spec.admin.token_file = spec.admin.token_file.map(|path| beside(file, &path));
         spec.scaler.dry_run |= dry_run;
-        if let ProviderSpec::Ec2(ec2) = &mut spec.provider {
+        if let ProviderSpec::Ec2(ec2) = &mut spec.provider
+            && !ec2.profile_file.is_empty()
+        {
             ec2.profile_file = beside(file, &ec2.profile_file);
         }
         let key = |option: &str, path: &String| {
@@ -88,7 +90,7 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     });
     let mut problems = document.finish();
     problems.extend(key_problem.into_iter().chain(token_problem));
-    // Profiles are read even if something else is wrong: all problems come at once.
+    // Read even if an option is wrong, so that all problems come at once.
     let loaded = loaded.and_then(|(spec, keys)| match profiles::blueprint(&spec, &keys.current) {
         Ok((blueprint, warnings)) => {
             problems.extend(warnings);

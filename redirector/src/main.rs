@@ -23,6 +23,7 @@ use redirector::provider::AnyProvider;
 use redirector::serve::{self, Failure, Options};
 use redirector::view::View;
 use redirector::{metrics, text};
+use redirector_core::cloud::Profiles;
 use redirector_core::config::STATE_DIR;
 use redirector_ec2::Meters;
 use std::io::{self, Write as _};
@@ -139,6 +140,9 @@ enum Command {
     /// Prints the table of all metrics.
     #[command(hide = true)]
     MetricsDoc,
+    /// Prints the table of all options of a file of launch profiles.
+    #[command(hide = true)]
+    ProfileDoc,
     #[command(flatten)]
     Generate(Generate),
 }
@@ -215,6 +219,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Farm(command) => commands::farm::run(command),
         Command::Profile(command) => commands::profile::run(command),
         Command::ConfigDoc => print(&load::options_markdown()),
+        Command::ProfileDoc => print(&farm_shared::config::table_markdown(&Profiles::options())),
         Command::MetricsDoc => {
             let exposition =
                 metrics::exposition(&View::empty(), &TallySum::default(), &Refusals::default(), &Meters::default());

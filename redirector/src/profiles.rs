@@ -61,6 +61,10 @@ pub fn blueprint(spec: &Spec, key: &FarmKey) -> Result<(Arc<dyn Blueprint>, Vec<
         let blueprint: Arc<dyn Blueprint> = if names.is_empty() { Arc::new(Plain) } else { Arc::new(PlainRoles(names)) };
         return Ok((blueprint, only_on_ec2(spec)));
     };
+    if ec2.profile_file.is_empty() || ec2.region.is_empty() {
+        // The section's own reader told it.
+        return Err(Vec::new());
+    }
     let profiles = read(Path::new(&ec2.profile_file))?;
     let blueprint = Ec2Blueprint::new(settings(spec, ec2, key), &profiles)?;
     Ok((Arc::new(blueprint), profiles.warnings))

@@ -45,6 +45,7 @@ fn tables_are_what_the_programs_print() {
     let expect = [
         ("configuration.md", &[("dnslb", "config-doc"), ("redirector", "config-doc"), ("farm-agent", "config-doc")][..]),
         ("metrics.md", &[("dnslb", "metrics-doc"), ("redirector", "metrics-doc")][..]),
+        ("profiles.md", &[("redirector", "profile-doc")][..]),
     ];
     for (name, commands) in expect {
         let document = document(name);
@@ -165,7 +166,8 @@ fn the_curl_lines_of_the_heartbeat_are_an_agent() {
 fn shipped_configurations_pass_their_check() {
     let scratch = Scratch::new("zones");
     secret(&scratch, "demo.key", KEY);
-    let files: Vec<_> = std::fs::read_dir(root().join("zones")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(root().join("zones")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = entries.filter(|path| path.is_file()).collect();
     for file in &files {
         std::fs::copy(file, scratch.path().join(file.file_name().unwrap())).unwrap();
     }

@@ -6,7 +6,6 @@
 use crate::{Config, Failure, loaded, print, unavailable};
 use clap::{Args, Subcommand};
 use farm_daemon::cli::report;
-use farm_shared::config::table_markdown;
 use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
 use redirector::load::{Loaded, Refused};
@@ -32,9 +31,6 @@ pub(crate) enum ProfileCommand {
         #[arg(long)]
         region: Option<String>,
     },
-    /// Prints the table of all options of a file of profiles.
-    #[command(hide = true)]
-    Doc,
 }
 
 #[derive(Args)]
@@ -85,7 +81,6 @@ pub(crate) fn run(command: ProfileCommand) -> Result<(), Failure> {
             let names: Vec<_> = profiles.profiles.iter().map(|profile| profile.name.to_string()).collect();
             print(&format!("{}: good: {}\n", file.display(), names.join(", ")))
         }
-        ProfileCommand::Doc => print(&table_markdown(&Profiles::options())),
     }
 }
 

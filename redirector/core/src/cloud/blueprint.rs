@@ -7,7 +7,7 @@ use super::mime::{Part, user_data};
 use super::profile::{ANY_TYPE, ANY_ZONE, MarketSpec, Profile};
 use super::read::Profiles;
 use crate::config::RoleSpec;
-use crate::scale::{AttachRequest, Blueprint, LaunchRequest, Market, Offering, VolumeAttachment};
+use crate::scale::{AttachRequest, Blueprint, LaunchRequest, Market, MarketChoice, Offering, VolumeAttachment};
 use farm_shared::config::{Problem, format_duration_ms};
 use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
@@ -272,6 +272,11 @@ impl Blueprint for Ec2Blueprint {
     fn price_usd_h(&self, offering: &Offering) -> Option<f64> {
         let kinds = std::iter::once(&self.elastic).chain(self.roles.values().map(|(_, kind)| kind));
         kinds.filter_map(|kind| price_usd_h(&kind.profile, offering)).reduce(f64::max)
+    }
+
+    fn market(&self, on_demand: u32, spot: u32) -> Option<MarketChoice> {
+        let spec = &self.elastic.profile.market;
+        Some(MarketChoice { market: spec.next(on_demand, spot), fallback: spec.fallback })
     }
 
     fn roles(&self) -> &[Id] {

@@ -3,14 +3,15 @@
 //! Plain data. It must never hold a secret: keys are derived when a request is built.
 
 use super::template::Template;
+use crate::scale::Market;
 use farm_shared::config::Place;
 use farm_shared::id::Id;
 use std::collections::BTreeMap;
 
-/// A zone's name where EC2 chooses the zone.
-pub const ANY_ZONE: &str = "any";
+/// A zone's name where EC2 chooses the zone: no name of a zone, nor of anything that could stand in a heartbeat.
+pub const ANY_ZONE: &str = "*";
 /// An instance type's name where a fleet request chooses the type.
-pub const ANY_TYPE: &str = "fleet";
+pub const ANY_TYPE: &str = "*";
 
 /// What a file says about new servers.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +107,16 @@ pub struct MarketSpec {
     pub fallback: bool,
     /// The most that is paid on the spot market, in US dollars an hour; unset, the price on demand.
     pub spot_price_usd_h_max: Option<f64>,
+}
+
+impl MarketSpec {
+    /// Where the next server is bought, given how many there are on either market. The base first; above it, the spot market while its
+    /// share is not reached.
+    pub fn next(&self, on_demand: u32, spot: u32) -> Market {
+        let above = f64::from(on_demand.saturating_sub(self.on_demand_base)) + f64::from(spot);
+        let short_of_spot = f64::from(spot) < self.spot_share * (above + 1.0) - 1e-9;
+        if on_demand >= self.on_demand_base && short_of_spot { Market::Spot } else { Market::OnDemand }
+    }
 }
 
 /// The instance metadata service (IMDS).

@@ -3,9 +3,18 @@
 //! The executor picks an offering and journals the bytes before the first call; a blueprint only says what they are. It must be
 //! pure: the same request gives the same bytes for as long as the configuration stands.
 
-use super::provider::{AttachRequest, LaunchRequest, Offering};
+use super::provider::{AttachRequest, LaunchRequest, Market, Offering};
 use farm_shared::id::Id;
 use std::fmt;
+
+/// Where a server is to be bought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarketChoice {
+    /// The market.
+    pub market: Market,
+    /// Whether the other one serves when this one has no capacity.
+    pub fallback: bool,
+}
 
 /// What a provider can launch.
 pub trait Blueprint: Send + Sync + fmt::Debug {
@@ -21,9 +30,10 @@ pub trait Blueprint: Send + Sync + fmt::Debug {
     /// What an instance of a role is to be given once it runs; none if the role owns nothing.
     fn attach(&self, role: &Id, instance_id: &str, intent: &str) -> Option<AttachRequest>;
 
-    /// Elastic servers that are to be bought on demand before any other market is considered.
-    fn on_demand_min(&self) -> u32 {
-        0
+    /// Where the next server of the elastic part is to be bought, given how many there are on either market. None: the order of the
+    /// offerings alone decides.
+    fn market(&self, _on_demand: u32, _spot: u32) -> Option<MarketChoice> {
+        None
     }
 
     /// Fixed roles that must exist. A role's id is its server's member id.

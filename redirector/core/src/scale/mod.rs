@@ -14,7 +14,7 @@ mod provider;
 mod record;
 mod sizing;
 
-pub use blueprint::{Blueprint, Plain, PlainRoles};
+pub use blueprint::{Blueprint, MarketChoice, Plain, PlainRoles};
 pub use check::{Limits, Violation, check};
 pub use exec::{ExecContext, ExecEffect, ExecEvent, Order, Pace, Shortage, step};
 pub use measure::Measured;

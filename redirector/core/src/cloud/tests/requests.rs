@@ -108,6 +108,24 @@ fn offerings_come_in_the_order_of_preference() {
 }
 
 #[test]
+fn the_base_is_on_demand_and_the_share_above_it_on_the_spot_market() {
+    for (base, share, expect) in
+        [(2, 0.5, "oososos o"), (0, 1.0, "sssssss s"), (0, 0.0, "ooooooo o"), (3, 0.75, "ooosssoss"), (1, 0.7, "osssosso")]
+    {
+        let market = MarketSpec { on_demand_base: base, spot_share: share, fallback: true, spot_price_usd_h_max: None };
+        let (mut on_demand, mut spot, mut bought) = (0, 0, String::new());
+        let expect = expect.replace(' ', "");
+        while bought.len() < expect.len() {
+            match market.next(on_demand, spot) {
+                Market::Spot => (spot, bought) = (spot + 1, bought + "s"),
+                Market::OnDemand => (on_demand, bought) = (on_demand + 1, bought + "o"),
+            }
+        }
+        assert_eq!(bought, expect, "base {base}, share {share}");
+    }
+}
+
+#[test]
 fn every_member_gets_its_own_key_and_nobody_the_farms() {
     let blueprint = blueprint(WEB, vec![]);
     let text = |member: &str| {

@@ -2,6 +2,7 @@
 //!
 //! It must never intend a second thing for an instance that a call is open for, nor a launch whose exact bytes it does not have.
 
+use super::super::blueprint::MarketChoice;
 use super::super::observation::{Observation, Plan, ServerState};
 use super::super::provider::{
     AttachRequest, Instance, InstanceRequest, InstanceState, LaunchRequest, Market, Offering, ProviderCall,
@@ -162,8 +163,8 @@ impl ExecState {
         Ok(request)
     }
 
-    /// What to buy: not what the provider ran out of; on demand until there are enough of those; then the zone with the fewest
-    /// servers; then in the blueprint's order.
+    /// What to buy: not what the provider ran out of; on the market whose turn it is; then the zone with the fewest servers; then in the
+    /// blueprint's order.
     fn pick(&self, role: Option<&Id>, context: &ExecContext, now: Wall) -> Result<Option<Offering>, String> {
         let offerings = context.blueprint.offerings(role);
         let (short, mut left): (Vec<&Offering>, Vec<&Offering>) =
@@ -176,12 +177,17 @@ impl ExecState {
                 short.len().max(1)
             ));
         }
-        let on_demand = |o: &&Offering| o.market == Market::OnDemand;
-        if role.is_none() && left.iter().any(on_demand) {
-            let have = self.elastic_offerings().filter(on_demand).count() as u32;
-            if have < context.blueprint.on_demand_min() {
-                left.retain(on_demand);
+        let have = |market| self.elastic_offerings().filter(|o| o.market == market).count() as u32;
+        let choice = context.blueprint.market(have(Market::OnDemand), have(Market::Spot)).filter(|_| role.is_none());
+        if let Some(MarketChoice { market, fallback }) = choice {
+            let there = left.iter().any(|o| o.market == market);
+            if !there && !fallback {
+                return Err(format!(
+                    "the provider has no capacity on the market {:?}, and no other may serve",
+                    market.label()
+                ));
             }
+            left.retain(|o| !there || o.market == market);
         }
         let zones = if role.is_none() { self.by_zone() } else { BTreeMap::new() };
         Ok(left.into_iter().min_by_key(|o| zones.get(o.zone.as_str()).copied().unwrap_or(0)).cloned())
