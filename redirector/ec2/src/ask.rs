@@ -20,12 +20,9 @@ pub const TAG_KEPT: &str = "farm:kept";
 /// The tag with the security groups that a drill took an instance out of, with commas between.
 pub const TAG_GROUPS: &str = "farm:groups";
 
-const PAGE_ITEMS: &str = "200";
-
 /// One page of the farm's instances, in whatever state.
-pub fn describe_instances(farm: &Id, next_token: Option<&str>) -> String {
-    let form = Form::new("DescribeInstances").filter(1, &format!("tag:{TAG_FARM}"), &[farm.as_str()]);
-    page(form.with("MaxResults", PAGE_ITEMS), next_token)
+pub fn describe_instances(farm: &Id, page_items: u16, next_token: Option<&str>) -> String {
+    page("DescribeInstances", farm, page_items, next_token)
 }
 
 /// One instance.
@@ -107,9 +104,8 @@ pub fn describe_images(image_ids: &[String]) -> String {
 }
 
 /// One page of the launch templates that carry the farm's tag.
-pub fn describe_launch_templates(farm: &Id, next_token: Option<&str>) -> String {
-    let form = Form::new("DescribeLaunchTemplates").filter(1, &format!("tag:{TAG_FARM}"), &[farm.as_str()]);
-    page(form.with("MaxResults", PAGE_ITEMS), next_token)
+pub fn describe_launch_templates(farm: &Id, page_items: u16, next_token: Option<&str>) -> String {
+    page("DescribeLaunchTemplates", farm, page_items, next_token)
 }
 
 /// The end of a launch template.
@@ -117,7 +113,9 @@ pub fn delete_launch_template(template_id: &str) -> String {
     Form::new("DeleteLaunchTemplate").with("LaunchTemplateId", template_id).body()
 }
 
-fn page(form: Form, next_token: Option<&str>) -> String {
+fn page(action: &str, farm: &Id, items: u16, next_token: Option<&str>) -> String {
+    let form = Form::new(action).filter(1, &format!("tag:{TAG_FARM}"), &[farm.as_str()]);
+    let form = form.with("MaxResults", items.to_string());
     next_token.into_iter().fold(form, |form, token| form.with("NextToken", token)).body()
 }
 
@@ -132,11 +130,11 @@ mod tests {
         let groups = ["sg-1".to_owned(), "sg-2".to_owned()];
         let cases = [
             (
-                describe_instances(&farm, None),
+                describe_instances(&farm, 200, None),
                 "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=tag%3Afarm%3Aname&Filter.1.Value.1=mail&MaxResults=200",
             ),
             (
-                describe_instances(&farm, Some("a/b=")),
+                describe_instances(&farm, 200, Some("a/b=")),
                 "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=tag%3Afarm%3Aname&Filter.1.Value.1=mail\
                  &MaxResults=200&NextToken=a%2Fb%3D",
             ),
@@ -171,7 +169,7 @@ mod tests {
             (describe_subnets(&["subnet-1".to_owned()]), "Action=DescribeSubnets&Version=2016-11-15&SubnetId.1=subnet-1"),
             (describe_images(&["ami-1".to_owned()]), "Action=DescribeImages&Version=2016-11-15&ImageId.1=ami-1"),
             (
-                describe_launch_templates(&farm, None),
+                describe_launch_templates(&farm, 200, None),
                 "Action=DescribeLaunchTemplates&Version=2016-11-15&Filter.1.Name=tag%3Afarm%3Aname&Filter.1.Value.1=mail\
                  &MaxResults=200",
             ),

@@ -173,11 +173,10 @@ fn request(body: String) -> HttpRequest {
 /// again are right in either case.
 fn not_answered(action: &str, error: &SdkError<Infallible, HttpResponse>) -> CallError {
     let what = match error {
-        SdkError::ConstructionFailure(_) => "not sent",
         SdkError::TimeoutError(_) => "no answer in time",
         SdkError::DispatchFailure(f) if f.is_timeout() => "no connection in time",
         SdkError::DispatchFailure(f) if f.is_io() => "the connection broke",
-        SdkError::DispatchFailure(_) => "not sent",
+        SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => "not sent",
         _ => "an answer that is none",
     };
     CallError::unknown(format!("{action}: {what}: {}", DisplayErrorContext(error)))

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 
-/// A listing of more pages than this is refused: 100,000 instances.
+/// A listing of more pages than this is refused.
 const PAGES_MAX: usize = 500;
 /// `DescribeInstanceStatus` takes so many ids.
 const STATUS_IDS_MAX: usize = 100;
@@ -45,6 +45,8 @@ pub struct Limits {
     pub writes_per_s: f64,
     /// Time between two looks at the status checks, in milliseconds.
     pub status_period_ms: u64,
+    /// Items of one page of a listing, 5 to 1,000.
+    pub page_items: u16,
 }
 
 struct Inner {
@@ -110,7 +112,8 @@ impl Ec2 {
         let mut found = BTreeMap::new();
         let mut token: Option<String> = None;
         for _ in 0..PAGES_MAX {
-            let page = self.0.ask("DescribeInstances", &ask::describe_instances(&self.0.farm, token.as_deref())).await?;
+            let body = ask::describe_instances(&self.0.farm, self.0.limits.page_items, token.as_deref());
+            let page = self.0.ask("DescribeInstances", &body).await?;
             let instances = read::instances(&page, &self.0.farm).map_err(CallError::unknown)?;
             found.extend(instances.into_iter().map(|i| (i.instance_id.clone(), i)));
             let next = read::next_token(&page).map(str::to_owned);
@@ -283,7 +286,8 @@ impl Ec2 {
             *at = now.mono.plus_ms(SWEEP_MS);
         }
         let outcome = async {
-            let page = self.0.ask("DescribeLaunchTemplates", &ask::describe_launch_templates(&self.0.farm, None)).await?;
+            let body = ask::describe_launch_templates(&self.0.farm, self.0.limits.page_items, None);
+            let page = self.0.ask("DescribeLaunchTemplates", &body).await?;
             for template in read::templates(&page) {
                 if template.created.0.saturating_add(TEMPLATE_AGE_MS) < now.wall.0 {
                     self.0.ask("DeleteLaunchTemplate", &ask::delete_launch_template(&template.template_id)).await?;

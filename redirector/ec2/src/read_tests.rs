@@ -17,7 +17,8 @@ fn tag(key: &str, value: &str) -> String {
 }
 
 fn page(items: &[String]) -> Element {
-    let sets: String = items.iter().map(|i| format!("<item><instancesSet><item>{i}</item></instancesSet></item>")).collect();
+    let set = |item: &String| format!("<item><instancesSet><item>{item}</item></instancesSet></item>");
+    let sets = items.iter().map(set).collect::<Vec<_>>().concat();
     let text = format!(
         "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>r</requestId>\
          <reservationSet>{sets}</reservationSet><nextToken>t</nextToken></DescribeInstancesResponse>"

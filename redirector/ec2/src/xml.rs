@@ -114,10 +114,9 @@ fn bad(why: impl Into<String>) -> BadXml {
 }
 
 fn close(mut element: Element, open: &mut [Element], root: &mut Option<Element>) {
-    let trimmed = element.text.trim();
-    if trimmed.len() != element.text.len() {
-        element.text = trimmed.to_owned();
-    }
+    element.text.truncate(element.text.trim_end().len());
+    let leading = element.text.len() - element.text.trim_start().len();
+    element.text.drain(..leading);
     match open.last_mut() {
         Some(parent) => parent.children.push(element),
         None => *root = Some(element),

@@ -12,6 +12,9 @@ use redirector_ec2::{Ec2, Limits, Meters, Settings};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A page of so many instances has about one megabyte.
+const PAGE_ITEMS: u16 = 200;
+
 /// The provider. Clones share connections, pace and counters.
 #[derive(Clone, Debug)]
 pub struct Ec2Provider(Ec2);
@@ -32,6 +35,7 @@ impl Ec2Provider {
             reads_per_s: spec.reads_per_s,
             writes_per_s: spec.writes_per_s,
             status_period_ms: spec.status_period_ms,
+            page_items: PAGE_ITEMS,
         };
         Self(Ec2::new(settings, farm, limits))
     }

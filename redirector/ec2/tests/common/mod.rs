@@ -7,13 +7,14 @@ use redirector_core::scale::LaunchRequest;
 use redirector_ec2::{Client, Clock, Ec2, Form, Keys, Limits, Settings};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
-const START_TIME_MAX: Duration = Duration::from_secs(60);
+const START_TIME_MAX: Duration = Duration::from_mins(1);
 
-pub fn farm() -> Id {
-    Id::new("mail").unwrap()
+pub fn farm(name: &str) -> Id {
+    Id::new(name).unwrap()
 }
 
 /// The real time, as far off as a test wants its wall clock to be.
@@ -45,23 +46,23 @@ pub fn settings(endpoint: &str) -> Settings {
 }
 
 pub fn limits() -> Limits {
-    Limits { calls_max: 8, reads_per_s: 1_000.0, writes_per_s: 1_000.0, status_period_ms: 60_000 }
+    Limits { calls_max: 8, reads_per_s: 1_000.0, writes_per_s: 1_000.0, status_period_ms: 60_000, page_items: 5 }
 }
 
-pub fn ec2(endpoint: &str) -> Ec2 {
-    Ec2::new(settings(endpoint), farm(), limits())
+pub fn ec2(endpoint: &str, name: &str) -> Ec2 {
+    Ec2::new(settings(endpoint), farm(name), limits())
 }
 
 pub async fn client(endpoint: &str) -> Client {
     Client::new(settings(endpoint)).await
 }
 
-pub fn request(name: &str, body: Vec<String>) -> LaunchRequest {
+pub fn request(farm_name: &str, name: &str, body: Vec<String>) -> LaunchRequest {
     LaunchRequest {
         intent: format!("intent-{name}"),
         attempt: 1,
         token: "0123456789abcdef".into(),
-        farm: farm(),
+        farm: farm(farm_name),
         member_id: Id::new(name).unwrap(),
         role: None,
         offering: None,
@@ -78,28 +79,41 @@ pub fn tags(form: Form, kind: &str, farm: &str, name: &str) -> Form {
     })
 }
 
-pub fn run_body(image: &str, name: &str) -> String {
+pub fn run_body(image: &str, farm: &str, name: &str) -> String {
     let form = Form::new("RunInstances")
         .with("ImageId", image)
         .with("InstanceType", "t3.micro")
         .with("MinCount", "1")
         .with("MaxCount", "1")
         .with("ClientToken", format!("token-{name}"));
-    tags(form, "instance", "mail", name).body()
+    tags(form, "instance", farm, name).body()
 }
 
-/// moto as a server, ended with this value.
+static SHARED: Mutex<Weak<Moto>> = Mutex::const_new(Weak::new());
+
+/// moto as a server, ended with the last test that uses it. Each test has a farm of its own in it.
 pub struct Moto {
-    child: Child,
+    _running: Running,
     pub endpoint: String,
     pub image: String,
 }
 
 impl Moto {
     /// None, loudly, where moto is not installed.
-    pub async fn start() -> Option<Self> {
+    pub async fn start() -> Option<Arc<Self>> {
+        let mut shared = SHARED.lock().await;
+        if let Some(running) = shared.upgrade() {
+            return Some(running);
+        }
+        let started = Arc::new(Self::run().await?);
+        *shared = Arc::downgrade(&started);
+        Some(started)
+    }
+
+    async fn run() -> Option<Self> {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new("moto_server")
+            .env("MOTO_ENABLE_AMI_VALIDATION", "true")
             .args(["-H", "127.0.0.1", "-p", &free.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -110,9 +124,9 @@ impl Moto {
             );
             return None;
         };
+        let running = Running(child);
         let endpoint = format!("http://127.0.0.1:{free}");
-        let mut moto = Self { child, endpoint, image: String::new() };
-        let client = client(&moto.endpoint).await;
+        let client = client(&endpoint).await;
         let begun = Instant::now();
         let ask = Form::new("DescribeImages").with("MaxResults", "5").body();
         let images = loop {
@@ -122,14 +136,17 @@ impl Moto {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        moto.image = images.items("imagesSet").next().unwrap().text_at("imageId").unwrap().to_owned();
-        Some(moto)
+        let image = images.items("imagesSet").next().unwrap().text_at("imageId").unwrap().to_owned();
+        Some(Self { _running: running, endpoint, image })
     }
 }
 
-impl Drop for Moto {
+/// A process that ends with this value.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
