@@ -162,7 +162,7 @@ fn denied(action: &str, message: &str) -> String {
     let wanted = wanted.map_or_else(|| format!("ec2:{action}"), str::to_owned);
     let resource = message.split_once("on resource: ").and_then(|(_, rest)| rest.split_whitespace().next());
     let resource = resource.map_or_else(String::new, |r| format!(" on {}", r.trim_end_matches('.')));
-    let statement = statement(&wanted);
+    let statement = statement(action, &wanted);
     let hint = statement.map_or_else(
         || format!("{POLICY} does not ask for it: the launch profile does"),
         |sid| format!("statement {sid:?} of {POLICY} allows it"),
@@ -172,10 +172,11 @@ fn denied(action: &str, message: &str) -> String {
     format!("{action}: not allowed to {wanted}{resource}; {hint} (EC2 says: {})", cut(said.trim()))
 }
 
-/// The statement of the shipped policy that allows an action.
-fn statement(wanted: &str) -> Option<&'static str> {
+/// The statement of the shipped policy that allows what a call wants.
+fn statement(action: &str, wanted: &str) -> Option<&'static str> {
     Some(match wanted {
         "ec2:RunInstances" | "ec2:CreateFleet" => "Launch",
+        "ec2:CreateTags" | "ec2:DeleteTags" if action.ends_with("Tags") => "TagOwnInstances",
         "ec2:CreateTags" => "TagWhatIsLaunched",
         "ec2:CreateLaunchTemplate" | "ec2:DeleteLaunchTemplate" => "LaunchTemplates",
         "ec2:TerminateInstances" | "ec2:StartInstances" | "ec2:StopInstances" | "ec2:RebootInstances" => "StopAndStart",
@@ -306,7 +307,7 @@ mod tests {
         for one in statements {
             let sid = one["Sid"].as_str().unwrap();
             for action in one["Action"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()) {
-                let told = statement(action);
+                let told = statement(action.trim_start_matches("ec2:"), action);
                 assert!(told.is_some(), "{action} is allowed and never explained");
                 let elsewhere = statements.iter().any(|s| {
                     s["Sid"].as_str() == told && s["Action"].as_array().unwrap().iter().any(|a| a.as_str() == Some(action))

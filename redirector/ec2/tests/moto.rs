@@ -148,11 +148,12 @@ async fn groups_types_zones_and_images() {
     let ec2 = ec2(&moto.endpoint, "kinds");
     let client = common::client(&moto.endpoint).await;
     let launched = launch(&ec2, &moto, "kinds", "b1").await;
-    let before = ec2.security_groups(&launched.instance_id).await.unwrap();
-    let group = Form::new("CreateSecurityGroup").with("GroupName", "cut-off").with("GroupDescription", "drill");
-    let group = client.send(&group.body()).await.unwrap().text_at("groupId").unwrap().to_owned();
-    ec2.set_security_groups(&launched.instance_id, std::slice::from_ref(&group)).await.unwrap();
-    assert_eq!(ec2.security_groups(&launched.instance_id).await.unwrap(), std::slice::from_ref(&group));
+    let mut groups = Vec::new();
+    for name in ["home", "cut-off"] {
+        let group = Form::new("CreateSecurityGroup").with("GroupName", name).with("GroupDescription", "drill");
+        groups.push(client.send(&group.body()).await.unwrap().text_at("groupId").unwrap().to_owned());
+    }
+    let (before, group) = (vec![groups[0].clone()], groups[1].clone());
     ec2.set_security_groups(&launched.instance_id, &before).await.unwrap();
     assert_eq!(ec2.security_groups(&launched.instance_id).await.unwrap(), before);
 
@@ -163,7 +164,7 @@ async fn groups_types_zones_and_images() {
     ec2.isolate(id, &group).await.unwrap();
     ec2.isolate(id, &group).await.unwrap();
     assert_eq!(ec2.security_groups(id).await.unwrap(), std::slice::from_ref(&group));
-    let another_life = self::ec2(&moto.endpoint);
+    let another_life = self::ec2(&moto.endpoint, "kinds");
     another_life.rejoin(id).await.unwrap();
     another_life.rejoin(id).await.unwrap();
     assert_eq!(ec2.security_groups(id).await.unwrap(), before);
