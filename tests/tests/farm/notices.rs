@@ -7,28 +7,53 @@ use farm_tests::imds::Imds;
 use farm_tests::{http, wait};
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const INTERRUPTION: &str = "spot/instance-action";
 const REBALANCE: &str = "events/recommendations/rebalance";
 
-/// A session at a backend itself, kept alive by its requests.
+const VISIT_EVERY: Duration = Duration::from_millis(500);
+
+/// A session at a backend itself, kept alive by its requests until it is dropped.
 struct Visitor {
-    to: SocketAddr,
-    cookie: String,
+    lost: Arc<AtomicBool>,
+    /// Held by the visitor alone: the thread ends when it is gone.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Visitor {
     fn log_in(instance: &Instance) -> Self {
-        let to = (instance.addr, BACKEND_PORT).into();
+        let to: SocketAddr = (instance.addr, BACKEND_PORT).into();
         let response = http::get(to, "/login").expect("an answer of the backend");
         let cookie = response.header("set-cookie").and_then(|c| c.split(';').next()).expect("a session").to_owned();
-        Self { to, cookie }
+        let (stop, stopped) = channel();
+        let lost = Arc::new(AtomicBool::new(false));
+        let is_lost = Arc::clone(&lost);
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(VISIT_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let answer = http::request(to, "GET", "/feature/1", &[("cookie", &cookie)], b"");
+                is_lost.fetch_or(!answer.is_ok_and(|response| response.status == 200), Ordering::Relaxed);
+            }
+        });
+        Self { lost, stop: Some(stop), thread: Some(thread) }
     }
 
     fn goes_on(&self) -> bool {
-        let answer = http::request(self.to, "GET", "/feature/1", &[("cookie", &self.cookie)], b"");
-        answer.is_ok_and(|response| response.status == 200)
+        !self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
