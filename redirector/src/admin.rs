@@ -102,7 +102,7 @@ async fn show_journal(State(admin): State<Admin>, Query(Last { last }): Query<La
     let read = tokio::task::spawn_blocking(move || journal::read(&admin.state_dir, lines_max)).await;
     match read {
         Ok(Ok(lines)) => {
-            let text: String = lines.into_iter().map(|line| line + "\n").collect();
+            let text: String = lines.into_iter().map(|line| journal::masked(line) + "\n").collect();
             ([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response()
         }
         Ok(Err(error)) => say(StatusCode::INTERNAL_SERVER_ERROR, &format!("the journal cannot be read: {error}")),

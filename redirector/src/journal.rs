@@ -4,8 +4,9 @@
 //! failure the file ends as it did before. The file is rotated by size; one older file is kept, and both are read at a start.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Octets after which a file is rotated.
@@ -26,7 +27,7 @@ impl JournalFile {
     /// Opens or creates it. A last line that a crash cut short is ended, so that it spoils no other.
     pub fn open(state_dir: &Path, bytes_max: u64) -> io::Result<Self> {
         let path = path_of(state_dir);
-        let mut file = File::options().read(true).append(true).create(true).open(&path)?;
+        let mut file = options().open(&path)?;
         let mut bytes = file.metadata()?.len();
         if bytes > 0 {
             let mut last = [0];
@@ -61,7 +62,7 @@ impl JournalFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => other?,
         }
-        self.file = File::options().read(true).append(true).create(true).open(&self.path)?;
+        self.file = options().open(&self.path)?;
         self.bytes = 0;
         if let Some(dir) = self.path.parent() {
             File::open(dir)?.sync_all()?;
@@ -96,6 +97,30 @@ pub fn read(state_dir: &Path, lines_max: usize) -> io::Result<Vec<String>> {
         }
     }
     Ok(lines.into())
+}
+
+/// Requests may hold a server's key: the file is its owner's alone.
+fn options() -> OpenOptions {
+    let mut options = File::options();
+    options.read(true).append(true).create(true).mode(0o600);
+    options
+}
+
+/// A record for somebody to read: the bytes of requests, which may hold keys, are replaced by their number.
+pub fn masked(line: String) -> String {
+    if !line.contains("\"body\":[\"") {
+        return line;
+    }
+    // What cannot be read as a record may hold a key as well.
+    let Ok(mut record) = serde_json::from_str::<serde_json::Value>(&line) else {
+        return format!("{{\"damaged\":\"{} octets\"}}", line.len());
+    };
+    for pointer in ["/call/launch/body", "/outcome/call/launch/body"] {
+        for part in record.pointer_mut(pointer).and_then(|body| body.as_array_mut()).into_iter().flatten() {
+            *part = format!("({} octets)", part.as_str().map_or(0, str::len)).into();
+        }
+    }
+    record.to_string()
 }
 
 fn path_of(state_dir: &Path) -> PathBuf {
@@ -157,6 +182,16 @@ mod tests {
         std::fs::rename(path_of(&dir), older(&path_of(&dir))).unwrap();
         journal.append("{\"n\":1}").unwrap();
         assert_eq!(read(&dir, 9).unwrap(), ["{\"n\":0}", "{\"n\":1}"]);
+    }
+
+    #[test]
+    fn keys_in_requests_are_shown_to_nobody() {
+        let line = r#"{"seq":3,"kind":"intent","call":{"launch":{"token":"t","body":["key=secret","b"]}}}"#;
+        let shown = masked(line.into());
+        assert!(!shown.contains("secret") && shown.contains("(10 octets)") && shown.contains("\"token\":\"t\""), "{shown}");
+        assert!(!masked(line[..line.len() - 9].into()).contains("secret"));
+        let plain = r#"{"seq":3,"kind":"gone","instance_id":"i-1"}"#;
+        assert_eq!(masked(plain.into()), plain);
     }
 
     #[test]

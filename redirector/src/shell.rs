@@ -34,6 +34,7 @@ const TICK_MS: u64 = 100;
 const VIEW_MS: u64 = 500;
 const BURST_MAX: usize = 256;
 const LISTING_MS_MAX: u64 = 60_000;
+const CALL_MS_MAX: u64 = 120_000;
 const FAULT_MS_MAX: u64 = 30_000;
 
 /// What the admin interface asks of the loop.
@@ -254,7 +255,13 @@ impl Shell {
     fn call(&mut self, call: ProviderCall) {
         let (provider, back) = (self.parts.provider.clone(), self.back.clone());
         tokio::spawn(async move {
-            let _ = back.send(Back::Outcome(Box::new(provider.call(call).await)));
+            let limit = Duration::from_millis(CALL_MS_MAX);
+            let outcome = timeout(limit, provider.call(call.clone())).await.unwrap_or_else(|_| {
+                // Its fate is unknown: the executor asks again.
+                let message = "no answer in time".to_owned();
+                CallOutcome { call, result: Err(ProviderError { kind: ErrorKind::Transient, message }) }
+            });
+            let _ = back.send(Back::Outcome(Box::new(outcome)));
         });
     }
 

@@ -25,6 +25,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+mod power;
+
 const LOOK_MS: u64 = 100;
 const STOP_LOOK_MS: u64 = 20;
 const STOP_MS_MAX: u64 = 3_000;
@@ -167,6 +169,11 @@ impl ProcessProvider {
     /// Ends one instance, and returns when it is gone.
     pub async fn terminate(&self, instance: &str) -> Result<(), ProviderError> {
         let Record { member_id: id, token, processes, .. } = self.0.begin_stop(instance)?;
+        self.end_processes(instance, &processes).await?;
+        self.0.forget(&id, &token).map_err(|e| disk(&e))
+    }
+
+    async fn end_processes(&self, instance: &str, processes: &[Identity]) -> Result<(), ProviderError> {
         let signal_all = |signal| processes.iter().for_each(|p| p.signal(signal));
         signal_all(Signal::TERM);
         let mut waited_ms = 0;
@@ -174,10 +181,10 @@ impl ProcessProvider {
         loop {
             self.0.reap();
             if !processes.iter().any(Identity::is_alive) {
-                return self.0.forget(&id, &token).map_err(|e| disk(&e));
+                return Ok(());
             }
             if waited_ms >= self.0.settings.stop_ms_max && !killed {
-                tracing::warn!(%id, "did not stop in time: killed");
+                tracing::warn!(instance, "did not stop in time: killed");
                 signal_all(Signal::KILL);
                 killed = true;
             }
@@ -195,7 +202,13 @@ impl Provider for ProcessProvider {
         match call {
             ProviderCall::Launch(request) => self.launch(request).map(Some),
             ProviderCall::Terminate(request) => self.terminate(&request.instance_id).await.map(|()| None),
-            other => Err(error(ErrorKind::Denied, format!("local processes know no {}", other.label()))),
+            ProviderCall::Start(request) => self.start(&request.instance_id).map(Some),
+            ProviderCall::Stop(request) => self.stop(&request.instance_id).await.map(Some),
+            ProviderCall::Reboot(request) => self.reboot(&request.instance_id).await.map(Some),
+            ProviderCall::Keep(request) => self.mark_kept(&request.instance_id).map(Some),
+            ProviderCall::Attach(_) => {
+                Err(error(ErrorKind::Denied, "local processes have no addresses or volumes to attach"))
+            }
         }
     }
 
@@ -243,6 +256,7 @@ impl Inner {
             boot: self.boot.clone(),
             phase: Phase::Booting,
             processes: Vec::new(),
+            kept: false,
         };
         self.shelf.save(&record).map_err(|e| disk(&e))?;
         let launched = instance(&record);
@@ -260,7 +274,7 @@ impl Inner {
     fn settle_after_restart(&self) {
         let mut state = self.lock();
         for record in state.records.values_mut() {
-            if record.boot != self.boot && record.phase != Phase::Booting {
+            if record.boot != self.boot && !matches!(record.phase, Phase::Booting | Phase::Stopped) {
                 // The machine was restarted: whatever has these pids now is somebody else.
                 record.processes = vec![NOBODY];
             }
@@ -296,6 +310,16 @@ impl Inner {
                     record.processes.iter().for_each(|p| p.signal(Signal::KILL));
                     listed.push_back((now, Instance { state: InstanceState::Gone, ..instance(record) }));
                     gone.push((record.member_id.clone(), record.token.clone()));
+                }
+                // Stopped by a call that nobody waits for any more.
+                Phase::Halting if !record.processes.iter().any(Identity::is_alive) => {
+                    let stopped = Record { phase: Phase::Stopped, processes: Vec::new(), ..record.clone() };
+                    match self.shelf.save(&stopped) {
+                        Ok(()) => *record = stopped,
+                        Err(error) => {
+                            tracing::error!(id = %record.member_id, %error, "the instance's record cannot be written")
+                        }
+                    }
                 }
                 // Told to stop before a restart of ours: nobody else waits for it.
                 Phase::Stopping if !record.processes.iter().any(Identity::is_alive) => {
@@ -418,12 +442,14 @@ fn instance(record: &Record) -> Instance {
     let state = match record.phase {
         Phase::Booting | Phase::Starting => InstanceState::Pending,
         Phase::Running => InstanceState::Running,
-        Phase::Stopping => InstanceState::Stopping,
+        Phase::Halting | Phase::Stopping => InstanceState::Stopping,
+        Phase::Stopped => InstanceState::Stopped,
     };
     Instance {
         member_id: Some(record.member_id.clone()),
         intent: Some(record.intent.clone()),
         addrs: vec![record.address.into()],
+        kept: record.kept,
         ..Instance::new(instance_id(&record.member_id), record.farm.clone(), state, record.launched_wall_ms)
     }
 }

@@ -40,6 +40,9 @@ pub(crate) struct Record {
     pub(crate) phase: Phase,
     /// Its commands' processes, in the order of the commands.
     pub(crate) processes: Vec<Identity>,
+    /// It failed, and is kept for inspection: the third tag.
+    #[serde(default)]
+    pub(crate) kept: bool,
 }
 
 /// How far an instance is.
@@ -52,8 +55,12 @@ pub(crate) enum Phase {
     Starting,
     /// All commands run.
     Running,
-    /// Its commands were told to stop.
+    /// Its commands were told to stop: it is ended for good.
     Stopping,
+    /// Its commands were told to stop: it is to be started again.
+    Halting,
+    /// None of its commands runs, until it is started.
+    Stopped,
 }
 
 /// The directory of records, logs and keys of instances.

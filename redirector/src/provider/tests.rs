@@ -4,6 +4,7 @@ use farm_shared::draw::Draws;
 use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
 use farm_shared::time::Wall;
+use redirector_core::scale::InstanceRequest;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -180,4 +181,42 @@ async fn a_record_of_another_process_is_no_licence_to_kill() {
     let ours = identity::Identity::of(pid as i32).unwrap();
     assert!(ours.is_alive(), "the process with the same pid was left alone");
     ours.signal(rustix::process::Signal::KILL);
+}
+
+#[tokio::test]
+async fn one_that_is_stopped_starts_again_with_other_processes() {
+    let (dir, clock) = (directory("rest"), Arc::new(AtomicU64::new(0)));
+    let commands: &[&[&str]] = &[&["sh", "-c", "echo begun; exec sleep 600"]];
+    let provider = open(settings(commands), &dir, &clock);
+    let name = provider.launch(&request("b1", "t1")).unwrap().instance_id;
+    clock.store(1_000, Ordering::Relaxed);
+    assert_eq!(states(&provider).await, [InstanceState::Running]);
+    let call = |call: fn(InstanceRequest) -> ProviderCall| {
+        call(InstanceRequest { intent: "i1-1".into(), instance_id: name.clone() })
+    };
+    let state = async |provider: &ProcessProvider, asked: ProviderCall| provider.call(&asked).await.unwrap().unwrap().state;
+    assert_eq!(state(&provider, call(ProviderCall::Stop)).await, InstanceState::Stopped);
+    assert_eq!(state(&provider, call(ProviderCall::Stop)).await, InstanceState::Stopped, "again");
+    drop(provider);
+    let provider = open(settings(commands), &dir, &clock);
+    assert_eq!(states(&provider).await, [InstanceState::Stopped], "over a restart");
+    clock.store(5_000, Ordering::Relaxed);
+    assert_eq!(state(&provider, call(ProviderCall::Start)).await, InstanceState::Pending);
+    clock.store(6_000, Ordering::Relaxed);
+    assert_eq!(states(&provider).await, [InstanceState::Running]);
+    assert_eq!(state(&provider, call(ProviderCall::Start)).await, InstanceState::Running, "again");
+    assert_eq!(state(&provider, call(ProviderCall::Reboot)).await, InstanceState::Pending);
+    clock.store(7_000, Ordering::Relaxed);
+    assert_eq!(states(&provider).await, [InstanceState::Running]);
+    let kept = provider.call(&call(ProviderCall::Keep)).await.unwrap().unwrap();
+    assert!(kept.kept && provider.list().await.unwrap()[0].kept);
+    let log = dir.join("instances/b1/0-sh.log");
+    for _ in 0..1_000 {
+        if std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 3) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "begun\nbegun\nbegun\n");
+    assert_eq!(provider.stop_all().await.unwrap(), 1);
 }
