@@ -317,7 +317,7 @@ impl Inner {
                     match self.shelf.save(&stopped) {
                         Ok(()) => *record = stopped,
                         Err(error) => {
-                            tracing::error!(id = %record.member_id, %error, "the instance's record cannot be written")
+                            tracing::error!(id = %record.member_id, %error, "the instance's record cannot be written");
                         }
                     }
                 }
