@@ -50,14 +50,7 @@ impl Bug {
 
     /// As on the command line.
     pub fn label(self) -> String {
-        let mut text = String::new();
-        for c in format!("{self:?}").chars() {
-            if c.is_ascii_uppercase() && !text.is_empty() {
-                text.push('-');
-            }
-            text.push(c.to_ascii_lowercase());
-        }
-        text
+        crate::fault::label(&format!("{self:?}"))
     }
 }
 

@@ -98,6 +98,26 @@ impl Fault {
     ];
 }
 
+impl std::str::FromStr for Fault {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = || Self::ALL.iter().map(|f| label(&format!("{f:?}"))).collect::<Vec<_>>().join(", ");
+        Self::ALL.into_iter().find(|f| label(&format!("{f:?}")) == text).ok_or_else(|| format!("expected one of {}", all()))
+    }
+}
+
+/// `NameLikeThis` as `name-like-this`.
+pub(crate) fn label(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.push(c.to_ascii_lowercase());
+    }
+    text
+}
+
 impl World {
     /// The next fault, and the time of the one after it.
     pub(crate) fn fault_comes(&mut self) {
@@ -107,7 +127,7 @@ impl World {
         }
         let gap_ms = self.dice.faults.between(self.setup.fault_gap_ms / 2, self.setup.fault_gap_ms * 3 / 2);
         self.queue.put((now_ms + gap_ms).min(self.setup.faults_ms), Ev::FaultComes);
-        if let Some(fault) = self.dice.faults.pick(&Fault::ALL) {
+        if let Some(fault) = self.dice.faults.pick(&Fault::ALL).filter(|f| !self.setup.without.contains(f)) {
             self.note(|| format!("fault: {fault:?}"));
             *self.totals.faults.entry(fault).or_default() += 1;
             self.strike(fault);

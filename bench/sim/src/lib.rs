@@ -17,12 +17,14 @@ mod menu;
 mod nameserver;
 mod net;
 mod queue;
+mod seeds;
 mod setup;
 mod watch;
 mod world;
 
 pub use bug::Bug;
 pub use fault::Fault;
+pub use seeds::{Summary, Wanted, run_seeds};
 pub use setup::Setup;
 pub use watch::{Rule, Violation};
 pub use world::{Outcome, Totals, World};

@@ -3,6 +3,7 @@
 //! Every number here is drawn from the seed alone.
 
 use crate::dice::Die;
+use crate::fault::Fault;
 use dnslb_core::config::{Loaded, load};
 use dnslb_core::zone::Files;
 use farm_shared::heartbeat::FarmKey;
@@ -37,6 +38,8 @@ pub struct Setup {
     pub faults_ms: u64,
     /// The mean time between two faults, in milliseconds.
     pub fault_gap_ms: u64,
+    /// Kinds of faults that do not come.
+    pub without: Vec<Fault>,
     /// Name servers.
     pub nameservers: usize,
     /// Redirects lead to names of members instead of addresses.
@@ -85,6 +88,7 @@ impl Setup {
             seed,
             faults_ms,
             fault_gap_ms: 60_000,
+            without: Vec::new(),
             nameservers: if die.chance(0.3) { 2 } else { 1 },
             by_name: die.chance(0.4),
             min,
