@@ -28,6 +28,8 @@ pub(crate) struct Machine {
     pub visible_ms: u64,
     /// Since when its status checks fail.
     pub impaired_ms: Option<u64>,
+    /// When the cloud will take it away, as it announced.
+    pub leaves_ms: Option<u64>,
     /// Its tag says that it is kept for inspection.
     pub kept: bool,
     /// States and since when.
@@ -222,6 +224,7 @@ impl Cloud {
             born_ms: now_ms,
             visible_ms: now_ms + lag_ms,
             impaired_ms: None,
+            leaves_ms: None,
             kept: false,
             states: vec![(now_ms, InstanceState::Pending), (now_ms + die.between(3_000, 15_000), InstanceState::Running)],
             request: request.clone(),

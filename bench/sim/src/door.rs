@@ -30,6 +30,19 @@ const LISTING_MS_MAX: u64 = 60_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters(Vec<u32>);
 
+impl Counters {
+    /// One more for a slot.
+    pub(crate) fn add(&mut self, slot: u32) {
+        let at = slot as usize;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, 0);
+        }
+        if let Some(count) = self.0.get_mut(at) {
+            *count = count.wrapping_add(1);
+        }
+    }
+}
+
 impl Dispatched for Counters {
     fn total(&self, slot: u32) -> u32 {
         self.0.get(slot as usize).copied().unwrap_or(0)
@@ -295,8 +308,7 @@ impl World {
             return false;
         }
         if let Entry::Intent { call } = &record.entry {
-            let what = format!("{call:?}");
-            self.watch.planned(self.now_ms, &what);
+            self.watch.planned(self.now_ms, call);
         }
         if self.bug == Some(Bug::LostFsync) && matches!(record.entry, Entry::Intent { .. }) {
             self.door.unsynced.push(record);
@@ -355,13 +367,7 @@ impl World {
         match decide(&snapshot, &self.door.counters, &request, now, &mut self.door.picker) {
             Decision::Redirect { slot, location_prefix, returning, .. } => {
                 if !returning {
-                    let at = slot as usize;
-                    if self.door.counters.0.len() <= at {
-                        self.door.counters.0.resize(at + 1, 0);
-                    }
-                    if let Some(count) = self.door.counters.0.get_mut(at) {
-                        *count += 1;
-                    }
+                    self.door.counters.add(slot);
                 }
                 let host = location_prefix.trim_start_matches("http://").split(':').next().unwrap_or_default().to_owned();
                 let by_addr = |addr: Ipv4Addr| self.hosts.get(crate::host::number_of(addr)).map(|h| h.id.clone());

@@ -17,6 +17,7 @@ mod menu;
 mod nameserver;
 mod net;
 mod queue;
+mod run;
 mod seeds;
 mod setup;
 mod watch;
@@ -24,6 +25,7 @@ mod world;
 
 pub use bug::Bug;
 pub use fault::Fault;
+pub use run::{Run, RunTotals, Sample, run};
 pub use seeds::{Summary, Wanted, run_seeds};
 pub use setup::Setup;
 pub use watch::{Rule, Violation};

@@ -54,6 +54,13 @@ impl<E> Queue<E> {
     }
 }
 
+impl<E> Queue<E> {
+    /// When the next event is.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.heap.peek().map(|entry| entry.at_ms)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -154,6 +154,7 @@ impl World {
             grace_ms: spec.lease.grace_ms,
             boot_deadline_ms: setup.boot_deadline_ms,
             drain_deadline_ms: setup.drain_deadline_ms,
+            forget_ms: spec.lease.forget_leases * setup.lease_ms(),
             fail_open: 0.5,
             names: vec![BTreeMap::new(); names.len()],
             names_since: vec![0; names.len()],

@@ -3,6 +3,7 @@
 use super::{Rule, Watch};
 use crate::cloud::{Cloud, Machine};
 use farm_shared::id::Id;
+use redirector_core::scale::ProviderCall;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Calls within a minute that any plan of a small farm with all its retries may need.
@@ -21,9 +22,10 @@ impl Watch {
         self.check(calls <= CALLS_PER_MIN_MAX, now_ms, Rule::CallStorm, || format!("{calls} calls within a minute"));
     }
 
-    /// A plan was journalled that launches or stops.
-    pub(crate) fn planned(&mut self, now_ms: u64, what: &str) {
-        let listed = self.door_listed;
+    /// Something was journalled that a plan wants. What is asked for again, after a refusal, was planned before.
+    pub(crate) fn planned(&mut self, now_ms: u64, call: &ProviderCall) {
+        let listed = self.door_listed || matches!(call, ProviderCall::Launch(request) if request.attempt > 1);
+        let what = call.intent();
         self.check(listed, now_ms, Rule::Blind, || format!("{what} without a listing since the start"));
     }
 
@@ -61,7 +63,10 @@ impl Watch {
             let what = || format!("{id} was stopped before it could be heard, launched at {}", machine.born_ms);
             return self.check(!young, now_ms, Rule::StoppedEarly, what);
         };
-        if !serves || now_ms > seen.heard_ms + patience_ms {
+        // One that was forgotten counts as one that was never heard.
+        let forgotten_ms = self.forget_ms.min(patience_ms);
+        let failing = machine.impaired_ms.is_some() || machine.leaves_ms.is_some();
+        if !serves || failing || now_ms > seen.heard_ms + forgotten_ms {
             return;
         }
         // Told in the present life of the door, or in an earlier one.

@@ -81,6 +81,8 @@ pub(crate) struct Watch {
     pub(crate) grace_ms: u64,
     pub(crate) boot_deadline_ms: u64,
     pub(crate) drain_deadline_ms: u64,
+    /// A member is forgotten after so long a silence.
+    pub(crate) forget_ms: u64,
     pub(crate) fail_open: f64,
     /// What the door's believed heartbeats said.
     pub(crate) door: BTreeMap<Id, DoorSeen>,

@@ -1,0 +1,70 @@
+//! How long a request takes on a server that holds so many sessions: processor sharing among a closed crowd that thinks between
+//! requests (mean-value analysis of the machine-repairman model), so that no request need be simulated one by one.
+//!
+//! Pure arithmetic; it must never look at a farm.
+
+/// Service time of a request on an idle core, in seconds.
+pub const SERVICE_S: f64 = 0.05;
+
+/// What a server's crowd makes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Strain {
+    /// Requests in service on average.
+    pub queue: f64,
+    /// Busy share of the cores.
+    pub busy: f64,
+    /// Mean response over service time: 1 when idle.
+    pub stretch: f64,
+}
+
+/// The mean of a server with so many sessions, each asking for `share` of a core while nothing waits.
+///
+/// With `a = sessions*share` cores asked for and `c` there: below saturation the queue of M/M/c-PS, `a + rho^(sqrt(2(c+1)))*rho/(1-rho)`
+/// (Sakasegawa's approximation), and never more than the closed crowd can make: whoever waits does not ask.
+pub fn strain(sessions: u32, share: f64, cores: f64) -> Strain {
+    let asked = f64::from(sessions) * share;
+    if sessions == 0 || asked <= 0.0 || cores <= 0.0 {
+        return Strain { stretch: 1.0, ..Strain::default() };
+    }
+    let think_s = SERVICE_S / share - SERVICE_S;
+    // All the work that cores can do, split among the crowd: the response that a saturated server settles at.
+    let saturated = (f64::from(sessions) * SERVICE_S / cores - think_s).max(SERVICE_S);
+    let rho = asked / cores;
+    let open = if rho < 1.0 {
+        SERVICE_S * (1.0 + rho.powf((2.0 * (cores + 1.0)).sqrt() - 1.0) / (cores * (1.0 - rho)))
+    } else {
+        f64::INFINITY
+    };
+    // Between the two the crowd limits itself; near saturation sharing among finitely many adds their square root.
+    let bounded = saturated + SERVICE_S * f64::from(sessions).sqrt() * rho.min(1.0).powi(8) / cores;
+    let response_s = open.min(bounded).max(SERVICE_S);
+    let throughput = f64::from(sessions) / (think_s + response_s);
+    Strain {
+        queue: throughput * response_s,
+        busy: (throughput * SERVICE_S / cores).min(1.0),
+        stretch: response_s / SERVICE_S,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn from_idle_to_saturated() {
+        // A session asks for 0.9*4/100 of a core: a hundred fill nine tenths of four cores.
+        let share = 0.036;
+        let idle = strain(1, share, 4.0);
+        assert!((idle.stretch - 1.0).abs() < 0.01 && idle.busy < 0.01, "{idle:?}");
+        let full = strain(100, share, 4.0);
+        assert!((1.5..6.0).contains(&full.stretch) && (0.8..1.0).contains(&full.busy), "{full:?}");
+        let over = strain(300, share, 4.0);
+        assert!(over.busy > 0.99 && over.queue > 100.0, "{over:?}");
+        let mut last = 0.0;
+        for sessions in 0..500 {
+            let now = strain(sessions, share, 4.0);
+            assert!(now.stretch >= last - 0.05 && now.queue <= f64::from(sessions) + 1e-9, "{sessions}: {now:?}");
+            last = now.stretch;
+        }
+    }
+}
