@@ -4,9 +4,7 @@ use super::latency::strain;
 use crate::setup::{FARM, id};
 use farm_shared::heartbeat::Heartbeat;
 use farm_shared::id::Id;
-use redirector_core::scale::{
-    CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError,
-};
+use redirector_core::scale::{CallOutcome, ErrorKind, Instance, InstanceState, LaunchRequest, ProviderCall, ProviderError};
 use redirector_core::whatif::Scenario;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -175,7 +173,13 @@ impl Fleet {
     }
 
     /// Its next heartbeat.
-    pub(super) fn beat(&mut self, at: usize, scenario: &Scenario, period_ms: u64, (wall_ms, now_ms): (u64, u64)) -> Option<Heartbeat> {
+    pub(super) fn beat(
+        &mut self,
+        at: usize,
+        scenario: &Scenario,
+        period_ms: u64,
+        (wall_ms, now_ms): (u64, u64),
+    ) -> Option<Heartbeat> {
         if self.template.is_none() {
             let text = serde_json::json!({
                 "v": 1, "farm": FARM, "id": "x", "inc": 1, "seq": 0, "time_ms": 0, "period_ms": 1_000,
@@ -189,7 +193,8 @@ impl Fleet {
         let share = scenario.busy_full * scenario.cores / f64::from(scenario.sessions_per_server.max(1));
         let strain = strain(server.sessions, share, scenario.cores);
         heartbeat.id = server.instance.member_id.clone()?;
-        (heartbeat.inc, heartbeat.seq, heartbeat.time_ms, heartbeat.period_ms) = (server.inc, server.seq, wall_ms, period_ms);
+        (heartbeat.inc, heartbeat.seq, heartbeat.time_ms, heartbeat.period_ms) =
+            (server.inc, server.seq, wall_ms, period_ms);
         heartbeat.addrs = vec![IpAddr::V4(address(at))];
         heartbeat.zone = Id::new(&format!("z{}", server.zone)).ok();
         if server.drains {

@@ -4,24 +4,24 @@
 //! Pure arithmetic; it must never look at a farm.
 
 /// Service time of a request on an idle core, in seconds.
-pub const SERVICE_S: f64 = 0.05;
+pub(super) const SERVICE_S: f64 = 0.05;
 
 /// What a server's crowd makes of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Strain {
+pub(super) struct Strain {
     /// Requests in service on average.
-    pub queue: f64,
+    pub(super) queue: f64,
     /// Busy share of the cores.
-    pub busy: f64,
+    pub(super) busy: f64,
     /// Mean response over service time: 1 when idle.
-    pub stretch: f64,
+    pub(super) stretch: f64,
 }
 
 /// The mean of a server with so many sessions, each asking for `share` of a core while nothing waits.
 ///
 /// With `a = sessions*share` cores asked for and `c` there: below saturation the queue of M/M/c-PS, `a + rho^(sqrt(2(c+1)))*rho/(1-rho)`
 /// (Sakasegawa's approximation), and never more than the closed crowd can make: whoever waits does not ask.
-pub fn strain(sessions: u32, share: f64, cores: f64) -> Strain {
+pub(super) fn strain(sessions: u32, share: f64, cores: f64) -> Strain {
     let asked = f64::from(sessions) * share;
     if sessions == 0 || asked <= 0.0 || cores <= 0.0 {
         return Strain { stretch: 1.0, ..Strain::default() };

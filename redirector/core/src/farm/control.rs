@@ -214,6 +214,11 @@ impl Control {
         Some(self.seen.get(id).map_or_else(|| self.slots.next(), |s| s.slot))
     }
 
+    /// Servers that the last plan wanted.
+    pub fn desired(&self) -> u32 {
+        self.desired
+    }
+
     /// The configuration in force.
     pub fn spec(&self) -> &Arc<Spec> {
         &self.spec
