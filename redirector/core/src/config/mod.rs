@@ -6,6 +6,7 @@ mod drill;
 mod ec2;
 mod notices;
 mod read;
+mod read_scaler;
 mod role;
 mod spec;
 

@@ -5,8 +5,8 @@
 
 use super::role::read_roles;
 use super::{
-    AnnounceSpec, DoorSpec, DrillSpec, Ec2Spec, NoticeSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy,
-    ScalerSpec, Spec,
+    AnnounceSpec, DoorSpec, DrillSpec, Ec2Spec, NoticeSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalerSpec,
+    Spec, read_scaler::read_scaler,
 };
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
@@ -172,81 +172,6 @@ fn read_announce(announce: &Section) -> AnnounceSpec {
         port: integer(announce, "port", 0, 0, 65_535, "Its port; 0 is that of the first front-door address.") as u16,
         period_ms: announce.duration_ms("period", 1_000, 100..=60_000, "Heartbeat period."),
     }
-}
-
-fn read_scaler(scaler: &Section) -> ScalerSpec {
-    let d = ScalerSpec::default();
-    let policy = scaler.choice(
-        "policy",
-        "sizing",
-        &["paper", "sizing"],
-        "`sizing` launches for the sessions expected when a launch is ready; `paper` one server at a time.",
-    );
-    let spec = ScalerSpec {
-        enabled: scaler.boolean("enabled", false, "Whether this redirector launches and stops servers. One per farm."),
-        dry_run: scaler.boolean("dry_run", false, "Plans are made and journalled, but nothing is done."),
-        policy: if policy == "paper" { ScalePolicy::Paper } else { ScalePolicy::Sizing },
-        min: integer(scaler, "min", u64::from(d.min), 0, 10_000, "Fewest servers.") as u32,
-        max: integer(scaler, "max", u64::from(d.max), 1, 10_000, "Most servers, draining and starting ones included.")
-            as u32,
-        sessions_per_server: integer(
-            scaler,
-            "sessions_per_server",
-            u64::from(d.sessions_per_server),
-            1,
-            1_000_000,
-            "Sessions that a server holds, unless its heartbeats say.",
-        ) as u32,
-        q_short: scaler.float("q_short", d.q_short, 0.0..=1_000.0, "Rule `paper`: a run queue up to this is short."),
-        poll_ms: scaler.duration_ms("poll", d.poll_ms, 100..=HOUR, "Time between two plans."),
-        window_ms: scaler.duration_ms("window", d.window_ms, SECOND..=HOUR, "Arrivals are counted over this window."),
-        session_prior_ms: scaler.duration_ms(
-            "session_prior",
-            d.session_prior_ms,
-            100..=7 * DAY,
-            "Session length until enough sessions were seen to end.",
-        ),
-        stabilisation_ms: scaler.duration_ms(
-            "stabilisation",
-            d.stabilisation_ms,
-            0..=DAY,
-            "There must have been too many servers for this long before one is drained.",
-        ),
-        drain_deadline_ms: scaler.duration_ms(
-            "drain_deadline",
-            d.drain_deadline_ms,
-            SECOND..=30 * DAY,
-            "A draining server is stopped after this, even if sessions remain.",
-        ),
-        boot_prior_ms: scaler.duration_ms("boot_prior", d.boot_prior_ms, 100..=DAY, "Boot time until three were measured."),
-        boot_deadline_ms: scaler.duration_ms(
-            "boot_deadline",
-            d.boot_deadline_ms,
-            SECOND..=DAY,
-            "A launched server that was not heard after this is stopped and replaced.",
-        ),
-        keep_failed_max: integer(
-            scaler,
-            "keep_failed_max",
-            u64::from(d.keep_failed_max),
-            0,
-            100,
-            "So many launched servers that were never heard are kept for inspection; they count towards `max`.",
-        ) as u32,
-        dns_ttl_max_ms: scaler.duration_ms(
-            "dns_ttl_max",
-            d.dns_ttl_max_ms,
-            0..=DAY,
-            "The longest TTL that dnslb serves servers with: nothing is stopped while a cache may name it.",
-        ),
-    };
-    if spec.min > spec.max {
-        scaler.problem("min", spec.min.to_string(), format!("at most max, {}", spec.max));
-    }
-    if spec.boot_deadline_ms <= spec.boot_prior_ms {
-        scaler.problem("boot_deadline", format!("{} ms", spec.boot_deadline_ms), "more than boot_prior");
-    }
-    spec
 }
 
 fn read_provider(provider: &Section, scaler: &ScalerSpec) -> ProviderSpec {

@@ -2,11 +2,13 @@
 
 use super::{DrillSpec, Ec2Spec, NoticeSpec, RoleSpec};
 use crate::route::RoutePolicy;
+use crate::scale::Floor;
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
 use farm_shared::prefix::Prefix;
 use farm_shared::settings::{AdminListen, HeartbeatListen};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 
 /// Where state is kept if the configuration does not say.
 pub const STATE_DIR: &str = "state";
@@ -107,22 +109,43 @@ pub struct AnnounceSpec {
 }
 
 /// Which rule sizes the farm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ScalePolicy {
     /// As seed 003 says it.
     Paper,
+    /// As an auto scaling group's target tracking.
+    TargetTracking,
+    /// As an auto scaling group's step scaling.
+    Step,
+    /// As a Kubernetes horizontal pod autoscaler.
+    Hpa,
     /// DESIGN 4.4.
     #[default]
     Sizing,
 }
 
 impl ScalePolicy {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Paper, Self::TargetTracking, Self::Step, Self::Hpa, Self::Sizing];
+    /// Their labels.
+    pub const LABELS: [&'static str; 5] = ["paper", "target-tracking", "step", "hpa", "sizing"];
+
     /// As in the configuration.
     pub fn label(self) -> &'static str {
         match self {
             Self::Paper => "paper",
+            Self::TargetTracking => "target-tracking",
+            Self::Step => "step",
+            Self::Hpa => "hpa",
             Self::Sizing => "sizing",
         }
+    }
+}
+
+impl FromStr for ScalePolicy {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|p| p.label() == text).ok_or_else(|| format!("one of {}", Self::LABELS.join(", ")))
     }
 }
 
@@ -135,14 +158,24 @@ pub struct ScalerSpec {
     pub dry_run: bool,
     /// Which rule.
     pub policy: ScalePolicy,
+    /// A rule that runs beside and does nothing.
+    pub shadow: Option<ScalePolicy>,
     /// Fewest servers.
     pub min: u32,
     /// Most servers, draining ones and launches under way included.
     pub max: u32,
+    /// So many servers more than the rule wants.
+    pub spare: u32,
+    /// Fewest servers in each zone.
+    pub min_per_zone: u32,
+    /// Stopped instances kept ready.
+    pub warm: u32,
     /// Sessions that one server holds, unless its heartbeats say.
     pub sessions_per_server: u32,
     /// The paper's rule: a run queue up to this is short.
     pub q_short: f64,
+    /// The busy share of processors that the rules of others aim at, 0 to 1.
+    pub target: f64,
     /// Plans and listings are made this often, in milliseconds.
     pub poll_ms: u64,
     /// Arrivals are counted over this window, in milliseconds (W).
@@ -151,6 +184,8 @@ pub struct ScalerSpec {
     pub session_prior_ms: u64,
     /// Too many servers must have been too many for this long before one is drained, in milliseconds.
     pub stabilisation_ms: u64,
+    /// Too few servers must have been too few for this long before one is launched, in milliseconds.
+    pub stabilisation_up_ms: u64,
     /// A drained server is stopped after this even if sessions remain, in milliseconds.
     pub drain_deadline_ms: u64,
     /// Boot time to start from, in milliseconds.
@@ -161,6 +196,12 @@ pub struct ScalerSpec {
     pub keep_failed_max: u32,
     /// The longest TTL that dnslb serves a backend with, in milliseconds.
     pub dns_ttl_max_ms: u64,
+    /// What the farm may cost, in US dollars an hour; none is no cap.
+    pub usd_h_max: Option<f64>,
+    /// What it may cost in a calendar month (UTC), in US dollars; none is no cap.
+    pub usd_month_max: Option<f64>,
+    /// Fewest servers at certain times.
+    pub floors: Vec<Floor>,
 }
 
 /// Where servers come from.
@@ -243,19 +284,28 @@ impl Default for ScalerSpec {
             enabled: false,
             dry_run: false,
             policy: ScalePolicy::Sizing,
+            shadow: None,
             min: 1,
             max: 10,
+            spare: 0,
+            min_per_zone: 0,
+            warm: 0,
             sessions_per_server: 100,
             q_short: 1.0,
+            target: 0.6,
             poll_ms: 2_000,
             window_ms: 60_000,
             session_prior_ms: 120_000,
             stabilisation_ms: 300_000,
+            stabilisation_up_ms: 0,
             drain_deadline_ms: 3_600_000,
             boot_prior_ms: 120_000,
             boot_deadline_ms: 600_000,
             keep_failed_max: 0,
             dns_ttl_max_ms: 60_000,
+            usd_h_max: None,
+            usd_month_max: None,
+            floors: Vec::new(),
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Control {
     // Scaling.
     pub(super) exec: ExecState,
     pub(super) plan_state: PlanState,
+    /// Of the policy that only watches.
+    pub(super) shadow_state: PlanState,
     pub(super) planned: Option<Mono>,
     pub(super) listed: Option<Mono>,
     pub(super) listing: Vec<Instance>,
@@ -119,7 +121,8 @@ impl Control {
             dirty: true,
             restless: false,
             exec: saved.exec.replay(journal),
-            plan_state: PlanState::default(),
+            plan_state: PlanState::restored(saved.spend),
+            shadow_state: PlanState::default(),
             planned: None,
             listed: None,
             listing: Vec::new(),
@@ -206,6 +209,7 @@ impl Control {
             exec: self.exec.clone(),
             boots_ms: self.boots_ms.iter().copied().collect(),
             drill: self.ward.save(),
+            spend: self.plan_state.spend(),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::config::Spec;
 use crate::door::Snapshot;
 use crate::drill::{Fault, HitRequest, SavedWard};
-use crate::scale::{Blueprint, CallOutcome, ExecState, Instance, ProviderCall, ProviderError, Record};
+use crate::scale::{Blueprint, CallOutcome, ExecState, Instance, ProviderCall, ProviderError, Record, Spend};
 use farm_shared::heartbeat::{FarmKey, Heartbeat, Refusal, Reply};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, SavedRoster};
@@ -206,4 +206,7 @@ pub struct Saved {
     /// Hits of failure drills, and who may be cut off by one.
     #[serde(default)]
     pub drill: SavedWard,
+    /// Money spent in this month.
+    #[serde(default)]
+    pub spend: Spend,
 }

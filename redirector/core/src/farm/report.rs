@@ -2,7 +2,7 @@
 
 use super::{Control, DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, ShortageStatus, Status};
 use crate::config::ProviderSpec;
-use crate::scale::{Instance, ServerState};
+use crate::scale::{Instance, Policy, ServerState, survivable_growth_of};
 use farm_shared::member::Member;
 use farm_shared::time::Now;
 use std::collections::BTreeMap;
@@ -94,6 +94,13 @@ impl Control {
             max: scaler.max,
             frozen: observation.frozen.clone().or(waits).filter(|_| scaler.enabled),
             desired: self.desired,
+            survivable_growth: survivable_growth_of(
+                &Policy::new(scaler, self.spec.door.ramp_ms),
+                &self.plan_state,
+                &observation,
+            ),
+            usd_month: observation.usd_month,
+            usd_h: observation.usd_h,
             live: count(ServerState::Live),
             pending: observation.pending,
             draining: count(ServerState::Draining) + count(ServerState::Held),

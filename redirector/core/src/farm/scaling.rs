@@ -1,7 +1,7 @@
 //! The scaler within the control loop: what it sees, when it may act, and what its plans do to members.
 
 use super::{Control, Effect};
-use crate::scale::{ExecEvent, Instance, Observation, Plan, Policy, Report, ServerLoad, ServerState, check, plan};
+use crate::scale::{ExecEvent, Instance, Observation, Plan, Policy, Report, ServerLoad, ServerState, Shadow, check, plan};
 use farm_shared::heartbeat::Role;
 use farm_shared::id::Id;
 use farm_shared::member::{Member, Standing};
@@ -19,6 +19,11 @@ const IDLE_PLAN_MS: u64 = 30_000;
 /// Between two samples of requests turned away, in milliseconds.
 const WAITS_MS: u64 = 500;
 
+/// To what comes back from a journal as it was: hundredths of a cent.
+fn rounded(usd: f64) -> f64 {
+    (usd * 10_000.0).round() / 10_000.0
+}
+
 impl Control {
     /// A plan, if one is due and there is enough to see. After a start: not before one lease has passed, so that every member had
     /// its chance to be heard, and one complete listing.
@@ -33,11 +38,16 @@ impl Control {
         }
         self.planned = Some(now.mono);
         let policy = Policy::new(scaler, self.spec.door.ramp_ms);
+        let shadow = scaler.shadow;
         let dry_run = scaler.dry_run;
         let observation = self.observation(now);
         self.tell_freeze(observation.frozen.clone(), now, effects);
-        let (state, wanted, report) = plan(&policy, &self.plan_state, &observation, now);
+        let (state, wanted, mut report) = plan(&policy, &self.plan_state, &observation, now);
         self.plan_state = state;
+        if let Some(rule) = shadow {
+            let (state, shadow) = Shadow::watch(Policy { rule, ..policy.clone() }, &self.shadow_state, &observation, now);
+            (self.shadow_state, report.shadow) = (state, Some(shadow));
+        }
         let (checked, violations) = match check(&wanted, &policy.limits, &observation) {
             Ok(checked) => (checked, Vec::new()),
             Err(broken) => (Plan::default(), broken.iter().map(ToString::to_string).collect()),
@@ -179,6 +189,7 @@ impl Control {
             boot_ms_p95: self.boot_ms_p95(),
             usd_h: self.usd_h(),
             usd_h_launch: self.blueprint.offerings(None).first().and_then(|o| self.blueprint.price_usd_h(o)),
+            usd_month: Some(rounded(self.plan_state.spend().in_month(now.wall.0))).filter(|usd| *usd > 0.0),
             zones: self.zones(),
             heartbeat_ms: self.roster.members().values().map(|m| m.heartbeat.period_ms).max().unwrap_or(1_000),
             frozen: self.freeze(now.mono),
@@ -191,7 +202,7 @@ impl Control {
         let price = |i: &Instance| i.offering.as_ref().and_then(|o| self.blueprint.price_usd_h(o));
         let mut running = self.exec.running().peekable();
         running.peek()?;
-        running.map(price).sum()
+        running.map(price).sum::<Option<f64>>().map(rounded)
     }
 
     /// Zones of elastic offerings, where their names can stand in a heartbeat.

@@ -110,6 +110,12 @@ pub struct ScalerStatus {
     pub frozen: Option<String>,
     /// Servers the last plan wanted.
     pub desired: u32,
+    /// The steepest ramp that could be met now: see [`crate::scale::survivable_growth`].
+    pub survivable_growth: f64,
+    /// Spent in this calendar month (UTC) as far as prices are known, in US dollars.
+    pub usd_month: Option<f64>,
+    /// What everything that runs costs, in US dollars an hour, if prices are known.
+    pub usd_h: Option<f64>,
     /// Servers that take sessions.
     pub live: u32,
     /// Launches under way.

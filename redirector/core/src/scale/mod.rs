@@ -4,24 +4,32 @@
 //! turns it into journal records and provider calls. Nothing here may call a provider or write a file: those are effects.
 
 mod blueprint;
+mod bounds;
 mod check;
 mod exec;
+mod growth;
 mod measure;
 mod observation;
-mod paper;
 mod plan;
 mod provider;
 mod record;
-mod sizing;
+mod rule;
+mod schedule;
+mod shrink;
+mod spend;
+mod window;
 
 pub use blueprint::{Blueprint, MarketChoice, Plain, PlainRoles};
 pub use check::{Limits, Violation, check};
 pub use exec::{ExecContext, ExecEffect, ExecEvent, Order, Pace, Shortage, step};
 pub use measure::Measured;
 pub use plan::{PlanState, Policy, plan};
-pub use sizing::{Sizing, servers_wanted, sessions_expected};
+pub use rule::{Sizing, servers_wanted, sessions_expected};
+pub use schedule::{Floor, TimeOfDay, Weekday};
+pub use spend::Spend;
 
-pub use observation::{Observation, Plan, Report, ServerLoad, ServerState};
+pub use growth::{GROWTH_MAX, Growth, survivable_growth, survivable_growth_of};
+pub use observation::{Observation, Plan, Report, ServerLoad, ServerState, Shadow};
 pub use provider::{
     AttachRequest, CallOutcome, ErrorKind, Instance, InstanceRequest, InstanceState, LaunchRequest, Market, Offering,
     ProviderCall, ProviderError, VolumeAttachment,

@@ -41,6 +41,9 @@ pub struct Observation {
     /// What one more server would cost, likewise.
     #[serde(default)]
     pub usd_h_launch: Option<f64>,
+    /// What was spent in this calendar month so far (UTC), in US dollars, as far as prices are known.
+    #[serde(default)]
+    pub usd_month: Option<f64>,
     /// Failure domains that servers can be launched in; none if the provider knows none.
     #[serde(default)]
     pub zones: Vec<Id>,
@@ -154,4 +157,26 @@ pub struct Report {
     pub desired: u32,
     /// The plan in a few words: `launch 2`, `drain b3`, `nothing`.
     pub action: String,
+    /// Sessions on the servers that are stopped by this plan, since their drain deadline has passed.
+    #[serde(default)]
+    pub lost: u32,
+    /// The steepest ramp that could be met now: see [`super::survivable_growth`].
+    #[serde(default)]
+    pub survivable_growth: f64,
+    /// What another policy would have done, if one runs beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// What a policy that only watches would have done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// Which.
+    pub policy: String,
+    /// Servers it wanted.
+    pub desired: u32,
+    /// Its plan in a few words, after the check.
+    pub action: String,
+    /// Why.
+    pub reason: String,
 }

@@ -5,30 +5,44 @@
 
 mod leave;
 
-use super::check::{Limits, undrained};
-use super::measure::{Measured, Rate};
-use super::observation::{Observation, Plan, Report, ServerLoad, ServerState};
-use super::paper::{DRAIN_ABOVE, LAUNCH_BELOW, available};
-use super::sizing::{Sizing, servers_wanted, sessions_expected};
+use super::bounds::bounded;
+use super::check::{Limits, check};
+use super::growth::survivable_growth_of;
+use super::measure::Measured;
+use super::observation::{Observation, Plan, Report, ServerLoad, ServerState, Shadow};
+use super::rule::{self, View};
+use super::schedule::Floor;
+use super::shrink::{stop_drained, victims};
+use super::spend::Spend;
+use super::window::Window;
 use crate::config::{ScalePolicy, ScalerSpec};
 use farm_shared::id::Id;
 use farm_shared::time::{Mono, Now};
-use std::collections::VecDeque;
 
-/// The stabilisation window is remembered in so many pieces.
-const PIECES: u64 = 60;
+/// When most of a farm falls silent at once, it is the monitor that is suspected, for so long. Milliseconds.
+const DOUBT_MS: u64 = 60_000;
+/// The warm pool is filled this often at most, in milliseconds.
+const FILL_MS: u64 = 1_800_000;
 
 /// The numbers that a plan is made by.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Which rule.
     pub rule: ScalePolicy,
     /// What bounds every plan.
     pub limits: Limits,
+    /// Servers beyond what the rule wants.
+    pub spare: u32,
+    /// Stopped instances to keep ready.
+    pub warm: u32,
+    /// Fewest servers at certain times.
+    pub floors: Vec<Floor>,
     /// Sessions a server holds unless it says.
     pub sessions_per_server: u32,
     /// The paper's short queue.
     pub q_short: f64,
+    /// The busy share that alarms aim at.
+    pub target: f64,
     /// Time between two plans, in milliseconds.
     pub poll_ms: u64,
     /// A new server's slow start, in milliseconds.
@@ -39,6 +53,8 @@ pub struct Policy {
     pub session_prior_ms: u64,
     /// See [`ScalerSpec::stabilisation_ms`].
     pub stabilisation_ms: u64,
+    /// See [`ScalerSpec::stabilisation_up_ms`].
+    pub stabilisation_up_ms: u64,
 }
 
 impl Policy {
@@ -46,15 +62,32 @@ impl Policy {
     pub fn new(spec: &ScalerSpec, ramp_ms: u64) -> Self {
         Self {
             rule: spec.policy,
-            limits: Limits { min: spec.min, max: spec.max, drain_deadline_ms: spec.drain_deadline_ms },
+            limits: Limits {
+                min: spec.min,
+                max: spec.max,
+                min_per_zone: spec.min_per_zone,
+                drain_deadline_ms: spec.drain_deadline_ms,
+                usd_h_max: spec.usd_h_max,
+                usd_month_max: spec.usd_month_max,
+            },
+            spare: spec.spare,
+            warm: spec.warm,
+            floors: spec.floors.clone(),
             sessions_per_server: spec.sessions_per_server,
             q_short: spec.q_short,
+            target: spec.target,
             poll_ms: spec.poll_ms,
             ramp_ms,
             window_ms: spec.window_ms,
             session_prior_ms: spec.session_prior_ms,
             stabilisation_ms: spec.stabilisation_ms,
+            stabilisation_up_ms: spec.stabilisation_up_ms,
         }
+    }
+
+    /// From a decision to the first session on a new server (D), in milliseconds.
+    pub(super) fn lead_ms(&self, observation: &Observation) -> u64 {
+        [observation.heartbeat_ms, self.poll_ms, self.ramp_ms].into_iter().fold(observation.boot_ms_p95, u64::saturating_add)
     }
 }
 
@@ -62,162 +95,189 @@ impl Policy {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlanState {
     measured: Measured,
-    /// The most servers wanted in each piece of the stabilisation window.
-    peaks: VecDeque<(u64, u32)>,
-    began: Option<Mono>,
+    memory: rule::Memory,
+    /// The most servers wanted within the stabilisation window.
+    peaks: Window,
+    /// The fewest within that for launches.
+    lows: Window,
+    spend: Spend,
+    /// Since when most of the farm has been silent.
+    doubt: Option<Mono>,
+    /// What was wanted before that.
+    sure: u32,
+    /// When the warm pool was filled last.
+    filled: Option<Mono>,
 }
 
-/// What a rule wants.
-struct Wanted {
-    servers: u32,
-    reason: String,
-    formula: String,
+impl PlanState {
+    /// What survives a restart: the money spent.
+    pub fn spend(&self) -> Spend {
+        self.spend
+    }
+
+    /// After a restart.
+    pub fn restored(spend: Spend) -> Self {
+        Self { spend, ..Self::default() }
+    }
+
+    /// Session length in seconds and arrivals a second, as measured; until then as Little's law says of so many sessions.
+    pub(super) fn rates(&self, policy: &Policy, sessions: f64) -> (f64, f64) {
+        let session_s = self.measured.session_s(policy.session_prior_ms as f64 / 1_000.0);
+        let rate = self.measured.rate(policy.window_ms).map_or(sessions / session_s.max(1e-3), |r| r.per_s);
+        (session_s, rate)
+    }
 }
 
 /// One plan, and why. The state is the next one's.
 pub fn plan(policy: &Policy, state: &PlanState, observation: &Observation, now: Now) -> (PlanState, Plan, Report) {
     let mut state = state.clone();
-    let prior_s = policy.session_prior_ms as f64 / 1_000.0;
-    state.measured.observe(observation, now.mono, policy.window_ms, prior_s);
+    state.measured.observe(observation, now.mono, policy.window_ms, policy.session_prior_ms as f64 / 1_000.0);
+    state.spend.observe(observation);
     let live = live(observation).count() as u32;
-    let mut refused = Vec::new();
-    let wanted = match policy.rule {
-        ScalePolicy::Paper => by_paper(policy, observation, live, &mut refused),
-        ScalePolicy::Sizing => by_sizing(policy, &state.measured, observation, prior_s),
-    };
-    let desired = wanted.servers.clamp(policy.limits.min, policy.limits.max.max(policy.limits.min));
-    if desired != wanted.servers {
-        refused.push(format!("{} servers: limits are {} to {}", wanted.servers, policy.limits.min, policy.limits.max));
-    }
-    let peak = state.peak(policy, desired, now.mono);
+    let have = live + observation.pending;
+    let view = View { policy, observation, measured: &state.measured, live, now: now.mono };
+    let wanted = rule::want(&view, &mut state.memory);
+    let mut refused: Vec<String> = wanted.refused.into_iter().collect();
+    let desired = bounded(policy, observation, wanted.servers, have, &mut refused);
+    let desired = state.doubted(policy, observation, desired, have, now.mono, &mut refused);
+    let peak = state.peaks.note(policy.stabilisation_ms, desired, now.mono, u32::max);
+    let low = state.lows.note(policy.stabilisation_up_ms, desired, now.mono, u32::min);
     let mut plan = Plan::default();
+    let mut lost = 0;
     if let Some(why) = &observation.frozen {
         refused.push(format!("any change: {why}"));
     } else {
-        stop_drained(policy, observation, &mut plan, &mut refused);
-        let have = live + observation.pending;
-        if desired > have {
-            grow(policy, observation, desired - have, &mut plan, &mut refused);
-        } else if desired < live {
-            shrink(policy, observation, (live, desired, peak), &mut plan, &mut refused);
+        lost = stop_drained(policy, observation, &mut plan, &mut refused);
+        launch_roles(policy, observation, &mut plan, &mut refused);
+        // What has been wanted all the while; the minimum needs no patience.
+        let patient = low.unwrap_or(have).max(policy.limits.min).min(desired);
+        if desired > have && patient <= have {
+            refused.push(format!(
+                "launching {}: not wanted for {} s yet",
+                desired - have,
+                policy.stabilisation_up_ms / 1_000
+            ));
+        } else if desired > have {
+            grow(policy, observation, patient - have, &mut plan, &mut refused);
+        } else {
+            let filling = state.fill_warm(policy, observation, live - desired.min(live), now.mono, &mut plan, &mut refused);
+            if desired < live && plan.launch == 0 {
+                shrink(policy, observation, Surplus { live, desired, peak, filling }, &mut plan, &mut refused);
+            }
         }
         leave::drain_leaving(observation, live, desired, &mut plan, &mut refused);
     }
     // The paper's rule knows no surplus before it acts on one.
-    let surplus = if policy.rule == ScalePolicy::Sizing { live.saturating_sub(desired) } else { 0 };
-    let victims = stalest(observation, surplus as usize);
-    let action = describe(&plan);
-    let report = Report { reason: wanted.reason, formula: wanted.formula, refused, victims, desired, action };
+    let surplus = if policy.rule == ScalePolicy::Paper { 0 } else { live.saturating_sub(desired) };
+    let report = Report {
+        reason: wanted.reason,
+        formula: wanted.formula,
+        refused,
+        victims: victims(policy, observation, surplus as usize),
+        desired,
+        action: describe(&plan, lost),
+        lost,
+        survivable_growth: survivable_growth_of(policy, &state, observation),
+        shadow: None,
+    };
     (state, plan, report)
+}
+
+impl Shadow {
+    /// What another policy would do now; its state is its own.
+    pub(crate) fn watch(policy: Policy, state: &PlanState, observation: &Observation, now: Now) -> (PlanState, Self) {
+        let (state, wanted, report) = plan(&policy, state, observation, now);
+        let action = match check(&wanted, &policy.limits, observation) {
+            Ok(_) => report.action,
+            Err(broken) => broken.iter().map(|v| format!("stopped: {v}")).collect::<Vec<_>>().join("; "),
+        };
+        let shadow = Self { policy: policy.rule.label().into(), desired: report.desired, action, reason: report.reason };
+        (state, shadow)
+    }
 }
 
 fn live(observation: &Observation) -> impl Iterator<Item = &ServerLoad> {
     observation.servers.iter().filter(|s| s.state == ServerState::Live)
 }
 
-fn by_paper(policy: &Policy, observation: &Observation, live: u32, refused: &mut Vec<String>) -> Wanted {
-    let spare = available(observation, policy.q_short);
-    let have = live + observation.pending;
-    let (servers, reason) = if have < policy.limits.min {
-        (policy.limits.min, format!("{have} servers, at least {} are wanted", policy.limits.min))
-    } else if spare < LAUNCH_BELOW && observation.pending == 0 {
-        (live + 1, format!("spare capacity {spare:.2} servers is below {LAUNCH_BELOW}"))
-    } else if spare < LAUNCH_BELOW {
-        refused.push(format!("a launch: {} under way, and the paper launches one at a time", observation.pending));
-        (have, format!("spare capacity {spare:.2} servers is below {LAUNCH_BELOW}"))
-    } else if spare > DRAIN_ABOVE && observation.pending == 0 {
-        (live.saturating_sub(1), format!("spare capacity {spare:.2} servers is above {DRAIN_ABOVE}"))
-    } else {
-        (have, format!("spare capacity {spare:.2} servers"))
-    };
-    let formula = format!("sum of cores*(1-busy) where q <= {} in average servers = {spare:.3}", policy.q_short);
-    Wanted { servers, reason, formula }
-}
-
-fn by_sizing(policy: &Policy, measured: &Measured, observation: &Observation, prior_s: f64) -> Wanted {
-    let (mut sessions, mut limits, mut count) = (0.0, 0.0, 0.0);
-    for server in live(observation) {
-        sessions += f64::from(server.sessions);
-        limits += f64::from(server.limit.filter(|l| *l > 0).unwrap_or(policy.sessions_per_server));
-        count += 1.0;
-    }
-    // Sessions on a machine that is to go will soon want a place elsewhere.
-    let leaving = observation.servers.iter().filter(|s| s.state == ServerState::Leaving);
-    sessions += leaving.map(|s| f64::from(s.sessions)).sum::<f64>() + f64::from(observation.waiting);
-    let session_s = measured.session_s(prior_s);
-    // Until arrivals were watched for long enough, the farm is taken to be steady (Little's law).
-    let steady = Rate { per_s: sessions / session_s.max(1e-3), ..Rate::default() };
-    let rate = measured.rate(policy.window_ms).unwrap_or(steady);
-    let lead_ms = observation.boot_ms_p95 + observation.heartbeat_ms + policy.poll_ms + policy.ramp_ms;
-    let sizing = Sizing {
-        sessions,
-        session_s,
-        rate_per_s: rate.per_s,
-        trend_per_s2: rate.trend_per_s2,
-        window_s: rate.window_s,
-        lead_s: lead_ms as f64 / 1_000.0,
-        per_server: if count > 0.0 { limits / count } else { f64::from(policy.sessions_per_server) },
-    };
-    let (expected, servers) = (sessions_expected(&sizing), servers_wanted(&sizing));
-    let Sizing { session_s, rate_per_s, trend_per_s2, window_s, lead_s, per_server, .. } = sizing;
-    let formula = format!(
-        "n={sessions:.0} L={session_s:.1}s lambda={rate_per_s:.3}/s s={trend_per_s2:.5}/s2 W={window_s:.0}s D={lead_s:.1}s: \
-         nhat = n*exp(-D/L) + integral = {expected:.1}; ceil((nhat + 2*sqrt(nhat))/(0.9*{per_server:.0})) = {servers}"
-    );
-    let reason =
-        format!("{sessions:.0} sessions now, {expected:.0} expected when a launch would be ready: {servers} servers");
-    Wanted { servers, reason, formula }
+fn draining(observation: &Observation) -> impl Iterator<Item = &ServerLoad> {
+    observation.servers.iter().filter(|s| s.managed && s.state == ServerState::Draining)
 }
 
 impl PlanState {
-    /// The most servers wanted within the stabilisation window; none if it has not passed once.
-    fn peak(&mut self, policy: &Policy, desired: u32, now: Mono) -> Option<u32> {
-        let began = *self.began.get_or_insert(now);
-        let piece_ms = (policy.stabilisation_ms / PIECES).max(1);
-        let piece = now.0 / piece_ms;
-        match self.peaks.back_mut() {
-            Some((last, most)) if *last == piece => *most = desired.max(*most),
-            _ => self.peaks.push_back((piece, desired)),
+    /// While most of the farm is silent nothing is known of the demand: first as many as there are, then as many as were wanted
+    /// before, never more.
+    fn doubted(
+        &mut self,
+        policy: &Policy,
+        observation: &Observation,
+        desired: u32,
+        have: u32,
+        now: Mono,
+        refused: &mut Vec<String>,
+    ) -> u32 {
+        let Some(why) = &observation.frozen_in else {
+            (self.doubt, self.sure) = (None, desired);
+            return desired;
+        };
+        let since_ms = now.since_ms(*self.doubt.get_or_insert(now));
+        let most = if since_ms < DOUBT_MS { have } else { self.sure.max(policy.limits.min) };
+        if desired > most {
+            refused.push(format!("{desired} servers: {why}, for {} s", since_ms / 1_000));
         }
-        while self.peaks.front().is_some_and(|(at, _)| at + PIECES < piece) {
-            self.peaks.pop_front();
+        desired.min(most)
+    }
+
+    /// Launches what the warm pool lacks when the farm is calm; it is drained again and stopped. So many may be drained at once.
+    fn fill_warm(
+        &mut self,
+        policy: &Policy,
+        observation: &Observation,
+        surplus: u32,
+        now: Mono,
+        plan: &mut Plan,
+        refused: &mut Vec<String>,
+    ) -> u32 {
+        let missing = policy.warm.saturating_sub(observation.warm + plan.stop.len() as u32);
+        let calm = observation.pending == 0 && observation.frozen_in.is_none() && draining(observation).next().is_none();
+        if missing == 0 || !calm {
+            return 0;
         }
-        let passed = now.since_ms(began) >= policy.stabilisation_ms;
-        passed.then(|| self.peaks.iter().map(|(_, most)| *most).max().unwrap_or(desired))
+        if self.filled.is_some_and(|at| now.since_ms(at) < FILL_MS) {
+            return missing.min(surplus);
+        }
+        // A launch starts a stopped instance first: all of the pool must be launched to have one more.
+        let room = policy.limits.max.saturating_sub(observation.servers_there() + plan.launch_roles.len() as u32);
+        let launch = policy.warm.min(room);
+        let dear = bounded(policy, observation, policy.limits.max, live(observation).count() as u32, &mut Vec::new());
+        if launch < policy.warm || dear < live(observation).count() as u32 + launch {
+            refused.push(format!("filling the warm pool with {missing}: the limits leave no room"));
+            return 0;
+        }
+        self.filled = Some(now);
+        plan.launch = launch;
+        0
     }
 }
 
-/// Stops what is drained, and what was launched and never heard.
-fn stop_drained(policy: &Policy, observation: &Observation, plan: &mut Plan, refused: &mut Vec<String>) {
-    if let Some(why) = &observation.frozen_in {
-        refused.push(format!("taking servers away: {why}"));
-        return;
-    }
-    plan.terminate.extend(observation.overdue.iter().cloned());
-    let drains = |s: &&ServerLoad| match s.state {
-        ServerState::Draining => true,
-        ServerState::Leaving => s.draining_ms.is_some(),
-        ServerState::Live | ServerState::Held | ServerState::Silent => false,
-    };
-    for server in observation.servers.iter().filter(|s| s.managed).filter(drains) {
-        match undrained(server, &policy.limits) {
-            None if !plan.terminate.contains(&server.id) => plan.terminate.push(server.id.clone()),
-            None => {}
-            Some(why) => refused.push(format!("stopping {}: {why}", server.id)),
-        }
+fn launch_roles(policy: &Policy, observation: &Observation, plan: &mut Plan, refused: &mut Vec<String>) {
+    let room = policy.limits.max.saturating_sub(observation.servers_there()) as usize;
+    plan.launch_roles = observation.roles_missing.iter().take(room).cloned().collect();
+    if plan.launch_roles.len() < observation.roles_missing.len() {
+        refused.push(format!("launching all missing roles: the maximum is {} servers", policy.limits.max));
     }
 }
 
 /// A server that still drains is there at once; a launch takes a boot.
 fn grow(policy: &Policy, observation: &Observation, missing: u32, plan: &mut Plan, refused: &mut Vec<String>) {
-    let mut draining: Vec<&ServerLoad> =
-        observation.servers.iter().filter(|s| s.managed && s.state == ServerState::Draining).collect();
+    let mut draining: Vec<&ServerLoad> = draining(observation).collect();
     // The one with most sessions is farthest from being stopped.
     draining.sort_by(|a, b| b.sessions.cmp(&a.sessions).then(a.id.cmp(&b.id)));
     plan.undrain = draining.iter().take(missing as usize).map(|s| s.id.clone()).collect();
     plan.terminate.retain(|id| !plan.undrain.contains(id));
+    plan.stop.retain(|id| !plan.undrain.contains(id));
     let launch = missing - plan.undrain.len() as u32;
-    let there = observation.servers_there();
+    let there = observation.servers_there() + plan.launch_roles.len() as u32;
     plan.launch = launch.min(policy.limits.max.saturating_sub(there));
     if plan.launch < launch {
         refused.push(format!(
@@ -231,13 +291,17 @@ fn grow(policy: &Policy, observation: &Observation, missing: u32, plan: &mut Pla
     }
 }
 
-fn shrink(
-    policy: &Policy,
-    observation: &Observation,
-    (live_count, desired, peak): (u32, u32, Option<u32>),
-    plan: &mut Plan,
-    refused: &mut Vec<String>,
-) {
+struct Surplus {
+    live: u32,
+    desired: u32,
+    /// The most that was wanted within the stabilisation window, if it has passed.
+    peak: Option<u32>,
+    /// For the warm pool, which needs no patience.
+    filling: u32,
+}
+
+fn shrink(policy: &Policy, observation: &Observation, surplus: Surplus, plan: &mut Plan, refused: &mut Vec<String>) {
+    let Surplus { live: live_count, desired, peak, filling } = surplus;
     if observation.frozen_in.is_some() {
         return;
     }
@@ -245,13 +309,18 @@ fn shrink(
         refused.push(format!("draining: {} launches are under way", observation.pending));
         return;
     }
-    let surplus = match (policy.rule, peak) {
-        (ScalePolicy::Paper, _) => 1,
-        (ScalePolicy::Sizing, None) => 0,
-        (ScalePolicy::Sizing, Some(peak)) => live_count.saturating_sub(peak.max(desired)),
+    if live(observation).any(|s| !(s.busy.is_finite() && s.queue.is_finite())) {
+        refused.push("draining: a server does not say how busy it is".into());
+        return;
+    }
+    let patient = match (rule::stabilises(policy.rule), peak) {
+        (false, _) if policy.rule == ScalePolicy::Paper => 1,
+        (false, _) => live_count - desired,
+        (true, None) => 0,
+        (true, Some(peak)) => live_count.saturating_sub(peak.max(desired)),
     };
-    let surplus = surplus.min(live_count.saturating_sub(policy.limits.min));
-    if surplus == 0 {
+    let count = patient.max(filling).min(live_count.saturating_sub(policy.limits.min));
+    if count == 0 {
         refused.push(format!(
             "draining {}: wanted within the last {} s",
             live_count - desired,
@@ -259,34 +328,33 @@ fn shrink(
         ));
         return;
     }
-    if observation.servers.iter().any(|s| s.managed && s.state == ServerState::Draining) && policy.rule == ScalePolicy::Paper
-    {
+    if policy.rule == ScalePolicy::Paper && draining(observation).next().is_some() {
         refused.push("draining another: one at a time".into());
         return;
     }
-    plan.drain = stalest(observation, surplus as usize);
+    plan.drain.extend(victims(policy, observation, count as usize));
 }
 
-/// The servers whose sessions are most stale, all of one failure domain.
-fn stalest(observation: &Observation, count: usize) -> Vec<Id> {
-    let mut all: Vec<&ServerLoad> = live(observation).filter(|s| s.managed).collect();
-    let age_ms = |s: &ServerLoad| if s.sessions == 0 { u64::MAX } else { s.youngest_ms.unwrap_or(0) };
-    all.sort_by(|a, b| age_ms(b).cmp(&age_ms(a)).then(a.sessions.cmp(&b.sessions)).then(a.id.cmp(&b.id)));
-    let Some(first) = all.first() else { return Vec::new() };
-    let zone = first.zone.clone();
-    all.iter().filter(|s| s.zone == zone).take(count).map(|s| s.id.clone()).collect()
-}
-
-fn describe(plan: &Plan) -> String {
+fn describe(plan: &Plan, lost: u32) -> String {
     let mut words = Vec::new();
     if plan.launch > 0 {
         words.push(format!("launch {}", plan.launch));
     }
-    for (verb, ids) in [("undrain", &plan.undrain), ("drain", &plan.drain), ("terminate", &plan.terminate)] {
+    let lists = [
+        ("launch role", &plan.launch_roles),
+        ("undrain", &plan.undrain),
+        ("drain", &plan.drain),
+        ("stop", &plan.stop),
+        ("terminate", &plan.terminate),
+    ];
+    for (verb, ids) in lists {
         if !ids.is_empty() {
             let ids: Vec<&str> = ids.iter().map(Id::as_str).collect();
             words.push(format!("{verb} {}", ids.join(" ")));
         }
+    }
+    if lost > 0 {
+        words.push(format!("{lost} sessions lost"));
     }
     if words.is_empty() { "nothing".into() } else { words.join(", ") }
 }

@@ -78,8 +78,11 @@ fn the_sizing_rule() {
     assert_eq!(rule(10_000, &three), "drain b2 b1", "the stalest");
     assert_eq!(rule(10_000, &Observation { frozen_in: Some("x".into()), ..three.clone() }), "nothing");
     let mut zones = three;
-    zones.servers[1].zone = Some(Id::new("z2").unwrap());
+    zones.servers.iter_mut().zip(["z1", "z2", "z2"]).for_each(|(s, z)| s.zone = Some(Id::new(z).unwrap()));
     assert_eq!(rule(10_000, &zones), "drain b2", "one failure domain at a time");
+    zones.servers[1].zone = zones.servers[0].zone.clone();
+    zones.servers[1].sessions = 9;
+    assert_eq!(rule(10_000, &zones), "drain b1", "the fullest zone first");
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn drained_servers_are_stopped_and_others_are_not() {
     };
     assert_eq!(rule(&draining(|_| {})), "terminate b2");
     assert_eq!(rule(&draining(|s| s.sessions = 1)), "nothing");
-    assert_eq!(rule(&draining(|s| (s.sessions, s.draining_ms) = (1, Some(3_600_000)))), "terminate b2");
+    assert_eq!(rule(&draining(|s| (s.sessions, s.draining_ms) = (1, Some(3_600_000)))), "terminate b2, 1 sessions lost");
     assert_eq!(rule(&draining(|s| s.ttl_clear = false)), "nothing");
     assert_eq!(rule(&draining(|s| s.state = Held)), "nothing");
     assert_eq!(rule(&draining(|s| s.managed = false)), "nothing");
@@ -110,7 +113,11 @@ fn launches_that_nobody_hears_do_not_go_on_for_ever() {
         ..farm(&[("b1", Silent, 5), ("b2", Silent, 5)])
     };
     let policy = policy(ScalePolicy::Sizing);
-    let launched = |observation: &Observation| plan(&policy, &PlanState::default(), observation, Now::default()).1.launch;
+    let launched = |observation: &Observation| {
+        let (state, at_once, _) = plan(&policy, &PlanState::default(), observation, at(0));
+        assert_eq!(at_once.launch, 0, "the monitor is suspected first");
+        plan(&policy, &state, observation, at(60_000)).1.launch
+    };
     assert_eq!(policy.limits.max, 5);
     assert!(launched(&unheard(&[])) > 0, "some may replace them");
     assert_eq!(launched(&unheard(&["b1", "b3", "b4", "b5"])), 0, "five are there, heard or not");

@@ -1,6 +1,48 @@
 //! The sizing of DESIGN 4.4: launch for the sessions that will be there when a launch is ready.
 //!
-//! Pure arithmetic; it must never see a clock or a farm.
+//! The formula is pure arithmetic and never sees a farm; it takes sessions, not processors, since those do not lie when they are full.
+
+use super::super::measure::Rate;
+use super::super::observation::ServerState;
+use super::{View, Wanted};
+
+/// What the rule wants of what was measured.
+pub(super) fn want(view: &View<'_>) -> Wanted {
+    let View { policy, observation, measured, .. } = *view;
+    let prior_s = policy.session_prior_ms as f64 / 1_000.0;
+    let (mut sessions, mut limits, mut count) = (0.0, 0.0, 0.0);
+    for server in view.servers() {
+        sessions += f64::from(server.sessions);
+        limits += f64::from(server.limit.filter(|l| *l > 0).unwrap_or(policy.sessions_per_server));
+        count += 1.0;
+    }
+    sessions += f64::from(observation.waiting);
+    // Sessions of a server that is silent or about to go will want another one.
+    let elsewhere = observation.servers.iter().filter(|s| matches!(s.state, ServerState::Silent | ServerState::Leaving));
+    sessions += elsewhere.map(|s| f64::from(s.sessions)).sum::<f64>();
+    let session_s = measured.session_s(prior_s);
+    // Until arrivals were watched for long enough, the farm is taken to be steady (Little's law).
+    let steady = Rate { per_s: sessions / session_s.max(1e-3), ..Rate::default() };
+    let rate = measured.rate(policy.window_ms).unwrap_or(steady);
+    let sizing = Sizing {
+        sessions,
+        session_s,
+        rate_per_s: rate.per_s,
+        trend_per_s2: rate.trend_per_s2,
+        window_s: rate.window_s,
+        lead_s: policy.lead_ms(observation) as f64 / 1_000.0,
+        per_server: if count > 0.0 { limits / count } else { f64::from(policy.sessions_per_server) },
+    };
+    let (expected, servers) = (sessions_expected(&sizing), servers_wanted(&sizing));
+    let Sizing { session_s, rate_per_s, trend_per_s2, window_s, lead_s, per_server, .. } = sizing;
+    let formula = format!(
+        "n={sessions:.0} L={session_s:.1}s lambda={rate_per_s:.3}/s s={trend_per_s2:.5}/s2 W={window_s:.0}s D={lead_s:.1}s: \
+         nhat = n*exp(-D/L) + integral = {expected:.1}; ceil((nhat + 2*sqrt(nhat))/(0.9*{per_server:.0})) = {servers}"
+    );
+    let reason =
+        format!("{sessions:.0} sessions now, {expected:.0} expected when a launch would be ready: {servers} servers");
+    Wanted { servers, reason, formula, refused: None }
+}
 
 /// The numbers of the formula. Times in seconds, rates per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
