@@ -117,7 +117,12 @@ fn scaler(out: &mut Exposition, view: &View) {
         "The steepest ramp that could be met now without a session waiting, as a multiple of the present rate of arrivals per minute.",
         scaler.survivable_growth,
     );
-    out.family("redirector_cost_usd", Kind::Gauge, &["per"], "What the farm costs by list prices: an hour at the present size, and this month so far.");
+    out.family(
+        "redirector_cost_usd",
+        Kind::Gauge,
+        &["per"],
+        "What the farm costs by list prices: an hour at the present size, and this month so far.",
+    );
     for (per, usd) in [("hour", scaler.usd_h), ("month", scaler.usd_month)] {
         if let Some(usd) = usd {
             out.sample(&[("per", per)], usd);
