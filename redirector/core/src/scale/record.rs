@@ -104,6 +104,9 @@ pub struct Intent {
     /// When it was sent last, milliseconds since the epoch.
     #[serde(default)]
     pub called_wall_ms: u64,
+    /// How often this request was denied after an earlier sending whose fate is unknown.
+    #[serde(default)]
+    pub denials: u32,
 }
 
 fn once() -> u32 {

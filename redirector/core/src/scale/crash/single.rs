@@ -167,6 +167,30 @@ fn a_shortage_falls_back_in_the_same_step_and_is_remembered() {
 }
 
 #[test]
+fn a_denial_is_definite_only_if_nothing_was_asked_before() {
+    let mut desk = Desk::new(Shop::new());
+    desk.tell(plan(Plan { launch: 1, ..Plan::default() }));
+    let first = desk.calls[0].clone();
+    desk.answer(Err(ErrorKind::Denied));
+    desk.now_ms += 120_000;
+    desk.tell(ExecEvent::Tick);
+    let second = desk.calls[0].clone();
+    assert_ne!(first, second, "a new attempt");
+    // Its answer is lost, and then the credentials are refused: it may have launched all the same.
+    desk.answer(Err(ErrorKind::Transient));
+    let mut asked = 0;
+    while !desk.state.intents.is_empty() {
+        desk.now_ms += 120_000;
+        desk.tell(ExecEvent::Tick);
+        assert_eq!(desk.calls, [second.clone()], "the same octets");
+        desk.answer(Err(ErrorKind::Denied));
+        asked += 1;
+        assert!(asked < 20, "given up at last");
+    }
+    assert!(asked > 3, "{asked}");
+}
+
+#[test]
 fn a_blueprint_that_fails_launches_nothing() {
     #[derive(Debug)]
     struct Broken;

@@ -109,6 +109,7 @@ impl ExecState {
             record: record.seq,
             calls: 0,
             called_wall_ms: 0,
+            denials: 0,
         };
         self.intents.insert(call.intent().to_owned(), intent);
     }
