@@ -38,8 +38,8 @@ impl Loaded {
         if needs_restart(old, &self.spec).is_empty() {
             return Ok(self);
         }
-        let (blueprint, _) = profiles::blueprint(&in_force(old, &self.spec), &self.keys.current).map_err(Refused)?;
-        Ok(Self { blueprint, ..self })
+        let launchable = profiles::launchable(&in_force(old, &self.spec), &self.keys.current).map_err(Refused)?;
+        Ok(Self { blueprint: launchable.blueprint, ..self })
     }
 }
 
@@ -91,10 +91,10 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     let mut problems = document.finish();
     problems.extend(key_problem.into_iter().chain(token_problem));
     // Read even if an option is wrong, so that all problems come at once.
-    let loaded = loaded.and_then(|(spec, keys)| match profiles::blueprint(&spec, &keys.current) {
-        Ok((blueprint, warnings)) => {
-            problems.extend(warnings);
-            Some((spec, keys, blueprint))
+    let loaded = loaded.and_then(|(spec, keys)| match profiles::launchable(&spec, &keys.current) {
+        Ok(launchable) => {
+            problems.extend(launchable.warnings);
+            Some((spec, keys, launchable.blueprint))
         }
         Err(found) => {
             problems.extend(found);

@@ -51,15 +51,23 @@ fn fronts(profiles: &Profiles) -> Vec<Problem> {
     problems
 }
 
-/// What the configured provider can launch, and what is odd about it.
+/// What the configured provider can launch.
+pub struct Launchable {
+    /// The requests.
+    pub blueprint: Arc<dyn Blueprint>,
+    /// What is odd about it.
+    pub warnings: Vec<Problem>,
+}
+
+/// What the configured provider can launch.
 ///
 /// # Errors
 /// Every problem of the profiles at once.
-pub fn blueprint(spec: &Spec, key: &FarmKey) -> Result<(Arc<dyn Blueprint>, Vec<Problem>), Vec<Problem>> {
+pub fn launchable(spec: &Spec, key: &FarmKey) -> Result<Launchable, Vec<Problem>> {
     let ProviderSpec::Ec2(ec2) = &spec.provider else {
         let names: Vec<_> = spec.roles.iter().map(|role| role.name.clone()).collect();
         let blueprint: Arc<dyn Blueprint> = if names.is_empty() { Arc::new(Plain) } else { Arc::new(PlainRoles(names)) };
-        return Ok((blueprint, only_on_ec2(spec)));
+        return Ok(Launchable { blueprint, warnings: only_on_ec2(spec) });
     };
     if ec2.profile_file.is_empty() || ec2.region.is_empty() {
         // The section's own reader told it.
@@ -67,7 +75,7 @@ pub fn blueprint(spec: &Spec, key: &FarmKey) -> Result<(Arc<dyn Blueprint>, Vec<
     }
     let profiles = read(Path::new(&ec2.profile_file))?;
     let blueprint = Ec2Blueprint::new(settings(spec, ec2, key), &profiles)?;
-    Ok((Arc::new(blueprint), profiles.warnings))
+    Ok(Launchable { blueprint: Arc::new(blueprint), warnings: profiles.warnings })
 }
 
 /// Addresses, volumes and profiles mean nothing to other providers.

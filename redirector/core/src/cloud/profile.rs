@@ -77,8 +77,6 @@ pub struct Profile {
 pub struct TypeSpec {
     /// Its name, as `c7g.large`.
     pub name: String,
-    /// Its cores, if said.
-    pub cores: Option<f64>,
     /// Its price on demand, in US dollars an hour, if said.
     pub price_usd_h: Option<f64>,
     /// Its usual price on the spot market, in US dollars an hour, if said.

@@ -288,7 +288,6 @@ fn read_types(root: &Section, from_template: bool) -> Vec<TypeSpec> {
         let number = |key: &'static str, min: f64, max: f64, about: &'static str| {
             section.has(key).then(|| section.float(key, min, min..=max, about)).filter(|n| *n > 0.0)
         };
-        let cores = number("cores", 0.01, 4_096.0, "Its cores; if not set, EC2 is asked.");
         let price_usd_h =
             number("price_usd_h", 0.0, PRICE_MAX, "Its price on demand, in US dollars an hour, for cost limits.");
         let spot_price_usd_h =
@@ -296,7 +295,7 @@ fn read_types(root: &Section, from_template: bool) -> Vec<TypeSpec> {
         let own = section.table("ami", "Images of this type's own, by region: another architecture.");
         let images =
             check_map(&own, words::is_region, "a region", words::is_image, "\"ami-…\" or \"resolve:ssm:PARAMETER\"");
-        types.push(TypeSpec { name, cores, price_usd_h, spot_price_usd_h, images });
+        types.push(TypeSpec { name, price_usd_h, spot_price_usd_h, images });
     }
     types
 }

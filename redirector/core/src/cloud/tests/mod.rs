@@ -40,7 +40,6 @@ ami = { us-east-1 = "ami-0123456789abcdef0", eu-west-1 = "ami-01234567" }
 
 [[profile.type]]
 name = "c7i.large"
-cores = 2
 price_usd_h = 0.09
 
 [[profile.type]]

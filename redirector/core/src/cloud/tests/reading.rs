@@ -23,14 +23,14 @@ fn every_problem_at_once() {
         ("", &["p.toml:1: profile: found nothing, expected a [[profile]]"]),
         ("[[profile]]", &["profile[0].name", "profile[0].type: found nothing", "profile[0].ami: found no image"]),
         (
-            "[[profile]]\nname = 'X'\nspot = true\nami = { useast1 = 'ami-01234567', us-east-1 = 'ami-1' }\n\n[[profile.type]]\nname = 'large'\ncore = 2",
+            "[[profile]]\nname = 'X'\nspot = true\nami = { useast1 = 'ami-01234567', us-east-1 = 'ami-1' }\n\n[[profile.type]]\nname = 'large'\nprice_usd = 2",
             &[
                 "p.toml:2: profile[0].name: found \"X\"",
                 "p.toml:3: profile[0].spot: found an unknown key",
                 "p.toml:4: profile[0].ami.useast1: found this key, expected a region",
                 "p.toml:4: profile[0].ami.us-east-1: found \"ami-1\"",
                 "p.toml:7: profile[0].type[0].name: found \"large\", expected an instance type",
-                "p.toml:8: profile[0].type[0].core: found an unknown key, expected `cores` (did you mean that?)",
+                "p.toml:8: profile[0].type[0].price_usd: found an unknown key, expected `price_usd_h` (did you mean that?)",
             ],
         ),
         (
