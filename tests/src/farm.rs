@@ -40,6 +40,8 @@ pub struct Options {
     pub boot_delay_ms: u64,
     /// Mean service time of a request, in milliseconds.
     pub service_ms: u32,
+    /// A session that does nothing for so long is over, in seconds.
+    pub idle_s: u32,
     /// Further options of `[scaler]`.
     pub scaler: &'static str,
     /// Further words for the first door's `serve`.
@@ -55,7 +57,18 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let scaler = "sessions_per_server = 1000\nstabilisation = \"10m\"";
-        Self { min: 3, max: 8, boot_delay_ms: 200, service_ms: 20, scaler, door_args: &[], tail: "", agent: "", doors: 1 }
+        Self {
+            min: 3,
+            max: 8,
+            boot_delay_ms: 200,
+            service_ms: 20,
+            idle_s: 5,
+            scaler,
+            door_args: &[],
+            tail: "",
+            agent: "",
+            doors: 1,
+        }
     }
 }
 
@@ -74,6 +87,7 @@ pub struct Words {
     net: [u8; 3],
     doors: u8,
     service_ms: u32,
+    idle_s: u32,
 }
 
 /// An instance, as the process provider wrote it down.
@@ -163,7 +177,7 @@ impl Farm {
 
     /// How this farm's backends and agents are started.
     pub fn words(&self) -> Words {
-        Words { net: self.net, doors: self.options.doors, service_ms: self.options.service_ms }
+        Words { net: self.net, doors: self.options.doors, service_ms: self.options.service_ms, idle_s: self.options.idle_s }
     }
 
     /// dnslb, which runs.
@@ -395,7 +409,10 @@ impl Words {
 
     /// The arguments of farm-backend.
     pub fn backend(self, id: &str, ip: &str) -> Vec<String> {
-        let words = format!("--listen {ip}:{BACKEND_PORT} --id {id} --session-idle-s 5 --service-ms {}", self.service_ms);
+        let words = format!(
+            "--listen {ip}:{BACKEND_PORT} --id {id} --session-idle-s {} --service-ms {}",
+            self.idle_s, self.service_ms
+        );
         words.split(' ').map(String::from).collect()
     }
 

@@ -128,7 +128,7 @@ fn provider(cloud: &Cloud, [a, b, c]: [u8; 3], network: &Network, proxy: &Proxy,
 /// (it was launched by hand), the agent is that of the member in its tags.
 fn commands(words: Words, home: PathBuf, python: PathBuf) -> Commands {
     let stubs = stubs(&home);
-    Box::new(move |instance, user_data| {
+    Arc::new(move |instance, user_data| {
         let Some(member) = instance.tag("farm:member") else { return Vec::new() };
         let root = home.join(instance.text_at("instanceId"));
         std::fs::create_dir_all(&root).expect("a folder of the instance");

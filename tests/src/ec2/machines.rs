@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const STOP: Duration = Duration::from_secs(2);
 
 /// Makes the commands of an instance, from what moto says of it and its user data (still encoded).
-pub type Commands = Box<dyn Fn(&Element, &str) -> Vec<Command> + Send>;
+pub type Commands = Arc<dyn Fn(&Element, &str) -> Vec<Command> + Send + Sync>;
 
 /// How instances boot.
 #[derive(Debug, Clone, Default)]
@@ -31,11 +31,13 @@ pub struct Boots {
     pub mute_next: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Machine {
     address: String,
     /// When its processes are to start; never, if it is mute.
     due: Option<Instant>,
+    /// It reads its user data; machines do so side by side.
+    booting: Option<JoinHandle<Vec<Child>>>,
     children: Vec<Child>,
     /// When what does not end by itself is killed.
     dying: Option<Instant>,
@@ -105,6 +107,7 @@ impl Drop for Machines {
         drop(self.stop.take());
         self.thread.take().into_iter().for_each(|thread| _ = thread.join());
         for machine in self.state().machines.values_mut() {
+            machine.booted(true);
             for child in &mut machine.children {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -113,7 +116,16 @@ impl Drop for Machines {
     }
 }
 
-fn run(moto: &Moto, shared: &Mutex<State>, mut draws: Draws, commands: &Commands, stopped: &Receiver<()>) {
+impl Machine {
+    /// Takes over the processes of a boot that is done, or waits for it.
+    fn booted(&mut self, wait: bool) {
+        if let Some(boot) = self.booting.take_if(|boot| wait || boot.is_finished()) {
+            self.children.extend(boot.join().unwrap_or_default());
+        }
+    }
+}
+
+fn run(moto: &Arc<Moto>, shared: &Mutex<State>, mut draws: Draws, commands: &Commands, stopped: &Receiver<()>) {
     let running = [("Filter.1.Name", "instance-state-name"), ("Filter.1.Value.1", "running")];
     while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
         let Ok(answer) = moto.call("DescribeInstances", &running) else { continue };
@@ -126,11 +138,12 @@ fn run(moto: &Moto, shared: &Mutex<State>, mut draws: Draws, commands: &Commands
     }
 }
 
-fn look(moto: &Moto, state: &mut State, list: &BTreeMap<String, &Element>, draws: &mut Draws, commands: &Commands) {
+fn look(moto: &Arc<Moto>, state: &mut State, list: &BTreeMap<String, &Element>, draws: &mut Draws, commands: &Commands) {
     let now = Instant::now();
     let State { boots, machines, mute, most } = state;
     *most = (*most).max(list.len());
     for (id, machine) in machines.iter_mut() {
+        machine.booted(false);
         machine.children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
         if list.contains_key(id) && machine.dying.is_none() {
             continue;
@@ -139,11 +152,12 @@ fn look(moto: &Moto, state: &mut State, list: &BTreeMap<String, &Element>, draws
             machine.children.iter().for_each(terminate);
             now + STOP
         });
+        // A boot under way ends first, so that what it starts is not forgotten.
         if deadline < now {
             machine.children.iter_mut().for_each(|child| _ = child.kill());
         }
     }
-    machines.retain(|_, machine| machine.dying.is_none() || !machine.children.is_empty());
+    machines.retain(|_, machine| machine.dying.is_none() || machine.booting.is_some() || !machine.children.is_empty());
     for (id, instance) in list {
         let address = instance.text_at("privateIpAddress");
         // An address that its last owner has not left yet is not free.
@@ -161,13 +175,16 @@ fn look(moto: &Moto, state: &mut State, list: &BTreeMap<String, &Element>, draws
     }
     for (id, machine) in machines.iter_mut().filter(|(_, m)| m.due.is_some_and(|due| due <= now)) {
         let Some(instance) = list.get(id) else { continue };
-        let attribute = [("InstanceId", id.as_str()), ("Attribute", "userData")];
-        let Ok(user_data) = moto.call("DescribeInstanceAttribute", &attribute) else { continue };
         machine.due = None;
-        machine.children = commands(instance, user_data.text_at("userData/value"))
-            .iter_mut()
-            .map(|command| command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
-            .collect();
+        let (moto, commands, id, instance) = (Arc::clone(moto), Arc::clone(commands), id.clone(), (*instance).clone());
+        machine.booting = Some(std::thread::spawn(move || {
+            let attribute = [("InstanceId", id.as_str()), ("Attribute", "userData")];
+            let user_data = moto.call("DescribeInstanceAttribute", &attribute).expect("user data");
+            commands(&instance, user_data.text_at("userData/value"))
+                .iter_mut()
+                .map(|command| command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
+                .collect()
+        }));
     }
 }
 

@@ -162,12 +162,25 @@ async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>) {
 
 async fn answer(
     request: Request<Incoming>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     own: &std::net::TcpStream,
 ) -> Result<Response<Full<Bytes>>, Reset> {
     let at = Instant::now();
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| Reset)?.to_bytes();
+    // A task of its own: a client that hangs up in the middle must not stop what has begun, as it does not at EC2.
+    let outcome = tokio::spawn(take(Arc::clone(shared), at, head, body)).await.map_err(|_| Reset)?;
+    let Some(Answer { status, body, .. }) = outcome else {
+        // With no time to linger, closing sends RST.
+        let _ = rustix::net::sockopt::set_socket_linger(own, Some(Duration::ZERO));
+        return Err(Reset);
+    };
+    let response = Response::builder().status(status).header("content-type", "text/xml;charset=UTF-8");
+    response.body(Full::new(Bytes::from(body))).map_err(|_| Reset)
+}
+
+/// Draws the fate of a call, makes it, and notes it.
+async fn take(shared: Arc<Shared>, at: Instant, head: hyper::http::request::Parts, body: Bytes) -> Option<Answer> {
     let text = String::from_utf8_lossy(&body).into_owned();
     let params = form::decode(&text);
     let (fate, faults) = {
@@ -175,13 +188,8 @@ async fn answer(
         (fates.draw(faults, &params), faults.clone())
     };
     tokio::time::sleep(Duration::from_millis(fate.late_ms)).await;
-    let outcome = if faults.down { None } else { pass(shared, &params, body, fate, &faults).await };
-
-    let headers = head.headers.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
-    let code = |answer: &Answer| match super::moto::read(answer.status, &answer.body) {
-        Err(error) => error.code,
-        Ok(_) => String::new(),
-    };
+    let outcome = if faults.down { None } else { pass(&shared, &params, body, fate, &faults).await };
+    let code = |answer: &Answer| super::moto::read(answer.status, &answer.body).err().map_or(String::new(), |e| e.code);
     let call = Call {
         at,
         action: params.get("Action").cloned().unwrap_or_default(),
@@ -190,14 +198,9 @@ async fn answer(
         replayed: outcome.as_ref().is_some_and(|a| a.replayed),
         params,
     };
+    let headers = head.headers.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
     shared.state().log.add(call, head.method.as_str(), &head.uri.to_string(), &headers.collect(), &text);
-    let Some(Answer { status, body, .. }) = outcome else {
-        // With no time to linger, closing sends RST.
-        let _ = rustix::net::sockopt::set_socket_linger(own, Some(Duration::ZERO));
-        return Err(Reset);
-    };
-    let response = Response::builder().status(status).header("content-type", "text/xml;charset=UTF-8");
-    response.body(Full::new(Bytes::from(body))).map_err(|_| Reset)
+    outcome
 }
 
 /// What a call leads to; nothing if the answer is lost.

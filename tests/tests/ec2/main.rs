@@ -3,5 +3,7 @@
 //! Without Python and moto these tests say `SKIPPED`; `./check` installs both.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
+mod common;
+mod grow;
 mod harness;
 mod played;
