@@ -42,6 +42,8 @@ pub struct Options {
     pub service_ms: u32,
     /// A session that does nothing for so long is over, in seconds.
     pub idle_s: u32,
+    /// A launch that is not heard after this is given up.
+    pub boot_deadline: &'static str,
     /// Further options of `[scaler]`.
     pub scaler: &'static str,
     /// Further words for the first door's `serve`.
@@ -63,6 +65,7 @@ impl Default for Options {
             boot_delay_ms: 200,
             service_ms: 20,
             idle_s: 5,
+            boot_deadline: "30s",
             scaler,
             door_args: &[],
             tail: "",
@@ -377,7 +380,7 @@ impl Farm {
         if number > 0 {
             return head;
         }
-        let Options { min, max, boot_delay_ms, scaler, tail, .. } = &self.options;
+        let Options { min, max, boot_delay_ms, boot_deadline, scaler, tail, .. } = &self.options;
         let words = |words: &[String]| words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
         let backend = [vec!["{bin}/farm-backend".to_owned()], self.words().backend("{id}", "{ip}")].concat();
         let agent =
@@ -394,7 +397,7 @@ impl Farm {
         let provider = self.provider.as_ref().map_or(process, |provider| provider.section.clone());
         format!(
             "{head}[scaler]\nenabled = true\npolicy = \"sizing\"\nmin = {min}\nmax = {max}\npoll = \"300ms\"\nwindow = \"3s\"\n\
-             session_prior = \"3s\"\ndrain_deadline = \"60s\"\nboot_prior = \"1s\"\nboot_deadline = \"30s\"\ndns_ttl_max = \"2s\"\n{scaler}\n\
+             session_prior = \"3s\"\ndrain_deadline = \"60s\"\nboot_prior = \"1s\"\nboot_deadline = \"{boot_deadline}\"\ndns_ttl_max = \"2s\"\n{scaler}\n\
              {provider}{tail}",
         )
     }

@@ -3,9 +3,10 @@
 use crate::common::{Crowd, LATER, cloud, serve, settles};
 use farm_tests::ec2::farm::CloudFarm;
 use farm_tests::ec2::fault::Faults;
+use farm_tests::wait;
 use std::time::Instant;
 
-/// Up under a crowd, and down when it is gone. Returns the crowd's summary.
+/// Up under a crowd, and down when it is gone.
 fn up_and_down(cloud: &mut CloudFarm) {
     serve(cloud, 3, LATER);
     let began = Instant::now();
@@ -18,6 +19,8 @@ fn up_and_down(cloud: &mut CloudFarm) {
     let over = Instant::now();
     serve(cloud, 3, LATER);
     println!("3 servers in service {} ms after the crowd's end", over.elapsed().as_millis());
+    wait::until("3 instances at moto", LATER, || (cloud.alive().len() == 3).then_some(()));
+    println!("3 instances {} ms after the crowd's end", over.elapsed().as_millis());
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 mod common;
+mod crashes;
 mod grow;
 mod harness;
 mod played;
+mod trouble;
