@@ -6,13 +6,18 @@
 mod allknowing;
 mod builtin;
 mod demand;
+mod fleet;
+mod outcome;
 mod scenario;
 mod shape;
+mod world;
 
 pub use allknowing::{AllKnowing, Means, all_knowing};
 pub use builtin::NAMES;
 pub use demand::{Demand, Session};
+pub use outcome::{Outcome, Sample};
 pub use scenario::{BootTime, Fault, Scenario, Shape};
+pub use world::{Rules, WARM_START_MS};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::config::{ScalePolicy, ScalerSpec};
 use farm_shared::config::Document;
 
 const TEXT: &str = r#"
@@ -97,4 +98,33 @@ fn boot_times() {
         assert!((mean_s / boot.mean_s() - 1.0).abs() < 0.03, "{boot:?}: {mean_s}");
         assert!((all[19_000] as f64 / 1e3 / boot.p95_s() - 1.0).abs() < 0.05, "{boot:?}: {}", all[19_000]);
     }
+}
+
+fn play(scenario: &Scenario, rule: ScalePolicy, seed: u64) -> Outcome {
+    let policy = scenario.policy(&ScalerSpec { policy: rule, ..ScalerSpec::default() });
+    scenario.simulate(&policy, Rules::default(), &scenario.demand(seed), seed)
+}
+
+#[test]
+fn runs_repeat_and_account_for_every_session() {
+    let scenario = Scenario::builtin("zone-loss").unwrap();
+    for rule in ScalePolicy::ALL {
+        let outcome = play(&scenario, rule, 7);
+        assert_eq!(outcome, play(&scenario, rule, 7), "{rule:?}");
+        assert_eq!(outcome.sessions, scenario.demand(7).sessions.len() as u64);
+        assert!(outcome.aborted > 0, "sessions of the lost zone: {outcome:?}");
+        assert_eq!(outcome.stopped_plans, 0, "{rule:?}");
+    }
+}
+
+#[test]
+fn ours_lets_nobody_wait_where_the_papers_rule_does() {
+    let scenario = Scenario::builtin("ramp").unwrap();
+    let demand = scenario.demand(1);
+    let known = scenario.all_knowing(&demand);
+    let [paper, ours] = [ScalePolicy::Paper, ScalePolicy::Sizing].map(|rule| play(&scenario, rule, 1));
+    assert_eq!((ours.waited, ours.aborted), (0, 0), "{:?}", Outcome { series: vec![], ..ours.clone() });
+    assert!(paper.waited > 1_000);
+    assert!(ours.server_h >= known.bound_server_h, "nobody is better than the bound");
+    assert!(ours.server_h < 1.6 * known.schedule_server_h, "{} {}", ours.server_h, known.schedule_server_h);
 }
