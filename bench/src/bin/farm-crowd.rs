@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A crowd of clients that come through the front door. Progress goes to standard error, the result as JSON to standard output.
@@ -81,7 +82,12 @@ enum LoopOption {
 #[derive(serde::Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line<'a> {
-    Interval(&'a Interval),
+    Interval {
+        /// When it was reported, milliseconds since the epoch: to lay it beside what others wrote down.
+        wall_ms: u64,
+        #[serde(flatten)]
+        interval: &'a Interval,
+    },
     Summary(&'a Summary),
 }
 
@@ -118,6 +124,10 @@ impl Options {
         config.check()?;
         Ok(config)
     }
+}
+
+fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn write_line(out: &mut impl Write, line: &Line<'_>) -> std::io::Result<()> {
@@ -165,7 +175,7 @@ async fn crowd(options: Options) -> Result<(), String> {
             && written.is_ok()
         {
             // Flushed line by line: the file can be followed, and is whole when the run is killed.
-            written = write_line(out, &Line::Interval(interval)).and_then(|()| out.flush());
+            written = write_line(out, &Line::Interval { wall_ms: wall_ms(), interval }).and_then(|()| out.flush());
         }
     })
     .await?;
