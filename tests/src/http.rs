@@ -72,6 +72,7 @@ pub fn send(addr: SocketAddr, bytes: &[u8]) -> std::io::Result<Response> {
         match stream.read(&mut chunk) {
             Ok(0) => break,
             Ok(n) => raw.extend_from_slice(&chunk[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) if raw.is_empty() => return Err(written.err().unwrap_or(e)),
             Err(_) => break,
         }
