@@ -6,8 +6,6 @@
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 
-/// The kernel keeps so many octets of a process's name (proc(5), `/proc/PID/comm`).
-const COMM_BYTES_MAX: usize = 15;
 /// Set for the commands of provider `process`: many instances share a machine, and an agent ends processes of its own only.
 const MARK: &str = "FARM_INSTANCE";
 const PROCESSES_MAX: usize = 10_000;
@@ -19,7 +17,6 @@ pub(crate) fn end(process: &str) -> u32 {
 }
 
 fn end_all(process: &str, mark: Option<&str>) -> u32 {
-    let wanted = process.get(..COMM_BYTES_MAX).unwrap_or(process);
     let Ok(entries) = fs::read_dir("/proc") else { return 0 };
     let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let ours = std::process::id();
@@ -28,7 +25,7 @@ fn end_all(process: &str, mark: Option<&str>) -> u32 {
     for pid in others {
         let Some(held) = Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok()) else { continue };
         let is_named =
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end_matches('\n') == wanted);
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end_matches('\n') == process);
         if is_named && mark.is_none_or(|mark| carries(pid, mark)) && pidfd_send_signal(&held, Signal::KILL).is_ok() {
             count += 1;
         }

@@ -7,7 +7,7 @@ use farm_agent::imds::{Endpoint, Identity, Imds};
 use farm_agent::load::LoadSpec;
 use farm_agent::{Front, HttpUrl, OnLoadFailure, Profile, Settings};
 use farm_shared::config::{Document, Section, has_errors, parse_duration_ms};
-use farm_shared::heartbeat::{FarmKey, MemberKey, Role};
+use farm_shared::heartbeat::{FarmKey, MemberKey, Role, is_process_name};
 use farm_shared::id::Id;
 use farm_shared::settings::LABEL;
 use std::fs::File;
@@ -101,8 +101,7 @@ impl std::str::FromStr for ProcessName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let good = (1..=15).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
-        if good {
+        if is_process_name(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err("expected a name of 1 to 15 printable characters without a slash".to_owned())

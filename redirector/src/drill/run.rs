@@ -9,7 +9,9 @@ use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
 use farm_shared::id::Id;
 use farm_shared::time::Mono;
-use redirector_core::drill::{Act, Counts, HitReport, HitRequest, Look, Order, Report, Runner, Sample, Target, Users};
+use redirector_core::drill::{
+    Act, Counts, HitReport, HitRequest, Look, Order, Report, Runner, Sample, Target, Users, WoundState,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::Future;
@@ -61,6 +63,8 @@ struct Running<'a, A> {
     /// By key.
     chosen: BTreeMap<String, Chosen>,
     last_user_ms: BTreeMap<String, u64>,
+    /// Failed requests before the first hit.
+    errors_before: Option<u64>,
 }
 
 /// Carries a drill out. `Err`: it could not begin, or its report could not be written.
@@ -99,6 +103,7 @@ pub async fn run(
         report,
         chosen: BTreeMap::new(),
         last_user_ms: BTreeMap::new(),
+        errors_before: None,
     };
     let mut runner = Runner::new(drill.order.clone(), now, draws);
     let door_before = first.door;
@@ -186,6 +191,7 @@ impl<A: Ask> Running<'_, A> {
                     let chosen = Chosen { why: why.clone(), location, at: self.clock.now().mono };
                     // Also one whose answer is lost may have been made: then the redirector shows it.
                     self.chosen.insert(hit.key.to_string(), chosen);
+                    self.errors_before.get_or_insert(self.prober.users().errors);
                     match self.hit(&hit).await {
                         Ok(text) => say(&format!("{text}: {why}")),
                         Err(refused) => {
@@ -211,10 +217,11 @@ impl<A: Ask> Running<'_, A> {
         for status in &seen.hits {
             let Some(Chosen { why, location, at }) = self.chosen.get(&status.key) else { continue };
             // Until users are kept away, and a moment longer: what was decided before is still on its way.
+            let hit_ms = at.0 + status.acted_ms.unwrap_or_default();
             if let Some(sent_ms) = self.prober.last_sent_ms(location)
-                && status.noticed_ms.is_none_or(|ms| sent_ms <= at.0 + ms + SENT_MS)
+                && status.noticed_ms.is_none_or(|ms| sent_ms <= hit_ms + ms + SENT_MS)
             {
-                self.last_user_ms.insert(status.key.clone(), sent_ms.saturating_sub(at.0));
+                self.last_user_ms.insert(status.key.clone(), sent_ms.saturating_sub(hit_ms));
             }
             let report = HitReport {
                 status: status.clone(),
@@ -245,8 +252,11 @@ impl<A: Ask> Running<'_, A> {
 
     fn end(mut self, ended: String) -> Result<Report, String> {
         self.report.took_ms = self.at_ms();
-        self.report.ended = ended;
+        let failed =
+            self.report.hits.iter().filter(|h| h.status.state == WoundState::Failed).count() + self.report.refused.len();
+        self.report.ended = if failed == 0 { ended } else { format!("{ended}; {failed} hits were not made") };
         self.report.users = self.prober.users();
+        self.report.users.errors_before = self.errors_before.unwrap_or(self.report.users.errors);
         if let Some(path) = &self.drill.report {
             let json = serde_json::to_string_pretty(&self.report).map_err(|e| e.to_string())? + "\n";
             let files = [(path.clone(), json), (path.with_extension("txt"), self.report.text())];

@@ -5,15 +5,21 @@
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
 
-/// Octets of a process's name; the kernel itself keeps 15 (`TASK_COMM_LEN`, proc(5)).
-pub const PROCESS_BYTES_MAX: usize = 64;
+/// Octets of a process's name: the kernel keeps no more (`TASK_COMM_LEN`, proc(5)).
+pub const PROCESS_BYTES_MAX: usize = 15;
+
+/// Whether a text can be the name of a process, as `/proc/PID/comm` and `ps -o comm` show it.
+pub fn is_process_name(text: &str) -> bool {
+    let good = |b: u8| b.is_ascii_graphic() && b != b'/';
+    (1..=PROCESS_BYTES_MAX).contains(&text.len()) && text.bytes().all(good)
+}
 
 /// "End the processes of this name, if you are allowed to." Stands in every reply until the agent's word about it arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KillWish {
     /// Makes a repeated wish the same one.
     pub key: Id,
-    /// The name: the last part of the path that the process was started by.
+    /// The name, as the kernel keeps it.
     pub process: String,
 }
 

@@ -10,7 +10,7 @@ mod keys;
 mod message;
 mod reply;
 
-pub use drill::{KillOutcome, KillWish, KillWord, PROCESS_BYTES_MAX};
+pub use drill::{KillOutcome, KillWish, KillWord, PROCESS_BYTES_MAX, is_process_name};
 pub use envelope::{Envelope, Refusal, UDP_BYTES_MAX};
 pub use keys::{FarmKey, Keyring, MemberKey, SKEW_MS_MAX};
 pub use message::{Heard, Heartbeat, Kind, Load, Notice, NoticeKind, Role, State, VERSION};

@@ -57,6 +57,8 @@ pub struct Users {
     pub requests: u64,
     /// Requests whose first attempt failed: what a user would have to reload.
     pub errors: u64,
+    /// Of those, the ones before the first hit: what has nothing to do with the drill.
+    pub errors_before: u64,
     /// Attempts after a failed one.
     pub retries: u64,
     /// Requests that failed after all attempts.
@@ -132,10 +134,11 @@ impl Report {
         let percent = if users.requests == 0 { 0.0 } else { users.errors as f64 / users.requests as f64 * 100.0 };
         let _ = writeln!(
             out,
-            "users: {} requests, {} failed at the first attempt ({percent:.2}%), {} retries, {} failed for good, {} told to wait; \
+            "users: {} requests, {} failed at the first attempt ({percent:.2}%; {} of them before the first hit), {} retries, {} failed for good, {} told to wait; \
              longest gap {}",
             users.requests,
             users.errors,
+            users.errors_before,
             users.retries,
             users.lost,
             users.waits,
@@ -178,6 +181,7 @@ mod tests {
             instance_id: Some("process-b2".into()),
             wall_ms: 5_000,
             state: WoundState::Healed,
+            acted_ms: Some(0),
             noticed_ms: Some(1_530),
             restored_ms: None,
             healed_ms: Some(10_020),
@@ -199,7 +203,7 @@ mod tests {
         };
         let text = report.text();
         assert!(text.contains("d1-1  b2      1.00 s  cut off  1.53 s   1.48 s     -              10.02 s  drawn"), "{text}");
-        assert!(text.contains("not: b3: no") && text.contains("8 failed at the first attempt (2.00%)"), "{text}");
+        assert!(text.contains("not: b3: no") && text.contains("8 failed at the first attempt (2.00%; 0 of them"), "{text}");
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
     }

@@ -5,7 +5,7 @@
 //! an operator's command can leave a server cut off. It must never let the last healthy server go.
 
 use super::{Census, Fault, Model, Radius};
-use farm_shared::heartbeat::{KillWish, KillWord};
+use farm_shared::heartbeat::{KillWish, KillWord, PROCESS_BYTES_MAX, is_process_name};
 use farm_shared::id::Id;
 use farm_shared::time::{Mono, Now};
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,8 @@ pub struct DrillStatus {
     pub wall_ms: u64,
     /// How far it is.
     pub state: WoundState,
+    /// From the request until it was made: at once, or when the agent accepted it. Milliseconds.
+    pub acted_ms: Option<u64>,
     /// From the hit until the member got no new sessions, in milliseconds.
     pub noticed_ms: Option<u64>,
     /// From the hit until as many servers as before got new sessions, in milliseconds.
@@ -278,6 +280,11 @@ impl Ward {
     ) -> Result<bool, String> {
         if self.saved.keys.contains(&hit.key) {
             return Ok(false);
+        }
+        if let Fault::KillProcess(process) = &hit.fault
+            && !is_process_name(process)
+        {
+            return Err(format!("a process's name has 1 to {PROCESS_BYTES_MAX} printable characters without a slash"));
         }
         let id = &hit.member;
         if !scene.healthy.contains(id) {
@@ -454,6 +461,7 @@ impl Ward {
             instance_id: w.instance_id.clone(),
             wall_ms: w.wall_ms,
             state: w.state,
+            acted_ms: w.acted.map(|at| at.since_ms(w.asked)),
             noticed_ms: w.noticed_ms,
             restored_ms: w.restored_ms,
             healed_ms: w.healed_ms,

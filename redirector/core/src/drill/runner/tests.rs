@@ -90,6 +90,7 @@ impl World {
             instance_id: None,
             wall_ms: self.now.wall.0,
             state: WoundState::Done,
+            acted_ms: Some(0),
             noticed_ms: None,
             restored_ms: None,
             healed_ms: None,
