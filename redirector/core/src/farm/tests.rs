@@ -8,8 +8,10 @@ use farm_shared::heartbeat::{FarmKey, Heard, Heartbeat, Kind, Load, Notice, Noti
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Standing};
 use farm_shared::time::{Mono, Now, Wall};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+mod executor;
 
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -62,6 +64,10 @@ struct Bench {
     notices: BTreeMap<String, Notice>,
     launches: usize,
     waited: u64,
+    /// Calls other than launches and terminations.
+    others: Vec<&'static str>,
+    /// Members that never speak.
+    mute: BTreeSet<Id>,
 }
 
 impl Bench {
@@ -81,6 +87,8 @@ impl Bench {
             notices: BTreeMap::new(),
             launches: 0,
             waited: 0,
+            others: vec![],
+            mute: BTreeSet::new(),
         };
         bench.flush();
         bench
@@ -116,7 +124,17 @@ impl Bench {
                 self.instances.entry(request.token.clone()).or_insert(instance).clone()
             }
             ProviderCall::Terminate(request) => self.instances.remove(&request.instance_id).unwrap(),
-            other => panic!("{other:?}"),
+            other => {
+                let instance = self.instances.get_mut(other.instance_id().unwrap()).unwrap();
+                match other {
+                    ProviderCall::Stop(_) => instance.state = InstanceState::Stopped,
+                    ProviderCall::Start(_) => instance.state = InstanceState::Running,
+                    ProviderCall::Keep(_) => instance.kept = true,
+                    _ => {}
+                }
+                self.others.push(other.label());
+                instance.clone()
+            }
         };
         CallOutcome { call, result: Ok(Some(instance)) }
     }
@@ -159,8 +177,11 @@ impl Bench {
     fn live(&mut self, seconds: u64) {
         for second in 0..seconds {
             self.pass(1_000);
-            for instance in self.instances.clone().into_values() {
+            for instance in self.instances.clone().into_values().filter(|i| i.state.is_alive()) {
                 let name = instance.member_id.unwrap();
+                if self.mute.contains(&name) || instance.intent.is_none() {
+                    continue;
+                }
                 let sessions = self.sessions.get(name.as_str()).copied().unwrap_or(0);
                 let drain = self.drained.get(name.as_str()).copied().unwrap_or(false);
                 let notice = self.notices.get(name.as_str()).copied();
