@@ -178,7 +178,7 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     tracing::info!(id = %spec.id, farm = %spec.farm, workers, "the front door is open");
     let (_, empty) = mpsc::channel(1);
     let queue = std::mem::replace(&mut receiver.queue, empty);
-    shell.run(queue, asked, signals).await;
+    Box::pin(shell.run(queue, asked, signals)).await;
     ready.set(false);
     // Whoever asks a name server should hear of our end before the door closes.
     let _ = goodbye.send(());

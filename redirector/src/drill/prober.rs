@@ -11,7 +11,7 @@ use hyper::client::conn::http1;
 use hyper::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
 use hyper_util::rt::TokioIo;
 use redirector_core::drill::Users;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,8 @@ const RETRY_MS: u64 = 500;
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const LATENCIES_MAX: usize = 100_000;
 const KINDS_MAX: usize = 32;
+/// Times that are kept of one location.
+const SENT_MAX: usize = 2_000;
 
 /// Who enters, and where.
 #[derive(Clone, Debug)]
@@ -51,8 +53,8 @@ struct Tally {
     latencies_ms: Vec<u64>,
     failures: BTreeMap<String, u64>,
     last_success_ms: u64,
-    /// By location: when the door last sent somebody there.
-    sent_ms: BTreeMap<String, u64>,
+    /// By location: when the door sent somebody there, the latest last.
+    sent_ms: BTreeMap<String, VecDeque<u64>>,
 }
 
 /// The users.
@@ -107,13 +109,21 @@ impl Prober {
         users
     }
 
-    /// When the door last sent somebody to a location, on the monotonic clock.
-    pub fn last_sent_ms(&self, location: &str) -> Option<u64> {
-        lock(&self.tally).sent_ms.get(location).copied()
+    /// When the door last sent somebody to a location, up to a time on the monotonic clock: later on another server may have it.
+    pub fn last_sent_ms(&self, location: &str, until_ms: u64) -> Option<u64> {
+        lock(&self.tally).sent_ms.get(location)?.iter().rev().copied().find(|at| *at <= until_ms)
     }
 }
 
 impl Tally {
+    fn sent(&mut self, location: &str, now_ms: u64) {
+        let times = self.sent_ms.entry(location.to_owned()).or_default();
+        times.push_back(now_ms);
+        if times.len() > SENT_MAX {
+            times.pop_front();
+        }
+    }
+
     fn attempted(&mut self, attempt: u32, outcome: Result<(), String>, began_ms: u64, now_ms: u64) {
         match outcome {
             Ok(()) => {
@@ -173,22 +183,21 @@ async fn request(probe: &Probe, session: &mut Session, tally: &Mutex<Tally>, clo
 }
 
 async fn once(probe: &Probe, session: &mut Session, tally: &Mutex<Tally>, clock: Clock) -> Result<(), String> {
-    let location = match session.location.clone() {
-        Some(location) => location,
-        None => {
-            let answer = get(probe.door, &probe.host, &probe.path, session.cookie.as_deref()).await;
-            let answer = answer.map_err(|why| format!("door: {why}"))?;
-            if answer.status == 503 {
-                lock(tally).users.waits += 1;
-            }
-            let location = answer.location.filter(|_| (300..400).contains(&answer.status));
-            let location = location.ok_or_else(|| format!("door: status {}", answer.status))?;
-            let (authority, _) = split(&location).ok_or_else(|| "door: a location that is no URL".to_owned())?;
-            lock(tally).sent_ms.insert(authority.to_owned(), clock.now().mono.0);
-            session.cookie = answer.cookie.or(session.cookie.take());
-            session.location = Some(location.clone());
-            location
+    let location = if let Some(location) = session.location.clone() {
+        location
+    } else {
+        let answer = get(probe.door, &probe.host, &probe.path, session.cookie.as_deref()).await;
+        let answer = answer.map_err(|why| format!("door: {why}"))?;
+        if answer.status == 503 {
+            lock(tally).users.waits += 1;
         }
+        let location = answer.location.filter(|_| (300..400).contains(&answer.status));
+        let location = location.ok_or_else(|| format!("door: status {}", answer.status))?;
+        let (authority, _) = split(&location).ok_or_else(|| "door: a location that is no URL".to_owned())?;
+        lock(tally).sent(authority, clock.now().mono.0);
+        session.cookie = answer.cookie.or(session.cookie.take());
+        session.location = Some(location.clone());
+        location
     };
     let Some(authority) = location.strip_prefix("http://") else {
         // Without TLS of our own, the redirect is all that can be looked at.

@@ -24,8 +24,8 @@ const SAMPLE_MS: u64 = 500;
 const SAMPLES_MAX: usize = 100_000;
 /// Without a status for so long, the drill stops, in milliseconds.
 const BLIND_MS_MAX: u64 = 5_000;
-/// Users that came after a server was given up count against it for so long, in milliseconds.
-const SENT_MS: u64 = 1_000;
+/// From the control loop's notice until the door goes by it, in milliseconds: snapshots are coalesced.
+const SENT_MS: u64 = 150;
 
 /// How the redirector is asked.
 pub trait Ask {
@@ -218,10 +218,10 @@ impl<A: Ask> Running<'_, A> {
             let Some(Chosen { why, location, at }) = self.chosen.get(&status.key) else { continue };
             // Until users are kept away, and a moment longer: what was decided before is still on its way.
             let hit_ms = at.0 + status.acted_ms.unwrap_or_default();
-            if let Some(sent_ms) = self.prober.last_sent_ms(location)
-                && status.noticed_ms.is_none_or(|ms| sent_ms <= hit_ms + ms + SENT_MS)
+            if let Some(ms) = status.noticed_ms
+                && let Some(sent_ms) = self.prober.last_sent_ms(location, hit_ms + ms + SENT_MS)
             {
-                self.last_user_ms.insert(status.key.clone(), sent_ms.saturating_sub(hit_ms));
+                self.last_user_ms.entry(status.key.clone()).or_insert(sent_ms.saturating_sub(hit_ms));
             }
             let report = HitReport {
                 status: status.clone(),
