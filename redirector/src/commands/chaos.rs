@@ -40,7 +40,7 @@ pub(crate) enum Chaos {
     },
     /// Ends the server with the most connections, counted anew after each.
     Graph {
-        /// The connections: {"edges": [["web-1", "db-1"], …]}, by member id, role or instance id.
+        /// The connections as JSON, an object with `edges`: a list of pairs of member ids, roles or instance ids.
         #[arg(long, value_name = "FILE")]
         graph: PathBuf,
         #[command(flatten)]
