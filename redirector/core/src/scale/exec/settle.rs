@@ -42,12 +42,12 @@ impl ExecState {
         intent.state = IntentState::Open;
         intent.retry_wall_ms = now.0.saturating_add(pause_ms(kind, intent.failures, draws));
         let failures = intent.failures;
-        intent.denials += u32::from(kind == ErrorKind::Denied && was_retry);
+        intent.denials += u32::from(matches!(kind, ErrorKind::Denied | ErrorKind::NotFound) && was_retry);
         let denials = intent.denials;
         let gives_up = match (&call, kind) {
-            // Whoever may not ask (any more) hears nothing about the request before, and that one may have launched: no new
-            // attempt. Given up at last, its instance is found by its tag.
-            (ProviderCall::Launch(_), ErrorKind::Denied) if was_retry => denials >= DENIALS_MAX,
+            // Whoever may not ask (any more), or for what is not there (any more), hears nothing about the request before, and
+            // that one may have launched: no new attempt. Given up at last, its instance is found by its tag.
+            (ProviderCall::Launch(_), ErrorKind::Denied | ErrorKind::NotFound) if was_retry => denials >= DENIALS_MAX,
             (ProviderCall::Launch(request), kind) if kind.is_definite() || kind == ErrorKind::NotFound => {
                 return self.refused(request, kind, context, now, effects);
             }
