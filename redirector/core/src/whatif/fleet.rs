@@ -134,7 +134,9 @@ impl Fleet {
 
     /// A session ends, unless its server died before.
     pub(super) fn end(&mut self, n: u32, life: u32) -> bool {
-        let Some(server) = self.servers.get_mut(n as usize).filter(|s| s.life == life && s.sessions > 0) else { return false };
+        let Some(server) = self.servers.get_mut(n as usize).filter(|s| s.life == life && s.sessions > 0) else {
+            return false;
+        };
         server.sessions -= 1;
         self.sessions -= 1;
         self.sort_in(n as usize);

@@ -8,15 +8,19 @@ mod builtin;
 mod demand;
 mod fleet;
 mod outcome;
+mod replay;
 mod scenario;
 mod shape;
+mod starting;
 mod world;
 
 pub use allknowing::{AllKnowing, Means, all_knowing};
 pub use builtin::NAMES;
 pub use demand::{Demand, Session};
 pub use outcome::{Outcome, Sample};
+pub use replay::{Actual, Replay, read_journal};
 pub use scenario::{BootTime, Fault, Scenario, Shape};
+pub use starting::{Site, Start, starting_limits};
 pub use world::{Rules, WARM_START_MS};
 
 #[cfg(test)]
