@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand};
 use commands::chaos::Chaos;
 use commands::farm::FarmCommand;
 use commands::profile::ProfileCommand;
+use commands::start::PlanArgs;
+use commands::whatif::{Replay, Simulate};
 use farm_daemon::admin::{AdminAddr, Token};
 use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::clock::{Clock, draws_from_os};
@@ -134,6 +136,12 @@ enum Command {
     /// Looks at launch profiles.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// Sizes a farm that does not exist yet: traffic, visits and memory to the limits to start with.
+    Plan(PlanArgs),
+    /// Plays a scenario against policies: waiting, aborted, flaps, server-hours, cost.
+    Simulate(Simulate),
+    /// Plays a decision journal against other policies: what would have happened.
+    Replay(Replay),
     /// Prints the table of all options.
     #[command(hide = true)]
     ConfigDoc,
@@ -218,6 +226,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::StopFarm { config } => stop_farm(&config.config),
         Command::Farm(command) => commands::farm::run(command),
         Command::Profile(command) => commands::profile::run(command),
+        Command::Plan(args) => commands::start::run(&args),
+        Command::Simulate(simulate) => commands::whatif::simulate(&simulate),
+        Command::Replay(replay) => commands::whatif::replay(&replay),
         Command::ConfigDoc => print(&load::options_markdown()),
         Command::ProfileDoc => print(&farm_shared::config::table_markdown(&Profiles::options())),
         Command::MetricsDoc => {

@@ -5,3 +5,5 @@
 pub(crate) mod chaos;
 pub(crate) mod farm;
 pub(crate) mod profile;
+pub(crate) mod start;
+pub(crate) mod whatif;
