@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 use farm_tests::daemon::{Scratch, bins, root};
+use farm_tests::ec2::moto::python_or_skip;
+use farm_tests::ec2::validate;
 use farm_tests::farm::{KEY, secret};
 use farm_tests::peer::skipped;
 use serde_json::{Value, json};
@@ -87,6 +89,30 @@ fn cloud_init_merges_parts_as_the_profile_says() {
     let judged = judged(python, &scratch, &printed(&redirector(&scratch, &render)));
     assert_eq!(judged["config"]["packages"], json!(["one", "two"]), "{judged}");
     assert_eq!(judged["config"]["bootcmd"], json!(["echo größer"]), "what is not ASCII comes through");
+}
+
+/// botocore's model of the API is the judge: fields, types, lists, sizes.
+#[test]
+fn botocore_reads_the_requests() {
+    let Some(python) = python_or_skip("requests of profiles") else { return };
+    let scratch = Scratch::new("profile-requests");
+    let file = root().join("zones/profiles/web.toml");
+    let text =
+        std::fs::read_to_string(&file).unwrap().replace("parts/", &format!("{}/parts/", file.parent().unwrap().display()));
+    scratch.write("p.toml", &text);
+    let fleet = text.replace("name = \"web\"\n", "name = \"web\"\nfleet = true\nfleet_per_zone = true\n");
+    scratch.write("fleet.toml", &fleet);
+    let mut calls = String::new();
+    for (file, name) in [("p.toml", "web"), ("p.toml", "names"), ("fleet.toml", "web")] {
+        let words = ["profile", "render", name, "--file", file, "--region", "eu-central-1", "--request"];
+        for body in printed(&redirector(&scratch, &words)).lines() {
+            let headers = json!({"content-type": "application/x-www-form-urlencoded; charset=utf-8"});
+            calls += &format!("{}\n", json!({"method": "POST", "path": "/", "headers": headers, "body": body}));
+        }
+    }
+    let report = validate::report(&python, &scratch.write("calls.jsonl", &calls), false);
+    assert_eq!(validate::problems(&report), Vec::<String>::new());
+    assert_eq!(report["actions"], json!({"RunInstances": 2, "CreateLaunchTemplate": 1, "CreateFleet": 1}));
 }
 
 #[test]

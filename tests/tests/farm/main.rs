@@ -8,6 +8,7 @@ mod doors;
 mod drain;
 mod lies;
 mod notices;
+mod orders;
 mod restart;
 
 use farm_tests::daemon::SOON;
