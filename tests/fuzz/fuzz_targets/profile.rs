@@ -29,7 +29,9 @@ fuzz_target!(|text: &str| {
             return;
         }
     };
-    let (Ok(farm), Ok(member), Ok(key)) = (Id::new("mail"), Id::new("b7"), FarmKey::from_hex(&"5a".repeat(32))) else { return };
+    let (Ok(farm), Ok(member), Ok(key)) = (Id::new("mail"), Id::new("b7"), FarmKey::from_hex(&"5a".repeat(32))) else {
+        return;
+    };
     for profile in profiles.profiles.iter().take(4) {
         let settings = Ec2Settings {
             farm: farm.clone(),
@@ -41,7 +43,8 @@ fuzz_target!(|text: &str| {
         };
         let Ok(blueprint) = Ec2Blueprint::new(settings, &profiles) else { continue };
         for offering in blueprint.offerings(None).iter().take(4) {
-            let bodies = blueprint.body(&blueprint.sample(&member, None, offering)).expect("what is offered can be asked for");
+            let bodies =
+                blueprint.body(&blueprint.sample(&member, None, offering)).expect("what is offered can be asked for");
             assert!(bodies.iter().all(|body| fields(body).is_some_and(|fields| fields.len() > 5)));
         }
     }
