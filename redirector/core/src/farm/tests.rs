@@ -2,7 +2,7 @@
 use super::*;
 use crate::config::Spec;
 use crate::door::Snapshot;
-use crate::scale::{CallOutcome, Instance, InstanceState, Plain, ProviderCall};
+use crate::scale::{CallOutcome, ErrorKind, Instance, InstanceState, Plain, ProviderCall, ProviderError};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::{FarmKey, Heard, Heartbeat, Kind, Load, Notice, NoticeKind, Refusal, Reply, State};
 use farm_shared::id::Id;
@@ -113,6 +113,10 @@ impl Bench {
     }
 
     fn provide(&mut self, call: ProviderCall) -> CallOutcome {
+        if call.instance_id().is_some_and(|id| !self.instances.contains_key(id)) {
+            let error = ProviderError { kind: ErrorKind::NotFound, message: String::new() };
+            return CallOutcome { call, result: Err(error) };
+        }
         let instance = match &call {
             ProviderCall::Launch(request) => {
                 self.launches += 1;
@@ -128,7 +132,10 @@ impl Bench {
                 let instance = self.instances.get_mut(other.instance_id().unwrap()).unwrap();
                 match other {
                     ProviderCall::Stop(_) => instance.state = InstanceState::Stopped,
-                    ProviderCall::Start(_) => instance.state = InstanceState::Running,
+                    // Its agent is another incarnation.
+                    ProviderCall::Start(_) => {
+                        (instance.state, instance.launched_wall_ms) = (InstanceState::Running, self.now.wall.0);
+                    }
                     ProviderCall::Keep(_) => instance.kept = true,
                     _ => {}
                 }

@@ -1,7 +1,7 @@
 //! The executor behind the control loop: operators' orders, strangers, late and failing instances, outages.
 
 use super::*;
-use crate::scale::{ErrorKind, ProviderError, ServerState};
+use crate::scale::{AttachRequest, Blueprint, LaunchRequest, Offering, ServerState};
 
 fn order(bench: &mut Bench, command: AdminCommand) -> Result<String, String> {
     let effects = bench.step(Event::Admin { ticket: 1, command });
@@ -189,4 +189,93 @@ fn an_outage_multiplies_no_launches() {
         }
     }
     assert_eq!(tokens.len(), 5, "as many as the maximum, each the same request all the time");
+}
+
+/// Nothing to choose, and one fixed role that owns an address.
+#[derive(Debug)]
+struct OneRole(Vec<Id>);
+
+impl Blueprint for OneRole {
+    fn offerings(&self, _role: Option<&Id>) -> &[Offering] {
+        &[]
+    }
+
+    fn body(&self, _request: &LaunchRequest) -> Result<Vec<String>, String> {
+        Ok(vec![])
+    }
+
+    fn price_usd_h(&self, _offering: &Offering) -> Option<f64> {
+        None
+    }
+
+    fn attach(&self, _role: &Id, instance_id: &str, intent: &str) -> Option<AttachRequest> {
+        let addresses = vec!["eipalloc-1".to_owned()];
+        Some(AttachRequest { intent: intent.into(), instance_id: instance_id.into(), addresses, volumes: vec![] })
+    }
+
+    fn roles(&self) -> &[Id] {
+        &self.0
+    }
+}
+
+#[test]
+fn a_fixed_role_exists_once_and_comes_back() {
+    let mut bench = Bench::new(scaling());
+    let blueprint = Arc::new(OneRole(vec![id("web-1")]));
+    bench.step(Event::Reload { spec: Arc::new(scaling()), keys: keys(), blueprint });
+    bench.live(20);
+    let of_role = |bench: &Bench| {
+        bench
+            .instances
+            .values()
+            .filter(|i| i.member_id == Some(id("web-1")))
+            .map(|i| i.instance_id.clone())
+            .collect::<Vec<_>>()
+    };
+    let first = of_role(&bench);
+    assert_eq!((first.len(), bench.others.clone()), (1, vec!["attach"]));
+    // No crowd, and nothing that goes with one, takes it away.
+    for name in bench.taking().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        bench.sessions.insert(name, 16);
+    }
+    bench.live(30);
+    bench.sessions.clear();
+    bench.live(90);
+    assert_eq!(of_role(&bench), first);
+    // It vanishes: while it may only be missing from lists it is not launched again.
+    let lost = bench.instances.remove(&first[0]).unwrap();
+    bench.live(30);
+    assert_eq!(of_role(&bench), Vec::<String>::new());
+    bench.live(60);
+    let second = of_role(&bench);
+    assert_eq!(second.len(), 1);
+    assert_ne!(second[0], lost.instance_id);
+    assert_eq!(bench.others, ["attach", "attach"], "its address moves with it");
+}
+
+#[test]
+fn a_warm_server_is_stopped_and_started_again() {
+    let mut spec = scaling();
+    spec.scaler.warm = 1;
+    let mut bench = Bench::new(spec);
+    bench.live(30);
+    for name in bench.taking().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        bench.sessions.insert(name, 16);
+    }
+    bench.live(30);
+    let before = bench.launches;
+    bench.sessions.clear();
+    bench.live(150);
+    let states = |bench: &Bench, state| bench.instances.values().filter(|i| i.state == state).count();
+    assert!(bench.others.contains(&"stop"), "{:?}", bench.others);
+    assert_eq!((states(&bench, InstanceState::Running), states(&bench, InstanceState::Stopped)), (2, 1));
+    bench.restart();
+    bench.live(20);
+    assert_eq!(bench.control.status(bench.now).scaler.warm, 1, "over a restart");
+    for name in bench.taking().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        bench.sessions.insert(name, 11);
+    }
+    bench.live(3);
+    assert!(bench.others.contains(&"start"), "{:?}", bench.others);
+    assert!(bench.launches <= before + 2, "{} launches", bench.launches);
 }
