@@ -214,7 +214,14 @@ impl Ec2 {
                 let new = Instance::new(instance_id, request.farm.clone(), InstanceState::Pending, wall.0);
                 Ok(Instance { offering, ..new })
             }
-            Fleet::Refused(code, message) => Err(CallError::of_code("CreateFleet", 400, &code, &message, None, wall)),
+            Fleet::Refused(code, message) => {
+                let error = CallError::of_code("CreateFleet", 400, &code, &message, None, wall);
+                // Said in a success, so that nobody has slowed down yet.
+                if error.kind == ErrorKind::Throttled {
+                    lock(&self.0.writes).throttled((self.0.settings.clock)().mono);
+                }
+                Err(error)
+            }
             Fleet::Nothing => Err(CallError::unknown("CreateFleet: neither an instance nor a refusal")),
         }
     }

@@ -122,6 +122,22 @@ async fn throttling_slows_the_next_calls_and_is_counted() {
 }
 
 #[tokio::test]
+async fn a_fleet_that_is_created_without_an_instance_is_a_refusal() {
+    for (code, kind) in [
+        ("InsufficientInstanceCapacity", ErrorKind::NoCapacity),
+        ("RequestLimitExceeded", ErrorKind::Throttled),
+        ("UnauthorizedOperation", ErrorKind::Denied),
+    ] {
+        let body = format!("<R><fleetInstanceSet/><errorSet><item><errorCode>{code}</errorCode></item></errorSet></R>");
+        let server = Server::start(move |_, _| Act::Say(answer(200, "", &body))).await;
+        let ec2 = Ec2::new(settings(&server.endpoint), farm("mail"), Limits { writes_per_s: 64.0, ..limits() });
+        let call = ProviderCall::Launch(request("mail", "b1", vec!["Action=CreateFleet&Type=instant".into()]));
+        assert_eq!(ec2.call(&call).await.unwrap_err().kind, kind, "{code}");
+        assert_eq!(ec2.meters().writes_per_s < 60.0, kind == ErrorKind::Throttled, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn calls_that_never_end_are_bounded_in_number_and_time() {
     let server = Server::start(|_, _| Act::Silence).await;
     let limits = Limits { calls_max: 2, ..limits() };
