@@ -4,6 +4,7 @@ use crate::setup::POOL_NAME;
 use crate::watch::Rule;
 use crate::world::{Ev, World};
 use farm_shared::id::Id;
+use redirector_core::config::ScalePolicy;
 use std::collections::BTreeSet;
 
 /// The farm has so long for it, in milliseconds: boots that fail, drains to their deadline, and retries that were far apart.
@@ -46,27 +47,28 @@ impl World {
         let status = control.status(now);
         let scaler = &status.scaler;
         let (live, desired) = (scaler.live, scaler.desired);
-        // What is too much may stay for as long as the policy likes; it must only be what the policy wants.
-        let settled = scaler.decisions.last().is_some_and(|d| d.report.action == "nothing");
-        if scaler.frozen.is_some() || scaler.pending > 0 || scaler.draining > 0 || live < desired || !settled {
+        // What is too much may stay, and come and go, for as long as the policy likes.
+        if scaler.frozen.is_some() || live < desired {
             let (pending, draining, frozen) = (scaler.pending, scaler.draining, &scaler.frozen);
-            return Some(format!(
-                "{live} live of {desired}, {pending} pending, {draining} draining, settled: {settled}, frozen: {frozen:?}"
-            ));
+            return Some(format!("{live} live of {desired}, {pending} pending, {draining} draining, frozen: {frozen:?}"));
         }
         let taking: BTreeSet<&str> = status.servers.iter().filter(|s| s.takes_new).map(|s| s.id.as_str()).collect();
         let healthy: BTreeSet<Id> = self
             .cloud
             .alive(now_ms)
             .filter_map(|(at, _)| self.hosts.get(at))
-            .filter(|h| h.answers(now_ms) && h.agent.is_some())
+            .filter(|h| h.answers(now_ms) && h.agent.as_ref().is_some_and(|agent| agent.drain_by().is_empty()))
             .map(|h| h.id.clone())
             .collect();
         if healthy.iter().map(Id::as_str).collect::<BTreeSet<_>>() != taking {
             return Some(format!("healthy are {healthy:?}, sessions go to {taking:?}"));
         }
         let waiting = self.crowd.waiting();
-        if waiting > 0 {
+        // The paper's rule looks at queues, not at how many sessions a server is willing to hold.
+        let room = f64::from(self.setup.max * self.setup.per_server) * 0.7;
+        let due =
+            self.setup.policy == ScalePolicy::Sizing && self.setup.sessions_peak * self.crowd.steady.unwrap_or(0.0) < room;
+        if waiting > 0 && due {
             return Some(format!("{waiting} clients wait"));
         }
         for ns in 0..self.names.len() {

@@ -102,7 +102,7 @@ impl World {
         let (ends_ms, by_door) = (session.ends_ms, session.door);
         let reachable = self.reaches(at);
         let Some(host) = self.hosts.get_mut(at) else { return };
-        if !host.sessions.contains_key(&number) || !reachable {
+        if !reachable || !host.sessions.contains_key(&number) {
             host.sessions.remove(&number);
             self.totals.aborted += 1;
             if let Some(session) = self.crowd.sessions.get_mut(&number) {
@@ -261,6 +261,9 @@ impl World {
         let Some(host) = self.hosts.get_mut(at) else { return };
         if host.frozen_until_ms > now_ms {
             let until_ms = host.frozen_until_ms;
+            if until_ms == u64::MAX {
+                return;
+            }
             return self.queue.put(until_ms, Ev::Work { number: at });
         }
         let done = host.work.advance(now_ms * 1_000);

@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+/// How long it is believed that there is nobody, in milliseconds: the zone's negative TTL.
+const NEGATIVE_MS: u64 = 5_000;
+
 /// What an answer says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -80,7 +83,7 @@ impl Resolver {
         if self.sorts {
             addrs.sort_unstable();
         }
-        let ttl_ms = (u64::from(answer.ttl_s) * 1_000).max(self.overstays_ms);
+        let ttl_ms = if addrs.is_empty() { NEGATIVE_MS } else { (u64::from(answer.ttl_s) * 1_000).max(self.overstays_ms) };
         self.cache.insert(name.to_owned(), (now_ms + ttl_ms, addrs.clone()));
         addrs
     }

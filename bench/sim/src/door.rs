@@ -304,6 +304,9 @@ impl World {
 
     fn door_writes(&mut self, record: Record) -> bool {
         self.totals.records += 1;
+        if let Entry::Plan { plan, dry_run: false, .. } = &record.entry {
+            plan.undrain.iter().for_each(|id| self.watch.undrained(id));
+        }
         if self.door.full_until_ms > self.now_ms {
             return false;
         }

@@ -2,9 +2,13 @@
 
 use crate::net::{Cut, Node};
 use crate::world::{Ev, World};
+use farm_shared::heartbeat;
 use farm_shared::member::Forced;
 use redirector_core::farm::{AdminCommand, Event};
 use redirector_core::scale::InstanceState;
+
+/// From a spot instance's notice to its end.
+const NOTICE_MS: u64 = 120_000;
 
 /// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +29,10 @@ pub enum Fault {
     HostDies,
     /// An instance is taken away by the cloud.
     Vanish,
+    /// A spot instance gets its notice, and is taken away two minutes later.
+    Interruption,
+    /// An instance fails its status checks, and stands still for good.
+    Impaired,
     /// Half of all instances are taken away, as when a zone is lost.
     ZoneLost,
     /// A server is cut off from all front ends, or from one.
@@ -67,7 +75,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::DoorCrash,
         Self::DoorCrashBetween,
         Self::NameCrash,
@@ -76,6 +84,8 @@ impl Fault {
         Self::Freeze,
         Self::HostDies,
         Self::Vanish,
+        Self::Interruption,
+        Self::Impaired,
         Self::ZoneLost,
         Self::CutHost,
         Self::CutFront,
@@ -187,7 +197,13 @@ impl World {
                 let node = if self.dice.faults.chance(0.5) { Node::Door } else { Node::Name(ns) };
                 self.net.cuts.push(Cut { a: vec![node], b: vec![], until_ms });
             }
-            Fault::AgentCrash | Fault::Freeze | Fault::HostDies | Fault::Vanish | Fault::CutHost => {
+            Fault::AgentCrash
+            | Fault::Freeze
+            | Fault::HostDies
+            | Fault::Vanish
+            | Fault::Interruption
+            | Fault::Impaired
+            | Fault::CutHost => {
                 if let Some(at) = victim {
                     self.strike_host(fault, at, ns, short_ms, until_ms);
                 }
@@ -199,6 +215,15 @@ impl World {
         let now_ms = self.now_ms;
         match fault {
             Fault::Vanish => self.taken_away(at),
+            Fault::Interruption => {
+                if let Some(machine) = self.cloud.machines.get_mut(at) {
+                    machine.leaves_ms = Some(now_ms + NOTICE_MS);
+                }
+                let at_ms = crate::setup::WALL_MS + now_ms + NOTICE_MS;
+                let notice = heartbeat::Notice { kind: heartbeat::NoticeKind::Interruption, at_ms };
+                self.agent_step(at, farm_agent::logic::Event::Machine(Some(notice)));
+                self.queue.put(now_ms + NOTICE_MS, Ev::TakenAway { number: at });
+            }
             Fault::CutHost => {
                 let fronts = (0..self.names.len()).map(Node::Name).chain([Node::Door]);
                 let b = match self.dice.faults.below(3) {
@@ -216,6 +241,12 @@ impl World {
                         host.life += 1;
                         self.queue.put(now_ms + short_ms, Ev::AgentStarts { number: at });
                     }
+                    Fault::Impaired => {
+                        host.frozen_until_ms = u64::MAX;
+                        if let Some(machine) = self.cloud.machines.get_mut(at) {
+                            machine.impaired_ms = Some(now_ms + short_ms);
+                        }
+                    }
                     Fault::Freeze => host.frozen_until_ms = now_ms + 2 * short_ms,
                     _ => self.host_ends(at, false),
                 }
@@ -224,7 +255,7 @@ impl World {
     }
 
     /// The cloud takes an instance back.
-    fn taken_away(&mut self, at: usize) {
+    pub(crate) fn taken_away(&mut self, at: usize) {
         let now_ms = self.now_ms;
         if self.cloud.machines.get(at).is_some_and(|m| m.state_at(now_ms) != InstanceState::Gone) {
             self.cloud.end(at, now_ms);
@@ -267,7 +298,8 @@ impl World {
         (0..self.names.len()).for_each(|ns| self.name_starts(ns));
         for at in 0..self.hosts.len() {
             if let Some(host) = self.hosts.get_mut(at) {
-                host.frozen_until_ms = host.frozen_until_ms.min(self.now_ms);
+                let impaired = host.frozen_until_ms == u64::MAX;
+                host.frozen_until_ms = if impaired { u64::MAX } else { host.frozen_until_ms.min(self.now_ms) };
             }
             self.agent_starts(at);
         }

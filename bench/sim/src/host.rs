@@ -143,6 +143,9 @@ impl World {
 
     pub(crate) fn agent_ticks(&mut self, number: usize, life: u32, due_ms: u64) {
         let Some(host) = self.hosts.get_mut(number).filter(|h| h.life == life && h.tick_ms == due_ms) else { return };
+        if host.frozen_until_ms == u64::MAX {
+            return;
+        }
         if host.frozen_until_ms > self.now_ms {
             host.tick_ms = host.frozen_until_ms;
             let event = Ev::AgentTick { number, life, due_ms: host.tick_ms };

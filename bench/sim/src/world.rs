@@ -43,6 +43,7 @@ pub(crate) enum Ev {
     FaultComes,
     Probe,
     Converged,
+    TakenAway { number: usize },
 }
 
 /// What happened, in numbers.
@@ -152,6 +153,7 @@ impl World {
             lease_ms: setup.lease_ms(),
             period_ms: setup.period_ms,
             grace_ms: spec.lease.grace_ms,
+            boot_ms: setup.boot_ms,
             boot_deadline_ms: setup.boot_deadline_ms,
             drain_deadline_ms: setup.drain_deadline_ms,
             forget_ms: spec.lease.forget_leases * setup.lease_ms(),
@@ -240,6 +242,7 @@ impl World {
             Ev::Work { number } => self.work_done(number),
             Ev::FaultComes => self.fault_comes(),
             Ev::Probe => self.probe(),
+            Ev::TakenAway { number } => self.taken_away(number),
             Ev::Converged => self.look_for_convergence(),
         }
     }

@@ -79,6 +79,7 @@ pub(crate) struct Watch {
     pub(crate) lease_ms: u64,
     pub(crate) period_ms: u64,
     pub(crate) grace_ms: u64,
+    pub(crate) boot_ms: u64,
     pub(crate) boot_deadline_ms: u64,
     pub(crate) drain_deadline_ms: u64,
     /// A member is forgotten after so long a silence.

@@ -54,6 +54,13 @@ impl Watch {
         seen.told_ms = told.then(|| seen.told_ms.unwrap_or(now_ms));
     }
 
+    /// A plan lets a member take sessions again.
+    pub(crate) fn undrained(&mut self, id: &Id) {
+        if let Some(seen) = self.door.get_mut(id) {
+            seen.told_ms = None;
+        }
+    }
+
     /// Whether a session of a member must find its way back by its cookie.
     pub(crate) fn keeps_sessions(&self, id: &Id, now_ms: u64) -> bool {
         self.door.get(id).is_some_and(|seen| {

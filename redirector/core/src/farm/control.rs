@@ -54,6 +54,8 @@ pub struct Control {
     pub(super) planned: Option<Mono>,
     pub(super) listed: Option<Mono>,
     pub(super) listing: Vec<Instance>,
+    /// Since when each running instance is known to run, on the clock that does not jump.
+    pub(super) known: BTreeMap<String, Mono>,
     pub(super) provider_error: Option<String>,
     pub(super) boots_ms: VecDeque<u64>,
     /// Launches in a row that missed the measured deadline.
@@ -126,6 +128,7 @@ impl Control {
             planned: None,
             listed: None,
             listing: Vec::new(),
+            known: BTreeMap::new(),
             provider_error: None,
             boots_ms: saved.boots_ms.into(),
             late_launches: 0,

@@ -97,6 +97,11 @@ impl Control {
         if let Some(new) = self.exec.problem.clone().filter(|new| problem.as_ref() != Some(new)) {
             self.notice(now, new, effects);
         }
+        if may_end {
+            let mut known = std::mem::take(&mut self.known);
+            let still = |i: &Instance| (i.instance_id.clone(), known.remove(&i.instance_id).unwrap_or(now.mono));
+            self.known = self.exec.running().map(still).collect();
+        }
         if before.is_empty() {
             return;
         }
@@ -163,9 +168,9 @@ impl Control {
         let (mut pending, mut overdue) = (self.exec.launches_open() as u32, Vec::new());
         for instance in self.exec.running() {
             let Some(id) = &instance.member_id else { continue };
-            // After our own start, everybody gets the time of a boot to be heard.
-            let since_ms = instance.launched_wall_ms.max(self.started.wall.0);
-            let is_past = |ms: u64| since_ms.saturating_add(ms) < now.wall.0;
+            // After our own start, everybody gets the time of a boot to be heard. Never the wall clock: it may jump.
+            let known = self.known.get(&instance.instance_id).copied().unwrap_or(self.started.mono);
+            let is_past = |ms: u64| now.mono.since_ms(known) > ms;
             match self.roster.get(id) {
                 None if is_past(deadline_ms) => overdue.push(id.clone()),
                 None => pending += 1,

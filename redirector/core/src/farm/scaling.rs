@@ -173,6 +173,8 @@ impl Control {
                 self.server_load(m, managed.contains(id), impaired.contains(id), now)
             })
             .collect();
+        let held = |s: &&ServerLoad| !s.managed && s.state != ServerState::Live && managed.contains(&s.id);
+        let held = servers.iter().filter(held).count() as u32;
         let (pending, overdue) = self.unheard(now);
         let frozen_in = self.roster.mostly_silent().then(|| "more than half of the members are silent".to_owned());
         Observation {
@@ -182,6 +184,7 @@ impl Control {
             overdue,
             warm: self.exec.warm().count() as u32,
             kept: self.exec.kept().count() as u32,
+            held,
             roles_missing: self.exec.roles_missing(self.blueprint.roles()),
             arrivals: self.arrivals,
             completions: self.completions,

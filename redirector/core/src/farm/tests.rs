@@ -404,6 +404,36 @@ fn what_never_speaks_is_replaced() {
 }
 
 #[test]
+fn a_clock_that_jumps_ends_no_boot() {
+    let mut bench = Bench::new(scaling());
+    bench.live(5);
+    bench.sessions.extend(bench.instances.values().filter_map(|i| Some((i.member_id.clone()?.to_string(), 16))));
+    // Until more are launched, and none of those is heard.
+    while bench.launches == 2 {
+        let listed: Vec<Instance> = bench.instances.values().cloned().collect();
+        bench.live(1);
+        bench.step(Event::Listing(Ok(listed)));
+    }
+    let launched = bench.instances.len();
+    bench.now.wall.0 += 7_200_000;
+    bench.live(3);
+    assert_eq!(bench.instances.len(), launched, "two hours on the wall clock are no two hours of booting");
+}
+
+#[test]
+fn what_an_operator_holds_counts_towards_the_maximum() {
+    let mut bench = Bench::new(scaling());
+    bench.live(5);
+    for name in bench.taking().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        let command = AdminCommand::Force { id: id(&name), forced: Forced::Drain, why: "a look inside".into() };
+        bench.step(Event::Admin { ticket: 1, command });
+        bench.sessions.insert(name, 60);
+    }
+    bench.live(60);
+    assert_eq!(bench.instances.len(), 5, "two are held, and five are the maximum");
+}
+
+#[test]
 fn the_ttl_gate() {
     let spec = scaling();
     let left = |heartbeats: &[(u64, bool, Option<u64>)]| {

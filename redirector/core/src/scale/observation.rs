@@ -21,6 +21,9 @@ pub struct Observation {
     /// Instances that failed and are kept for inspection: they run, and count towards the maximum.
     #[serde(default)]
     pub kept: u32,
+    /// Instances whose member an operator holds out of service: they run, and count towards the maximum.
+    #[serde(default)]
+    pub held: u32,
     /// Fixed roles without an instance.
     #[serde(default)]
     pub roles_missing: Vec<Id>,
@@ -60,7 +63,7 @@ impl Observation {
     pub(crate) fn servers_there(&self) -> u32 {
         let heard = self.servers.iter().filter(|s| s.managed || s.state == ServerState::Live).count();
         let unheard = self.overdue.iter().filter(|id| self.servers.binary_search_by(|s| s.id.cmp(id)).is_err()).count();
-        ((heard + unheard) as u32).saturating_add(self.pending).saturating_add(self.kept)
+        ((heard + unheard) as u32).saturating_add(self.pending).saturating_add(self.kept).saturating_add(self.held)
     }
 }
 
