@@ -489,7 +489,9 @@ impl Wound {
 
 /// Whether a hit counts against the blast radius.
 fn is_open(wound: &Wound, now: Mono) -> bool {
-    let is_young = now.since_ms(wound.asked) < OPEN_MS_MAX;
+    // One of an earlier life: what capacity there was before it, nobody knows any more.
+    let is_forgotten = wound.state == WoundState::Healed && wound.acted.is_none();
+    let is_young = now.since_ms(wound.asked) < OPEN_MS_MAX && !is_forgotten;
     wound.state != WoundState::Failed && (wound.is_cut_off() || (wound.restored_ms.is_none() && is_young))
 }
 

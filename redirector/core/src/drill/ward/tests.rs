@@ -119,6 +119,7 @@ fn a_restart_heals_at_once_and_hits_nothing_again() {
         again.outcome(&id("d1-1"), Err("no such instance".into()), true, at(2)),
         Some(WardEffect::JournalHealed(id("d1-1")))
     );
+    assert_eq!((again.totals(Mono(3)).open, again.census(&all, Mono(3))), (0, Census { healthy: 4, down: 0 }));
 }
 
 #[test]
