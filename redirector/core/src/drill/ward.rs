@@ -19,8 +19,9 @@ const OPEN_MS_MAX: u64 = 1_800_000;
 const HEAL_MS_MAX: u64 = 3_600_000;
 /// An agent is asked for so long to end a process, in milliseconds.
 const WISH_MS_MAX: u64 = 30_000;
-/// A server that was hit and still gets sessions after so long was never missed, in milliseconds.
-const MISSED_MS_MAX: u64 = 60_000;
+/// A server that was hit and still gets sessions after so long was never missed, in milliseconds. Longer than leases last: until one
+/// ends, a dead server looks alive.
+const MISSED_MS_MAX: u64 = 600_000;
 /// Between two attempts to heal, in milliseconds.
 const HEAL_RETRY_MS: u64 = 2_000;
 

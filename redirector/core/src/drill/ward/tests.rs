@@ -168,9 +168,14 @@ proptest! {
         let mut hidden: BTreeSet<usize> = BTreeSet::new();
         let mut cut_off: BTreeSet<Id> = BTreeSet::new();
         let mut now = at(0);
+        let mut last_hit = Mono(0);
         let name = |n: usize| id(&format!("b{n}"));
         for (step, (kind, bits)) in events.into_iter().enumerate() {
             now = now.plus_ms(u64::from(bits));
+            // Leases end.
+            if now.mono.since_ms(last_hit) >= 300_000 {
+                hidden.clear();
+            }
             let seen = |fallen: &BTreeSet<usize>, hidden: &BTreeSet<usize>| Scene {
                 healthy: (0..count).filter(|n| !fallen.contains(n) || hidden.contains(n)).map(name).collect(),
                 down: (0..count).filter(|n| fallen.contains(n) && !hidden.contains(n)).map(name).collect(),
@@ -190,6 +195,7 @@ proptest! {
                         fallen.insert(n);
                         // Not noticed yet.
                         hidden.insert(n);
+                        last_hit = now.mono;
                         if fault == Fault::Isolate { cut_off.insert(id(&format!("d-{step}"))); }
                     }
                 }
