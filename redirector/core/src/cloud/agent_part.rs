@@ -4,7 +4,7 @@
 //! key where others than the agent's user can read it, nor let the shell expand what the profile says.
 
 const KNOWN: &str = "zone='{{ zone }}'\n";
-const ASKED: &str = "zone=$(cloud-init query v1.availability_zone)\n";
+const ASKED: &str = "zone=$(cloud-init query v1.availability_zone) || zone=''\n";
 
 const HEAD: &str = r"#!/bin/sh
 # Makes this server {{ id }} a member of the farm {{ farm }}. Its key opens nothing but its own heartbeats.
@@ -16,7 +16,7 @@ folder='{{ agent_folder }}'
 const FILES: &str = r#"mkdir -p "$folder"
 printf '%s\n' '{{ key }}' > "$folder/member.key.new"
 {
-    printf 'zone = "%s"\n' "$zone"
+    [ -z "$zone" ] || printf 'zone = "%s"\n' "$zone"
     cat <<'END_OF_SETTINGS'
 farm = "{{ farm }}"
 id = "{{ id }}"
@@ -38,7 +38,8 @@ systemctl enable '{{ agent_unit }}'
 systemctl restart '{{ agent_unit }}'
 "#;
 
-const HOST: &str = "hostnamectl set-hostname '{{ host }}'\n";
+/// A server without its host name serves; one without its agent does not.
+const HOST: &str = "hostnamectl set-hostname '{{ host }}' || echo 'the host name was not set' >&2\n";
 
 /// The part's text, a template. The zone is asked of cloud-init where it is not known before the launch.
 pub(super) fn text(zone_known: bool, has_host: bool, more: Option<&str>) -> String {

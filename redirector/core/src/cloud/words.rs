@@ -67,9 +67,9 @@ pub(super) fn is_device(text: &str) -> bool {
     is_made_of(text, 32, b"/")
 }
 
-/// A domain name without a final dot.
+/// A domain name without a final dot, short enough for the longest label before it (RFC 1035 2.3.4: 253 characters in all).
 pub(super) fn is_domain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|label| farm_shared::id::Id::new(label).is_ok())
+    text.len() <= 253 - 64 && text.split('.').all(|label| farm_shared::id::Id::new(label).is_ok())
 }
 
 /// A tag's key of the user's own (EC2: 128 characters, not `aws:`).
@@ -144,7 +144,7 @@ mod tests {
                 &["ami-1", "ami-0123456g", "resolve:ssm:"],
             ),
             (is_type, &["c7g.large", "u-6tb1.metal", "m5.2xlarge"], &["large", "c7g.", "C7g.large", "a.b.c"]),
-            (is_domain, &["farm.example.com", "x"], &["", "a..b", "A.b", "a.b."]),
+            (is_domain, &["farm.example.com", "x"], &["", "a..b", "A.b", "a.b.", &["a"; 96].join(".")]),
             (is_tag_key, &["team", "Team name"], &["", "aws:x", "farm:role", "Name"]),
             (
                 is_harmless,
