@@ -115,6 +115,14 @@ def tree_of(pairs, problems):
     return tree
 
 
+def same(written, found):
+    """The same text, or the same number: 0 and 0.0 are both good for a double."""
+    try:
+        return written == found or float(written) == float(found)
+    except (TypeError, ValueError):
+        return False
+
+
 def judge(model, call):
     """The action and the problems of one request."""
     problems = []
@@ -144,7 +152,7 @@ def judge(model, call):
         again = serializer.serialize_to_request(params, operation)["body"]
         written = {key: str(value) for key, value in again.items()}
         for key in sorted(set(written) | set(fields)):
-            if written.get(key) != fields.get(key):
+            if not same(written.get(key), fields.get(key)):
                 problems.append(f"{key}: {fields.get(key)!r}, botocore writes {written.get(key)!r}")
     if len(params.get("ClientToken", "") or "") > TOKEN_MAX:
         problems.append(f"ClientToken: more than {TOKEN_MAX} characters")

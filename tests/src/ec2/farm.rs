@@ -141,7 +141,8 @@ fn commands(words: Words, home: PathBuf, python: PathBuf) -> Commands {
             agent.extend(["--zone".into(), instance.text_at("placement/availabilityZone").into()]);
             agent
         } else {
-            let config = boot(user_data, &root, &stubs, &python);
+            let zone = instance.text_at("placement/availabilityZone");
+            let config = boot(user_data, &root, zone, &stubs, &python);
             let load = format!("url:http://{ip}:{BACKEND_PORT}/farm/load");
             // What a machine knows of itself, and where its disk is.
             let own = ["run", "--config", &config, "--bind", ip, "--address", ip, "--load", &load, "--load-stale", "1500ms"];
@@ -163,7 +164,7 @@ fn commands(words: Words, home: PathBuf, python: PathBuf) -> Commands {
 pub const ROOT: &str = "/instance";
 
 /// Runs the shell parts of user data, with the instance's folder as its root, and returns where they left the agent's settings.
-fn boot(user_data: &str, root: &Path, stubs: &Path, python: &Path) -> String {
+fn boot(user_data: &str, root: &Path, zone: &str, stubs: &Path, python: &Path) -> String {
     let mut reader = Command::new(python);
     reader.arg(repository().join("tests/ec2/user_data.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut reader = reader.spawn().expect("python3 starts");
@@ -175,7 +176,7 @@ fn boot(user_data: &str, root: &Path, stubs: &Path, python: &Path) -> String {
         let script = root.join("part.sh");
         std::fs::write(&script, text).expect("a script");
         let path = format!("{}:{}", stubs.display(), std::env::var("PATH").unwrap_or_default());
-        let output = Command::new("sh").arg(&script).env("PATH", path).output().expect("sh");
+        let output = Command::new("sh").arg(&script).env("PATH", path).env("INSTANCE_ZONE", zone).output().expect("sh");
         assert!(output.status.success(), "user data of {}: {output:?}", root.display());
     }
     let config = root.join("etc/farm-agent.toml");
@@ -188,9 +189,10 @@ fn stubs(home: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = home.join("stubs");
     std::fs::create_dir_all(&folder).expect("a folder");
-    for name in ["systemctl", "hostnamectl", "chown", "cloud-init"] {
+    let query = "test \"$*\" = \"query v1.availability_zone\" && echo \"$INSTANCE_ZONE\"";
+    for (name, does) in [("systemctl", "exit 0"), ("hostnamectl", "exit 0"), ("chown", "exit 0"), ("cloud-init", query)] {
         let path = folder.join(name);
-        std::fs::write(&path, "#!/bin/sh\nexit 0\n").expect("a stub");
+        std::fs::write(&path, format!("#!/bin/sh\n{does}\n")).expect("a stub");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
     }
     folder

@@ -225,7 +225,7 @@ async fn pass(shared: &Shared, params: &Params, body: Bytes, fate: Fate, faults:
         return Some(refusal(403, "UnauthorizedOperation", &words));
     }
     let done = match action {
-        "RunInstances" | "CreateFleet" => launch(shared, params, body, faults).await,
+        "RunInstances" | "CreateFleet" | "CreateLaunchTemplate" => launch(shared, params, body, faults).await,
         "DescribeInstances" => list(shared, params, fate, faults).await,
         "DescribeInstanceStatus" => status(shared, body, faults).await,
         _ => forward(shared, body).await,
@@ -262,14 +262,14 @@ async fn launch(shared: &Shared, params: &Params, body: Bytes, faults: &Faults) 
             }
         }
     }
-    let is_fleet = params.get("Action").is_some_and(|a| a == "CreateFleet");
-    let answer = if is_fleet && !faults.no_capacity.is_empty() {
+    let is = |action: &str| params.get("Action").is_some_and(|a| a == action);
+    let answer = if is("CreateFleet") && !faults.no_capacity.is_empty() {
         let zone_of = |subnet: &str| shared.zones.get(subnet).cloned().unwrap_or_default();
         match super::fleet::without_short(params, zone_of, |offering| faults.has_capacity(offering)) {
             Ok(body) => forward(shared, Bytes::from(body)).await,
             Err(nothing) => Answer { status: 200, body: nothing.document(), replayed: false },
         }
-    } else if let Some(words) = shortage(shared, params, faults).filter(|_| !is_fleet) {
+    } else if let Some(words) = shortage(shared, params, faults).filter(|_| is("RunInstances")) {
         return refusal(500, "InsufficientInstanceCapacity", &words);
     } else {
         forward(shared, body).await

@@ -1,8 +1,9 @@
 //! One trouble at a time: what is refused, what is missing, what nobody knows, what does not answer.
 
-use crate::common::{Crowd, LATER, PROFILE, cloud, serve, settles};
+use crate::common::{Crowd, LATER, PROFILE, cloud, serve, settles, tally};
 use farm_tests::daemon::{Daemon, SOON};
 use farm_tests::ec2::farm::CloudFarm;
+use farm_tests::ec2::fault::Fault;
 use farm_tests::ec2::moto::ZONES;
 use farm_tests::wait;
 use farm_tests::watch::Watch;
@@ -48,6 +49,21 @@ fn a_zone_without_capacity_is_left_in_the_same_tick() {
     let refusals = cloud.proxy.calls().iter().filter(|c| c.code == "InsufficientInstanceCapacity").count();
     println!("{refusals} refusals, {fell_over} at once elsewhere, 6 servers in {zones:?}");
     settles(&cloud, 6, 12);
+}
+
+/// Instant fleets: one call names every offering, and EC2 passes over those without capacity.
+#[test]
+fn fleets_launch_what_is_to_be_had() {
+    let mut settings = cloud(4, 8);
+    settings.profile = Box::leak(PROFILE.replace("name = \"web\"\n", "name = \"web\"\nfleet = true\n").into_boxed_str());
+    settings.faults.no_capacity = vec![(String::new(), ZONES[0].into(), String::new())];
+    let Some(mut cloud) = CloudFarm::start("fleets", settings) else { return };
+    cloud.proxy.next("CreateFleet", Fault::ResetAfter);
+    cloud.proxy.next("CreateLaunchTemplate", Fault::InternalAfter);
+    serve(&mut cloud, 4, LATER);
+    assert!(cloud.alive().values().all(|i| i.text_at("placement/availabilityZone") != ZONES[0]));
+    assert!(cloud.proxy.count("CreateFleet") >= 5 && cloud.proxy.count("RunInstances") == 0, "{}", tally(&cloud));
+    settles(&cloud, 4, 8);
 }
 
 /// Serving goes on without the API, and the first while after is no storm.
@@ -138,8 +154,9 @@ fn the_impaired_the_vanished_and_the_mute_are_replaced_and_strangers_are_not_tou
     let answer = cloud.moto.call("RunInstances", &tags).unwrap();
     let stranger = farm_tests::ec2::proxy::instance_ids(&answer).into_iter().next().unwrap();
     let before = intents(&cloud);
-    wait::until("an alarm that names it", SOON, || {
-        cloud.farm.status(0)["alarms"].to_string().contains(&stranger).then_some(())
+    wait::until("an alarm, and a notice that names it", SOON, || {
+        let told = told(&cloud);
+        (told.contains("nothing here launched") && told.contains(&stranger)).then_some(())
     });
     polls(&cloud, 10);
     assert!(cloud.alive().contains_key(&stranger), "a stranger was killed");
