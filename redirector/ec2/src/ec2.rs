@@ -114,7 +114,7 @@ impl Ec2 {
         for _ in 0..PAGES_MAX {
             let body = ask::describe_instances(&self.0.farm, self.0.limits.page_items, token.as_deref());
             let page = self.0.ask("DescribeInstances", &body).await?;
-            let instances = read::instances(&page, &self.0.farm).map_err(CallError::unknown)?;
+            let instances = read::instances(&page, &self.0.farm).map_err(unreadable("DescribeInstances"))?;
             found.extend(instances.into_iter().map(|i| (i.instance_id.clone(), i)));
             let next = read::next_token(&page).map(str::to_owned);
             if next.is_none() {
@@ -135,7 +135,7 @@ impl Ec2 {
         let mut found = Vec::new();
         for some in types.chunks(100) {
             let answer = self.0.ask("DescribeInstanceTypes", &ask::describe_instance_types(some)).await?;
-            found.extend(read::instance_types(&answer).map_err(CallError::unknown)?);
+            found.extend(read::instance_types(&answer).map_err(unreadable("DescribeInstanceTypes"))?);
         }
         Ok(found)
     }
@@ -188,7 +188,7 @@ impl Ec2 {
                     }
                 }
                 ("CreateFleet", answer) => launched = Some(self.of_fleet(request, &answer?)?),
-                (_, answer) => launched = Some(read::launched(&answer?, &request.farm).map_err(CallError::unknown)?),
+                (_, answer) => launched = Some(read::launched(&answer?, &request.farm).map_err(unreadable(action))?),
             }
         }
         let instance = launched.ok_or_else(|| refused("a launch without a body that launches"))?;
@@ -352,6 +352,10 @@ fn not_made(action: &str) -> CallError {
         code: NOT_MADE.into(),
         message: format!("{action}: not sent, since too many calls wait for their turn"),
     }
+}
+
+fn unreadable(action: &'static str) -> impl Fn(String) -> CallError {
+    move |why| CallError::unknown(format!("{action}: {why}"))
 }
 
 fn refused(message: &str) -> CallError {

@@ -226,5 +226,4 @@ fn time(text: &str) -> Option<Wall> {
 }
 
 #[cfg(test)]
-#[path = "read_tests.rs"]
 mod tests;
