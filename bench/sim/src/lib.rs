@@ -12,6 +12,7 @@ mod dice;
 mod dns;
 mod door;
 mod fault;
+pub mod figure;
 mod host;
 mod menu;
 mod nameserver;
@@ -20,6 +21,7 @@ mod queue;
 mod run;
 mod seeds;
 mod setup;
+pub mod table;
 mod watch;
 mod world;
 

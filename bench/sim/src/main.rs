@@ -2,7 +2,10 @@
 #![forbid(unsafe_code)]
 
 use clap::{Args, Parser, Subcommand};
-use farm_sim::{Bug, Fault, Wanted, World, run_seeds};
+use farm_sim::table::{self, Wish};
+use farm_sim::{Bug, Fault, Wanted, World, figure, run, run_seeds};
+use redirector_core::whatif::Scenario;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -51,6 +54,40 @@ enum Command {
         #[command(flatten)]
         kind: Kind,
     },
+    /// Scenarios under policies, beside the all-knowing schedule.
+    Table(TableArgs),
+    /// Figure 1 of the paper, its rule beside ours, as SVG.
+    Figure1 {
+        /// The scenario.
+        #[arg(long, default_value = "figure-1")]
+        scenario: String,
+        /// The seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// A run of scenarios under policies.
+#[derive(Args)]
+struct TableArgs {
+    /// Built-in scenarios; all of the table unless given.
+    #[arg(long)]
+    scenario: Vec<String>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Seeds of each cell.
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Folder for policies.md and policies.csv; standard output without.
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +97,10 @@ fn main() -> ExitCode {
         Command::Seeds { from, count, jobs, kind } => {
             let Kind { minutes, bug, without } = kind;
             seeds(&Wanted { from, count, jobs, minutes, bug, without })
+        }
+        Command::Table(args) => write_table(args).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS),
+        Command::Figure1 { scenario, seed, out } => {
+            write_figure(&scenario, seed, &out).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
         }
     }
 }
@@ -97,6 +138,57 @@ fn seeds(wanted: &Wanted) -> ExitCode {
         }
         Err(error) => failed(&error),
     }
+}
+
+fn write_table(args: TableArgs) -> Result<(), String> {
+    let all = || table::SCENARIOS.map(str::to_owned).to_vec();
+    let scenarios = if args.scenario.is_empty() { all() } else { args.scenario };
+    let wish = Wish { scenarios, from: args.from, seeds: args.seeds.clamp(1, 1_000), jobs: args.jobs };
+    let cells = table::table(&wish, |cell| {
+        eprintln!(
+            "{:12} {:22} waited {:6.2} % aborted {:6.2} % flaps {:5.1} hours {:8.1} x {:.3}",
+            cell.scenario,
+            cell.policy,
+            cell.waited * 100.0,
+            cell.aborted * 100.0,
+            cell.flaps,
+            cell.server_h,
+            cell.ratio
+        );
+    })?;
+    let text = table::markdown(&cells, &wish);
+    let Some(out) = args.out else {
+        print!("{text}");
+        return Ok(());
+    };
+    let write = |name: &str, text: &str| std::fs::write(out.join(name), text).map_err(|e| format!("{name}: {e}"));
+    write("policies.md", &text)?;
+    write("policies.csv", &table::csv(&cells))
+}
+
+/// The paper's rule and ours under the same sessions.
+fn write_figure(name: &str, seed: u64, out: &Path) -> Result<(), String> {
+    let scenario = Scenario::builtin(name).ok_or_else(|| format!("no scenario {name:?}"))?;
+    let known = scenario.all_knowing(&scenario.demand(seed)).schedule_server_h;
+    let mut rows = Vec::new();
+    let mut words = Vec::new();
+    for contender in table::contenders().iter().filter(|c| ["paper", "ours"].contains(&c.name)) {
+        let run = run(&scenario, &contender.spec(&scenario), seed)?;
+        let totals = &run.totals;
+        words.push(format!(
+            "{}: {} of {} waited, {} aborted, {:.2} x all-knowing",
+            contender.name,
+            totals.waited,
+            totals.came,
+            totals.aborted + totals.gave_up,
+            totals.server_h / known
+        ));
+        rows.push(figure::row(contender.name, &run));
+    }
+    println!("{}", words.join("\n"));
+    let title = format!("HTTP redirect experiment, simulated: {}", scenario.name);
+    let figure = figure::figure(&title, &words.join("; "), "latency / service time", &rows);
+    std::fs::write(out, figure.svg()).map_err(|e| format!("{}: {e}", out.display()))
 }
 
 fn failed(error: &str) -> ExitCode {
