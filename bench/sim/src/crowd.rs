@@ -117,7 +117,9 @@ impl World {
             self.totals.completed += 1;
             return;
         }
-        host.sessions.insert(number, now_ms);
+        if let Some((_, active_ms)) = host.sessions.get_mut(&number) {
+            *active_ms = now_ms;
+        }
         let demand_us = self.dice.crowd.exponential(DEMAND_US) as f64;
         host.work.arrive(now_ms * 1_000, u64::from(number), demand_us);
         self.work_due(at);
@@ -223,7 +225,7 @@ impl World {
         if session.ends_ms <= now_ms {
             session.ends_ms = now_ms + length_ms;
         }
-        host.sessions.insert(number, now_ms);
+        host.sessions.insert(number, (now_ms, now_ms));
         host.arrivals += 1;
         self.queue.put(now_ms + think_ms, Ev::ClientActs { number });
     }

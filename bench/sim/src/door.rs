@@ -330,7 +330,7 @@ impl World {
             && let Some(number) = self.cloud.find(&request.instance_id)
             && let (Some(machine), Some(host)) = (self.cloud.machines.get(number), self.hosts.get(number))
         {
-            self.watch.stopping(machine, host.serves, now_ms);
+            self.watch.stopping(machine, host, now_ms);
         }
         let mut copies = vec![call];
         if self.bug == Some(Bug::DoubledAttempt)

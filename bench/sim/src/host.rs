@@ -33,8 +33,8 @@ pub(crate) struct Host {
     /// The backend answers.
     pub(crate) serves: bool,
     pub(crate) frozen_until_ms: u64,
-    /// Sessions, and when each was active last.
-    pub(crate) sessions: BTreeMap<u32, u64>,
+    /// Sessions: when each began, and was active last.
+    pub(crate) sessions: BTreeMap<u32, (u64, u64)>,
     pub(crate) arrivals: u64,
     pub(crate) completions: u64,
     pub(crate) work: PsQueue,
@@ -101,7 +101,7 @@ impl Host {
             limit: Some(limit),
             arrivals: self.arrivals,
             completions: self.completions,
-            youngest_ms: self.sessions.values().max().map(|at| now_ms.saturating_sub(*at)),
+            youngest_ms: self.sessions.values().map(|(_, at)| *at).max().map(|at| now_ms.saturating_sub(at)),
         };
         self.read = (queue, busy, now_ms);
         Reading { load, draining: false }

@@ -290,7 +290,8 @@ impl World {
         self.queue.put(self.now_ms + PROBE_MS, Ev::Probe);
         self.net.tidy(self.now_ms);
         for ns in 0..self.names.len() {
-            self.ask(ns, POOL_NAME, false);
+            // Somebody honest may always have asked just now.
+            self.ask(ns, POOL_NAME, true);
             let number = self.dice.crowd.below(self.hosts.len());
             if let Some(member) = self.hosts.get(number).map(|h| h.id.clone()) {
                 self.ask(ns, &format!("{member}.{MEMBER_ZONE}"), false);

@@ -2,6 +2,7 @@
 
 use super::{Rule, Watch};
 use crate::cloud::{Cloud, Machine};
+use crate::host::Host;
 use farm_shared::id::Id;
 use redirector_core::scale::ProviderCall;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,8 +52,8 @@ impl Watch {
         self.check(alive <= max, now_ms, Rule::AboveMax, || format!("{alive} instances, and the maximum is {max}"));
     }
 
-    /// A call for the end of a machine leaves. It is judged once, by what the door had been told.
-    pub(crate) fn stopping(&mut self, machine: &Machine, serves: bool, now_ms: u64) {
+    /// A call for the end of a machine leaves. It is judged once, by what the door had been told, and by what it should have been told.
+    pub(crate) fn stopping(&mut self, machine: &Machine, host: &Host, now_ms: u64) {
         if !self.judged.insert(machine.instance_id.clone()) || !machine.is_alive(now_ms) {
             return;
         }
@@ -67,13 +68,15 @@ impl Watch {
         // One that was forgotten counts as one that was never heard.
         let forgotten_ms = self.forget_ms.min(patience_ms);
         let failing = machine.impaired_ms.is_some() || machine.leaves_ms.is_some();
-        if !serves || failing || now_ms > seen.heard_ms + forgotten_ms {
+        if !host.serves || failing || now_ms > seen.heard_ms + forgotten_ms {
             return;
         }
         // Told in the present life of the door, or in an earlier one.
         let told_ms = seen.told_ms.unwrap_or(now_ms);
         let over = now_ms + 3 * self.period_ms >= told_ms + self.drain_deadline_ms && seen.told_ms.is_some();
-        let sessions = seen.sessions;
+        // By its word, or in truth: whatever was there when it was heard last should have been in its word.
+        let there = host.sessions.values().filter(|(began_ms, _)| began_ms + self.period_ms < seen.heard_ms).count() as u32;
+        let sessions = seen.sessions.max(there);
         self.check(seen.told_ms.is_some() && (sessions == 0 || over), now_ms, Rule::StoppedEarly, || {
             format!("{id} was stopped with {sessions} sessions, told to drain at {:?}", seen.told_ms)
         });
