@@ -98,6 +98,7 @@ impl Machines {
     pub fn crash(&self, instance_id: &str) {
         let mut state = self.state();
         let machine = state.machines.get_mut(instance_id).expect("a machine");
+        machine.booted(true);
         machine.children.iter_mut().for_each(|child| _ = child.kill());
     }
 }
