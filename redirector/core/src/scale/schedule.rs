@@ -98,7 +98,9 @@ mod tests {
     fn floors_hold_on_their_days_and_over_midnight() {
         let days = |names: &[&str]| {
             let mut days = [false; 7];
-            names.iter().for_each(|n| days[n.parse::<Weekday>().unwrap().0] = true);
+            for name in names {
+                days[name.parse::<Weekday>().unwrap().0] = true;
+            }
             days
         };
         let at = |day: u64, hour: u64, minute: u64| SATURDAY_MS + ((day * 24 + hour) * 60 + minute) * 60_000;

@@ -217,13 +217,10 @@ impl<'a> World<'a> {
         let now = Now { mono: Mono(now_ms), wall: Wall(self.rules.start_wall_ms + now_ms) };
         let (state, wanted, report) = plan(self.policy, &self.state, &observation, now);
         self.state = state;
-        let wanted = match check(&wanted, &self.policy.limits, &observation) {
-            Ok(wanted) => wanted,
-            Err(_) => {
-                self.record.outcome.stopped_plans += 1;
-                Plan::default()
-            }
-        };
+        let wanted = check(&wanted, &self.policy.limits, &observation).unwrap_or_else(|_| {
+            self.record.outcome.stopped_plans += 1;
+            Plan::default()
+        });
         self.fleet.avoid(&report.victims);
         self.record.decided(now_ms, &wanted);
         self.carry_out(&wanted, now_ms);
@@ -238,7 +235,9 @@ impl<'a> World<'a> {
             self.boots.push(Reverse((now_ms + boot_ms.max(1), server)));
         }
         for (ids, place) in [(&wanted.undrain, Place::Live), (&wanted.drain, Place::Draining(now_ms))] {
-            ids.iter().for_each(|id| self.fleet.put(id, place));
+            for id in ids {
+                self.fleet.put(id, place);
+            }
         }
         for (ids, place) in [(&wanted.terminate, Place::Gone), (&wanted.stop, Place::Stopped)] {
             for id in ids {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::scale::{Violation, check};
+use crate::scale::{Limits, Violation, check};
 use farm_shared::time::Wall;
 
 fn server(id: &str, state: ServerState) -> ServerLoad {
@@ -175,4 +175,74 @@ fn machines_that_are_to_go() {
     let policy = policy(ScalePolicy::Sizing);
     let broken = check(&Plan { drain: vec![Id::new("b3").unwrap(); 3], ..Plan::default() }, &policy.limits, &two);
     assert_eq!(broken, Err(vec![Violation::BelowMin { live: 0, min: 1 }]));
+}
+
+/// The plan at 0 s, with the numbers of an operator.
+fn planned(change: fn(&mut ScalerSpec), observation: &Observation) -> (String, u32) {
+    let mut spec = ScalerSpec { min: 1, max: 9, ..ScalerSpec::default() };
+    change(&mut spec);
+    let policy = Policy::new(&spec, 0);
+    let (_, plan, report) = plan(&policy, &PlanState::default(), observation, at(0));
+    assert_eq!(check(&plan, &policy.limits, observation), Ok(plan), "{report:?}");
+    (report.action, report.desired)
+}
+
+#[test]
+fn bounds_around_every_rule() {
+    // 360 sessions want five servers.
+    let busy = || farm(&[("b1", Live, 90), ("b2", Live, 90), ("b3", Live, 90), ("b4", Live, 90)]);
+    let priced = |usd_month| Observation { usd_h: Some(0.4), usd_h_launch: Some(0.1), usd_month, ..busy() };
+    type Case = (fn(&mut ScalerSpec), Observation, &'static str, u32);
+    let cases: [Case; 11] = [
+        (|_| {}, busy(), "launch 1", 5),
+        (|s| s.spare = 2, busy(), "launch 3", 7),
+        (|s| s.min_per_zone = 3, Observation { zones: ids(&["z1", "z2"]), ..busy() }, "launch 2", 6),
+        (|s| s.floors = vec![Floor { days: [true; 7], servers: 8, ..Floor::default() }], busy(), "launch 4", 8),
+        (|s| s.floors = vec![Floor { days: [true; 7], servers: 99, ..Floor::default() }], busy(), "launch 5", 9),
+        (|s| s.usd_h_max = Some(0.45), priced(None), "nothing", 4),
+        (|s| s.usd_h_max = Some(0.5), priced(None), "launch 1", 5),
+        (|s| s.usd_h_max = Some(9.0), busy(), "nothing", 4),
+        // The minimum of one server until the end of the month is kept back: 74.40.
+        (|s| s.usd_month_max = Some(100.0), priced(Some(10.0)), "launch 1", 5),
+        (|s| s.usd_month_max = Some(100.0), priced(Some(25.6)), "nothing", 1),
+        (|s| s.stabilisation_up_ms = 60_000, busy(), "nothing", 5),
+    ];
+    for (n, (change, observation, action, desired)) in cases.into_iter().enumerate() {
+        assert_eq!(planned(change, &observation), (action.to_owned(), desired), "case {n}");
+    }
+}
+
+fn ids(names: &[&str]) -> Vec<Id> {
+    names.iter().map(|n| Id::new(n).unwrap()).collect()
+}
+
+#[test]
+fn caps_on_cost_stand_above_every_policy() {
+    let observation =
+        Observation { usd_h: Some(0.4), usd_h_launch: Some(0.1), usd_month: Some(50.0), ..farm(&[("b1", Live, 9)]) };
+    let launch = Plan { launch: 2, ..Plan::default() };
+    let dear =
+        |limits: Limits| matches!(check(&launch, &limits, &observation), Err(v) if matches!(v[..], [Violation::TooDear(_)]));
+    let limits = Limits { max: 9, ..Limits::default() };
+    assert!(!dear(limits));
+    assert!(dear(Limits { usd_h_max: Some(0.59), ..limits }) && !dear(Limits { usd_h_max: Some(0.6), ..limits }));
+    assert!(dear(Limits { usd_month_max: Some(50.0), ..limits }) && !dear(Limits { usd_month_max: Some(51.0), ..limits }));
+}
+
+#[test]
+fn roles_and_the_warm_pool() {
+    let one = || farm(&[("b1", Live, 9)]);
+    assert_eq!(planned(|_| {}, &Observation { roles_missing: ids(&["web-1"]), ..one() }).0, "launch role web-1");
+    assert_eq!(planned(|s| s.max = 1, &Observation { roles_missing: ids(&["web-1"]), ..one() }).0, "nothing");
+    assert_eq!(planned(|s| s.warm = 2, &one()).0, "launch 2");
+    assert_eq!(
+        planned(|s| s.warm = 2, &Observation { warm: 1, ..one() }).0,
+        "launch 2",
+        "one of them starts the stopped one"
+    );
+    assert_eq!(planned(|s| s.warm = 2, &Observation { warm: 2, ..one() }).0, "nothing");
+    assert_eq!(planned(|s| (s.warm, s.max) = (2, 2), &one()).0, "nothing", "no room");
+    let drained = || farm(&[("b1", Live, 9), ("b2", Draining, 0), ("b3", Draining, 0)]);
+    assert_eq!(planned(|s| s.warm = 1, &drained()).0, "stop b2, terminate b3");
+    assert_eq!(planned(|s| s.warm = 1, &Observation { warm: 1, ..drained() }).0, "terminate b2 b3");
 }

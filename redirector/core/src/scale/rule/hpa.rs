@@ -3,7 +3,7 @@
 //! `ceil(n * metric/target)` every 15 s, nothing within a tenth of the target. Servers that are not ready count as idle before
 //! more are launched. At most twice as many or four more within 15 s. Its downscale stabilisation is the policy's own window.
 
-use super::{View, Wanted};
+use super::{View, Wanted, hold};
 use farm_shared::time::Mono;
 
 const SYNC_MS: u64 = 15_000;
@@ -31,7 +31,7 @@ pub(super) fn want(view: &View<'_>, synced: &mut Synced) -> Wanted {
 
 fn sync(view: &View<'_>, replicas: u32) -> Wanted {
     let target = view.policy.target;
-    let Some(busy) = view.busy() else { return view.hold(replicas, "no server says how busy it is") };
+    let Some(busy) = view.busy() else { return hold(replicas, "no server says how busy it is") };
     let (ready, have) = (f64::from(view.live), f64::from(view.have()));
     let reason = format!("busy {busy:.2}, target {target:.2}");
     let stay = || Wanted { servers: replicas, reason: reason.clone(), ..Wanted::default() };

@@ -78,11 +78,11 @@ impl View<'_> {
         let (sum, count) = reported.fold((0.0, 0_u32), |(sum, count), busy| (sum + busy, count + 1));
         (count > 0).then(|| sum / f64::from(count))
     }
+}
 
-    /// As many as before, because nothing is known.
-    fn hold(&self, servers: u32, why: &str) -> Wanted {
-        Wanted { servers, reason: format!("{why}: as many as before"), ..Wanted::default() }
-    }
+/// As many as before, because nothing is known.
+fn hold(servers: u32, why: &str) -> Wanted {
+    Wanted { servers, reason: format!("{why}: as many as before"), ..Wanted::default() }
 }
 
 #[cfg(test)]

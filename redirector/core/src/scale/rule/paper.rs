@@ -4,7 +4,7 @@
 //! server; when the total CPU capacity is more than 150%, the redirector terminates a server whose sessions are most stale."
 //! One at a time; it must never see arrivals or boot times, since the paper's did not.
 
-use super::{View, Wanted};
+use super::{View, Wanted, hold};
 
 /// Below this much spare, in servers, one more is wanted.
 const LAUNCH_BELOW: f64 = 0.5;
@@ -16,7 +16,7 @@ pub(super) fn want(view: &View<'_>) -> Wanted {
     let have = view.have();
     let spare = available(view);
     if !spare.is_finite() {
-        return view.hold(have, "servers do not say how busy they are");
+        return hold(have, "servers do not say how busy they are");
     }
     let mut refused = None;
     let (servers, reason) = if have < min {
@@ -42,7 +42,7 @@ fn available(view: &View<'_>) -> f64 {
     if count == 0.0 || cores <= 0.0 {
         return 0.0;
     }
-    let short = view.servers().filter(|s| s.queue.partial_cmp(&view.policy.q_short).is_none_or(|o| o.is_le()));
+    let short = view.servers().filter(|s| s.queue.partial_cmp(&view.policy.q_short).is_none_or(std::cmp::Ordering::is_le));
     let spare: f64 = short.map(|s| s.cores * (1.0 - s.busy)).sum();
     spare / (cores / count)
 }

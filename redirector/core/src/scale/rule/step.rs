@@ -4,7 +4,7 @@
 //! The further a one-minute average is from the target, the larger the step. Launches under way count as made.
 
 use super::alarm::Alarms;
-use super::{View, Wanted};
+use super::{View, Wanted, hold};
 
 /// So far above the target, so large a share more; the last that holds counts.
 const STEPS: [(f64, f64); 3] = [(0.0, 0.1), (0.1, 0.2), (0.2, 0.3)];
@@ -17,7 +17,7 @@ pub(super) fn want(view: &View<'_>, alarms: &mut Alarms) -> Wanted {
     let target = view.policy.target;
     alarms.observe(view.now, view.busy());
     let desired = alarms.desired(view.have());
-    let Some(busy) = view.busy() else { return view.hold(desired, "no server says how busy it is") };
+    let Some(busy) = view.busy() else { return hold(desired, "no server says how busy it is") };
     let (live, limits) = (f64::from(view.live), &view.policy.limits);
     let share = |distance: f64| STEPS.iter().rev().find(|(from, _)| distance > *from).map_or(0.0, |(_, share)| *share);
     if let Some(metric) = alarms.fires(view.now, PERIODS_OUT, |v| v > target) {

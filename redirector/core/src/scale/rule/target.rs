@@ -4,7 +4,7 @@
 //! of the metric, but of the capacity; while there are any, nothing is taken away.
 
 use super::alarm::Alarms;
-use super::{View, Wanted};
+use super::{View, Wanted, hold};
 
 const PERIODS_OUT: usize = 3;
 const PERIODS_IN: usize = 15;
@@ -15,7 +15,7 @@ pub(super) fn want(view: &View<'_>, alarms: &mut Alarms) -> Wanted {
     let target = view.policy.target;
     alarms.observe(view.now, view.busy());
     let desired = alarms.desired(view.have());
-    let Some(busy) = view.busy() else { return view.hold(desired, "no server says how busy it is") };
+    let Some(busy) = view.busy() else { return hold(desired, "no server says how busy it is") };
     let proportional = |metric: f64| (f64::from(view.live) * metric / target - 1e-9).ceil().max(0.0) as u32;
     let formula = |metric: f64| format!("ceil({} * {metric:.3}/{target:.2}) = {}", view.live, proportional(metric));
     let limits = &view.policy.limits;
