@@ -70,14 +70,13 @@ struct Policies {
 
 pub(crate) fn simulate(simulate: &Simulate) -> Result<(), Failure> {
     let Some(name) = &simulate.scenario else { return print(&list()) };
-    let scenario = match Scenario::builtin(name) {
-        Some(scenario) => scenario,
-        None => {
-            let text = read(Path::new(name), SCENARIO_BYTES_MAX).map_err(|why| {
-                unavailable(format!("{name} is no built-in scenario ({}), and as a file: {why}", NAMES.join(", ")))
-            })?;
-            Scenario::parse(name, &text).map_err(|problems| Failure::Config(Refused(problems)))?
-        }
+    let scenario = if let Some(scenario) = Scenario::builtin(name) {
+        scenario
+    } else {
+        let text = read(Path::new(name), SCENARIO_BYTES_MAX).map_err(|why| {
+            unavailable(format!("{name} is no built-in scenario ({}), and as a file: {why}", NAMES.join(", ")))
+        })?;
+        Scenario::parse(name, &text).map_err(|problems| Failure::Config(Refused(problems)))?
     };
     let demand = scenario.demand(simulate.policies.seed);
     simulate.policies.play(&scenario, &demand, None, "")
@@ -250,7 +249,9 @@ fn figure(scenario: &Scenario, runs: &[(&str, Outcome)], known: &AllKnowing, jou
     servers.extend(each(|s| s.up + s.booting, Mark::Step));
     let mut sessions = each(|s| s.sessions + s.waiting, Mark::Line);
     sessions.truncate(1);
-    sessions.iter_mut().for_each(|s| s.name = String::new());
+    for series in &mut sessions {
+        series.name = String::new();
+    }
     Figure {
         title: format!("{}: {}", scenario.name, scenario.about),
         subtitle: format!("{} sessions on a server, boot {:.0} s", scenario.sessions_per_server, scenario.boot.p95_s()),
