@@ -107,7 +107,8 @@ fn botocore_reads_the_requests() {
         let words = ["profile", "render", name, "--file", file, "--region", "eu-central-1", "--request"];
         for body in printed(&redirector(&scratch, &words)).lines() {
             let headers = json!({"content-type": "application/x-www-form-urlencoded; charset=utf-8"});
-            calls += &format!("{}\n", json!({"method": "POST", "path": "/", "headers": headers, "body": body}));
+            calls += &json!({"method": "POST", "path": "/", "headers": headers, "body": body}).to_string();
+            calls.push('\n');
         }
     }
     let report = validate::report(&python, &scratch.write("calls.jsonl", &calls), false);
