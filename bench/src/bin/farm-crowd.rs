@@ -3,13 +3,13 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, ValueEnum};
+use farm_bench::compare::wait::wall_ms;
 use farm_bench::crowd::place::Names;
 use farm_bench::crowd::{CrowdConfig, Interval, Loop, Profile, Summary, run};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A crowd of clients that come through the front door. Progress goes to standard error, the result as JSON to standard output.
@@ -124,10 +124,6 @@ impl Options {
         config.check()?;
         Ok(config)
     }
-}
-
-fn wall_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn write_line(out: &mut impl Write, line: &Line<'_>) -> std::io::Result<()> {

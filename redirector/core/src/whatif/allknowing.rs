@@ -205,7 +205,8 @@ mod tests {
     fn small_cases_by_hand() {
         let means = Means { per_server: 2, boot_ms: 10, servers: 0, min: 0 };
         // Sessions, and the milliseconds of the bound and of the schedule.
-        let cases: [(&[(u64, u64)], u64, u64); 6] = [
+        type Case = (&'static [(u64, u64)], u64, u64);
+        let cases: [Case; 6] = [
             (&[], 0, 0),
             (&[(100, 50)], 60, 60),
             (&[(100, 50), (100, 50)], 60, 60),

@@ -40,7 +40,7 @@ impl World {
     fn new(count: usize) -> Self {
         let server = |n: usize| Target {
             id: format!("b{n}"),
-            zone: Some(if n % 2 == 0 { "a".into() } else { "b".into() }),
+            zone: Some(if n.is_multiple_of(2) { "a".into() } else { "b".into() }),
             is_healthy: true,
             instance_id: Some(format!("i-{n}")),
             ..Target::default()
@@ -181,7 +181,7 @@ fn errors_stop_it_and_nothing_is_hit_after_that() {
     let mut runner = Runner::new(order, world.now, Draws::from_u64(1));
     let (mut stopped, mut hits_after, mut ended) = (false, 0, String::new());
     for step in 0..500_u64 {
-        world.counts = Counts { requests: step * 10, errors: if step > 40 { step - 40 } else { 0 } };
+        world.counts = Counts { requests: step * 10, errors: step.saturating_sub(40) };
         let look = world.look();
         let acts = runner.step(world.now, &look);
         hits_after += acts.iter().filter(|a| stopped && matches!(a, Act::Hit(..))).count();

@@ -182,7 +182,7 @@ fn a_denial_is_definite_only_if_nothing_was_asked_before() {
     while !desk.state.intents.is_empty() {
         desk.now_ms += 120_000;
         desk.tell(ExecEvent::Tick);
-        assert_eq!(desk.calls, [second.clone()], "the same octets");
+        assert_eq!(desk.calls, std::slice::from_ref(&second), "the same octets");
         desk.answer(Err(ErrorKind::Denied));
         asked += 1;
         assert!(asked < 20, "given up at last");
