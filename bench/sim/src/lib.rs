@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bug;
+pub mod calibrate;
 mod cloud;
 mod converge;
 mod crowd;
@@ -18,6 +19,7 @@ mod menu;
 mod nameserver;
 mod net;
 mod queue;
+pub mod real;
 mod run;
 mod seeds;
 mod setup;

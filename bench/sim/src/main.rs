@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use clap::{Args, Parser, Subcommand};
+use farm_shared::config::Problem;
 use farm_sim::table::{self, Wish};
-use farm_sim::{Bug, Fault, Wanted, World, figure, run, run_seeds};
+use farm_sim::{Bug, Fault, Wanted, World, calibrate, figure, real, run, run_seeds};
+use redirector_core::config::ScalePolicy;
 use redirector_core::whatif::Scenario;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,9 +66,26 @@ enum Command {
         /// The seed.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Runs on real processes instead: NAME=FOLDER, as `bench/crowd-real` wrote it (repeatable).
+        #[arg(long)]
+        real: Vec<String>,
         /// The file to write.
         #[arg(long)]
         out: PathBuf,
+    },
+    /// The simulator held against real processes (bench/sim/CALIBRATION.md).
+    Calibrate {
+        /// The rule.
+        #[arg(long)]
+        policy: String,
+        /// The scenario's file.
+        #[arg(long, default_value = "bench/sim/scenarios/crowd.toml")]
+        scenario: PathBuf,
+        /// Simulated seeds.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// Folders of real runs.
+        folders: Vec<PathBuf>,
     },
 }
 
@@ -99,9 +118,12 @@ fn main() -> ExitCode {
             seeds(&Wanted { from, count, jobs, minutes, bug, without })
         }
         Command::Table(args) => write_table(args).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS),
-        Command::Figure1 { scenario, seed, out } => {
-            write_figure(&scenario, seed, &out).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+        Command::Figure1 { scenario, seed, real, out } => {
+            let written = if real.is_empty() { write_figure(&scenario, seed, &out) } else { write_real_figure(&real, &out) };
+            written.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
         }
+        Command::Calibrate { policy, scenario, seeds, folders } => print_calibration(&policy, &scenario, seeds, &folders)
+            .map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS),
     }
 }
 
@@ -189,6 +211,38 @@ fn write_figure(name: &str, seed: u64, out: &Path) -> Result<(), String> {
     let title = format!("HTTP redirect experiment, simulated: {}", scenario.name);
     let figure = figure::figure(&title, &words.join("; "), "latency / service time", &rows);
     std::fs::write(out, figure.svg()).map_err(|e| format!("{}: {e}", out.display()))
+}
+
+fn write_real_figure(runs: &[String], out: &Path) -> Result<(), String> {
+    let mut rows = Vec::new();
+    let mut words = Vec::new();
+    for told in runs {
+        let (name, folder) = told.split_once('=').ok_or_else(|| format!("--real {told}: expected NAME=FOLDER"))?;
+        let (row, ends) = real::read(name, Path::new(folder))?;
+        words.push(format!(
+            "{name}: {:.0} sessions, {:.1} % delayed, {:.1} % aborted",
+            ends.begun,
+            ends.delayed * 100.0,
+            ends.aborted * 100.0
+        ));
+        rows.push(row);
+    }
+    println!("{}", words.join("\n"));
+    let figure = figure::figure("HTTP redirect experiment, on real processes", &words.join("; "), "latency, ms", &rows);
+    std::fs::write(out, figure.svg()).map_err(|e| format!("{}: {e}", out.display()))
+}
+
+fn print_calibration(policy: &str, file: &Path, seeds: u64, folders: &[PathBuf]) -> Result<(), String> {
+    let rule = ScalePolicy::ALL.into_iter().find(|rule| rule.label() == policy);
+    let rule = rule.ok_or_else(|| format!("--policy: found {policy:?}, expected one of {:?}", ScalePolicy::LABELS))?;
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{name}: {e}"))?;
+    let lines = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let scenario = Scenario::parse(&name, &text).map_err(lines)?;
+    let real: Vec<_> = folders.iter().map(|folder| real::read(policy, folder)).collect::<Result<_, _>>()?;
+    let simulated = calibrate::simulated(&scenario, rule, seeds)?;
+    print!("{}", calibrate::markdown(policy, &calibrate::compare(&real, &simulated, scenario.duration_s)));
+    Ok(())
 }
 
 fn failed(error: &str) -> ExitCode {
