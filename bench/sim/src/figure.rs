@@ -72,7 +72,7 @@ pub fn figure(title: &str, subtitle: &str, latency_label: &str, rows: &[Row]) ->
         });
         let asked = || row.moments.iter().filter_map(|m| Some((m.t_s, m.latency?)));
         panels.push(Panel {
-            y_label: format!("{name}: {latency_label}"),
+            y_label: latency_label.into(),
             scale: Scale::Log,
             y_max: Some(latency_max),
             height: 120.0,
@@ -83,7 +83,7 @@ pub fn figure(title: &str, subtitle: &str, latency_label: &str, rows: &[Row]) ->
             ..Panel::default()
         });
         panels.push(Panel {
-            y_label: format!("{name}: sessions"),
+            y_label: "sessions".into(),
             y_max: Some(harm_max),
             height: 80.0,
             series: vec![

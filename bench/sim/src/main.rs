@@ -95,6 +95,9 @@ struct TableArgs {
     /// Built-in scenarios; all of the table unless given.
     #[arg(long)]
     scenario: Vec<String>,
+    /// Policies, as they are called in the table; all unless given.
+    #[arg(long)]
+    policy: Vec<String>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
@@ -165,7 +168,8 @@ fn seeds(wanted: &Wanted) -> ExitCode {
 fn write_table(args: TableArgs) -> Result<(), String> {
     let all = || table::SCENARIOS.map(str::to_owned).to_vec();
     let scenarios = if args.scenario.is_empty() { all() } else { args.scenario };
-    let wish = Wish { scenarios, from: args.from, seeds: args.seeds.clamp(1, 1_000), jobs: args.jobs };
+    let wish =
+        Wish { scenarios, policies: args.policy, from: args.from, seeds: args.seeds.clamp(1, 1_000), jobs: args.jobs };
     let cells = table::table(&wish, |cell| {
         eprintln!(
             "{:12} {:22} waited {:6.2} % aborted {:6.2} % flaps {:5.1} hours {:8.1} x {:.3}",
@@ -209,7 +213,7 @@ fn write_figure(name: &str, seed: u64, out: &Path) -> Result<(), String> {
     }
     println!("{}", words.join("\n"));
     let title = format!("HTTP redirect experiment, simulated: {}", scenario.name);
-    let figure = figure::figure(&title, &words.join("; "), "latency / service time", &rows);
+    let figure = figure::figure(&title, &words.join("; "), "latency ÷ service", &rows);
     std::fs::write(out, figure.svg()).map_err(|e| format!("{}: {e}", out.display()))
 }
 

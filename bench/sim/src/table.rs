@@ -104,6 +104,8 @@ impl Cell {
 pub struct Wish {
     /// Names of built-in scenarios.
     pub scenarios: Vec<String>,
+    /// Policies, as in the table; all if empty.
+    pub policies: Vec<String>,
     /// The first seed.
     pub from: u64,
     /// How many.
@@ -117,7 +119,8 @@ pub struct Wish {
 /// # Errors
 /// A scenario that there is not, or a world that cannot be set up.
 pub fn table(wish: &Wish, done: impl Fn(&Cell) + Sync) -> Result<Vec<Cell>, String> {
-    let contenders = contenders();
+    let mut contenders = contenders();
+    contenders.retain(|c| wish.policies.is_empty() || wish.policies.iter().any(|name| name == c.name));
     let mut scenarios = Vec::new();
     for name in &wish.scenarios {
         let scenario = Scenario::builtin(name).ok_or_else(|| format!("no scenario {name:?}"))?;
@@ -307,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_row_is_played_and_written() {
-        let wish = Wish { scenarios: vec!["steady".into()], from: 1, seeds: 1, jobs: 2 };
+        let wish = Wish { scenarios: vec!["steady".into()], policies: Vec::new(), from: 1, seeds: 1, jobs: 2 };
         let cells = table(&wish, |_| ()).unwrap();
         assert_eq!(cells.len(), contenders().len());
         assert!(cells.iter().all(|c| c.ratio_bound >= 1.0 - 1e-9), "{cells:?}");

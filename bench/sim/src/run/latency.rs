@@ -17,28 +17,22 @@ pub(super) struct Strain {
     pub(super) stretch: f64,
 }
 
-/// The mean of a server with so many sessions, each asking for `share` of a core while nothing waits.
-///
-/// With `a = sessions*share` cores asked for and `c` there: below saturation the queue of M/M/c-PS, `a + rho^(sqrt(2(c+1)))*rho/(1-rho)`
-/// (Sakasegawa's approximation), and never more than the closed crowd can make: whoever waits does not ask.
+/// The mean of a server with so many sessions, each asking for `share` of a core while nothing waits: exact mean-value analysis of a
+/// processor-sharing station with thinking clients; several cores are one fast one and a delay (Seidmann's approximation).
 pub(super) fn strain(sessions: u32, share: f64, cores: f64) -> Strain {
-    let asked = f64::from(sessions) * share;
-    if sessions == 0 || asked <= 0.0 || cores <= 0.0 {
+    if sessions == 0 || share <= 0.0 || cores <= 0.0 {
         return Strain { stretch: 1.0, ..Strain::default() };
     }
-    let think_s = SERVICE_S / share - SERVICE_S;
-    // All the work that cores can do, split among the crowd: the response that a saturated server settles at.
-    let saturated = (f64::from(sessions) * SERVICE_S / cores - think_s).max(SERVICE_S);
-    let rho = asked / cores;
-    let open = if rho < 1.0 {
-        SERVICE_S * (1.0 + rho.powf((2.0 * (cores + 1.0)).sqrt() - 1.0) / (cores * (1.0 - rho)))
-    } else {
-        f64::INFINITY
-    };
-    // Between the two the crowd limits itself; near saturation sharing among finitely many adds their square root.
-    let bounded = saturated + SERVICE_S * f64::from(sessions).sqrt() * rho.min(1.0).powi(8) / cores;
-    let response_s = open.min(bounded).max(SERVICE_S);
-    let throughput = f64::from(sessions) / (think_s + response_s);
+    let think_s = (SERVICE_S / share - SERVICE_S).max(0.0);
+    let fast_s = SERVICE_S / cores;
+    let delay_s = SERVICE_S * (1.0 - 1.0 / cores).max(0.0);
+    let (mut waiting, mut response_s, mut throughput) = (0.0, SERVICE_S, 0.0);
+    for n in 1..=sessions {
+        let shared_s = fast_s * (1.0 + waiting);
+        response_s = shared_s + delay_s;
+        throughput = f64::from(n) / (think_s + response_s);
+        waiting = throughput * shared_s;
+    }
     Strain {
         queue: throughput * response_s,
         busy: (throughput * SERVICE_S / cores).min(1.0),

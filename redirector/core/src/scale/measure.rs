@@ -13,6 +13,11 @@ const MEMORY_LENGTHS: f64 = 5.0;
 /// Samples kept; beyond that, old ones are thinned out.
 const SAMPLES_MAX: usize = 2_048;
 
+/// A slow trend is looked for over so many windows.
+const LONG_WINDOWS: u64 = 3;
+/// A trend counts for what it exceeds its noise by, in standard deviations.
+const NOISE_DEVIATIONS: f64 = 1.5;
+
 /// Measurements so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
@@ -38,7 +43,9 @@ impl Measured {
     pub(super) fn observe(&mut self, observation: &Observation, now: Mono, window_ms: u64, prior_s: f64) {
         let demand = observation.arrivals as f64 + f64::from(observation.waiting);
         self.samples.push_back((now, demand));
-        while self.samples.len() > SAMPLES_MAX || self.samples.get(1).is_some_and(|(at, _)| now.since_ms(*at) >= window_ms) {
+        while self.samples.len() > SAMPLES_MAX
+            || self.samples.get(1).is_some_and(|(at, _)| now.since_ms(*at) >= LONG_WINDOWS * window_ms)
+        {
             self.samples.pop_front();
         }
         let kept = |s: ServerState| s != ServerState::Silent;
@@ -58,26 +65,47 @@ impl Measured {
         (self.area_s + PRIOR_ENDS * prior_s) / (self.ends + PRIOR_ENDS)
     }
 
-    /// Arrivals per second over the window, and the trend between its halves. None while less than a quarter of the window has
-    /// been seen: too few arrivals would decide too much.
+    /// Arrivals per second over the window, and their trend. None while less than a quarter of the window has been seen: too few
+    /// arrivals would decide too much.
+    ///
+    /// The trend is looked for within the window, which sees a rise early, and within a longer one, which tells a slow rise from noise;
+    /// the higher of the two counts, because a server too few costs sessions and one too many costs money.
     pub(super) fn rate(&self, window_ms: u64) -> Option<Rate> {
-        let ((first, from), (last, to)) = (self.samples.front()?, self.samples.back()?);
-        let window_s = last.since_ms(*first) as f64 / 1_000.0;
-        if window_s <= 0.0 || last.since_ms(*first) < window_ms / 4 {
+        let ((first, _), (last, to)) = (self.samples.front()?, self.samples.back()?);
+        let seen_ms = last.since_ms(*first);
+        if seen_ms == 0 || seen_ms < window_ms / 4 {
             return None;
         }
-        let per_s = (to - from).max(0.0) / window_s;
-        let half_ms = last.since_ms(*first) / 2;
-        let middle = self.samples.iter().find(|(at, _)| at.since_ms(*first) >= half_ms);
-        let Some((middle, until)) = middle.filter(|(at, _)| *at < *last && *at > *first) else {
-            return Some(Rate { per_s, trend_per_s2: 0.0, window_s });
-        };
-        let (before_s, after_s) = (middle.since_ms(*first) as f64 / 1_000.0, last.since_ms(*middle) as f64 / 1_000.0);
+        let from = self.back_to(last.0.saturating_sub(window_ms.min(seen_ms)))?;
+        let window_s = last.since_ms(from.0) as f64 / 1_000.0;
+        if window_s <= 0.0 {
+            return None;
+        }
+        let per_s = (to - from.1).max(0.0) / window_s;
+        let short = self.trend(from);
+        let long = self.samples.front().map_or(short, |first| self.trend(*first));
+        Some(Rate { per_s, trend_per_s2: short.max(long), window_s })
+    }
+
+    /// The last sample at or before a time, or the first.
+    fn back_to(&self, at_ms: u64) -> Option<(Mono, f64)> {
+        let after = self.samples.partition_point(|(at, _)| at.0 <= at_ms);
+        self.samples.get(after.saturating_sub(1)).copied()
+    }
+
+    /// How the rate changes between the halves of the time since a sample, per second and second.
+    fn trend(&self, (first, from): (Mono, f64)) -> f64 {
+        let Some((last, to)) = self.samples.back().copied() else { return 0.0 };
+        let half_ms = last.since_ms(first) / 2;
+        let middle = self.samples.iter().find(|(at, _)| at.since_ms(first) >= half_ms && *at > first);
+        let Some((middle, until)) = middle.copied().filter(|(at, _)| *at < last) else { return 0.0 };
+        let (before_s, after_s) = (middle.since_ms(first) as f64 / 1_000.0, last.since_ms(middle) as f64 / 1_000.0);
+        let apart_s = f64::midpoint(before_s, after_s);
         let (before, after) = ((until - from).max(0.0), (to - until).max(0.0));
-        let trend = (after / after_s - before / before_s) / (window_s / 2.0);
-        // Arrivals are noisy: what one standard deviation of two Poisson counts explains is no trend.
-        let noise = (before / before_s.powi(2) + after / after_s.powi(2)).sqrt() / (window_s / 2.0);
-        Some(Rate { per_s, trend_per_s2: trend.signum() * (trend.abs() - noise).max(0.0), window_s })
+        let trend = (after / after_s - before / before_s) / apart_s;
+        // Arrivals are noisy: what so many standard deviations of two Poisson counts explain is no trend.
+        let noise = (before / before_s.powi(2) + after / after_s.powi(2)).sqrt() / apart_s;
+        trend.signum() * (trend.abs() - NOISE_DEVIATIONS * noise).max(0.0)
     }
 }
 
