@@ -216,6 +216,17 @@ pub enum ProviderSpec {
     Ec2(Ec2Spec),
 }
 
+impl ProviderSpec {
+    /// Whose instances: those of another provider, or of another region, are not to be looked for in this one's lists.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::None => "none".into(),
+            Self::Process(_) => "process".into(),
+            Self::Ec2(ec2) => format!("ec2 in {}", ec2.region),
+        }
+    }
+}
+
 /// Local processes, each instance on a loopback address of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessSpec {

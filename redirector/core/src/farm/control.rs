@@ -48,6 +48,8 @@ pub struct Control {
     pub(super) restless: bool,
     // Scaling.
     pub(super) exec: ExecState,
+    /// The provider that `exec` speaks of, if it is not the one that is configured: then nothing is called and no list is believed.
+    pub(super) foreign: Option<String>,
     pub(super) plan_state: PlanState,
     /// Of the policy that only watches.
     pub(super) shadow_state: PlanState,
@@ -103,13 +105,23 @@ impl Control {
         });
         let seen = seen.collect();
         let mut drill = saved.drill;
+        let mut spend = saved.spend;
         for record in journal.iter().filter(|r| r.seq > saved.exec.seq) {
             match &record.entry {
+                Entry::Plan { observation, .. } => spend.recall(observation),
                 Entry::Drill { hit, instance_id } => drill.hit(hit, instance_id.as_deref()),
                 Entry::Healed { key } => drill.healed(key),
                 _ => {}
             }
         }
+        let identity = spec.provider.identity();
+        let foreign = saved.provider.filter(|saved| *saved != identity);
+        let saved_seq = saved.exec.seq;
+        let mut exec = saved.exec.replay(journal);
+        // There is nothing to lose sight of.
+        let foreign = foreign.filter(|_| !exec.instances.is_empty() || !exec.intents.is_empty());
+        let overtaken =
+            if foreign.is_some() { 0 } else { exec.forget_overtaken(saved_seq, journal.first().map(|r| r.seq), now.wall) };
         let mut control = Self {
             draws: draws.child("control", 0),
             started: now,
@@ -122,8 +134,9 @@ impl Control {
             generation: 0,
             dirty: true,
             restless: false,
-            exec: saved.exec.replay(journal),
-            plan_state: PlanState::restored(saved.spend),
+            exec,
+            foreign,
+            plan_state: PlanState::restored(spend),
             shadow_state: PlanState::default(),
             planned: None,
             listed: None,
@@ -151,6 +164,12 @@ impl Control {
             keys,
             blueprint,
         };
+        if overtaken > 0 {
+            let text = format!(
+                "{overtaken} calls of the last run are too old to be sent again: what they did is found by its tags"
+            );
+            control.notices.push_back((now.wall.0, text));
+        }
         control.drop_wishes_of_no_scaler();
         control
     }
@@ -213,6 +232,7 @@ impl Control {
             boots_ms: self.boots_ms.iter().copied().collect(),
             drill: self.ward.save(),
             spend: self.plan_state.spend(),
+            provider: Some(self.foreign.clone().unwrap_or_else(|| self.spec.provider.identity())),
         }
     }
 
@@ -278,11 +298,14 @@ impl Control {
     }
 
     /// Without a scaler nobody would ever take back what it wished.
-    fn drop_wishes_of_no_scaler(&mut self) {
+    ///
+    /// What a call is open for that ends it stays drained: it would be ended with new sessions on it.
+    pub(super) fn drop_wishes_of_no_scaler(&mut self) {
         if self.spec.scaler.enabled && !self.spec.scaler.dry_run {
             return;
         }
-        for (id, seen) in &mut self.seen {
+        let ending = self.exec.ending();
+        for (id, seen) in self.seen.iter_mut().filter(|(id, _)| !ending.contains(id)) {
             seen.drain_since = None;
             self.unsaved |= self.roster.wish_drain(id, false).is_some();
         }

@@ -209,4 +209,7 @@ pub struct Saved {
     /// Money spent in this month.
     #[serde(default)]
     pub spend: Spend,
+    /// The provider that `exec` speaks of: [`crate::config::ProviderSpec::identity`]. States of older versions do not say.
+    #[serde(default)]
+    pub provider: Option<String>,
 }

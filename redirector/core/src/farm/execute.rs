@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A measured boot deadline is this many times the slowest boots, and the configured prior.
 const BOOTS_PER_DEADLINE: u64 = 2;
+/// See the executor's: lists that are younger than this do not say what there is. Milliseconds.
+const LISTING_LAG_MS: u64 = 60_000;
 /// The measured deadline doubles with every launch in a row that missed it, up to so many times: boots may have become slower.
 const LATE_DOUBLINGS_MAX: u32 = 16;
 
@@ -51,6 +53,8 @@ impl Control {
             }
         }
         self.execute(ExecEvent::Outcome(outcome), now, effects);
+        // What was given up is not ended any more.
+        self.drop_wishes_of_no_scaler();
     }
 
     pub(super) fn journalled(&mut self, seq: u64, ok: bool, now: Now, effects: &mut Vec<Effect>) {
@@ -71,6 +75,9 @@ impl Control {
 
     /// One step of the executor. Members whose instance went with it are buried.
     pub(super) fn execute(&mut self, event: ExecEvent, now: Now, effects: &mut Vec<Effect>) {
+        if self.foreign.is_some() {
+            return;
+        }
         // Only an answer or a list takes an instance away.
         let may_end = matches!(event, ExecEvent::Listing { .. } | ExecEvent::Outcome(_));
         let before: BTreeMap<String, Option<Id>> = if may_end {
@@ -113,8 +120,13 @@ impl Control {
         }
     }
 
-    /// Members that were heard within their lease.
+    /// Members that a list may not bury: those that were heard within their lease, and those whose instance has been known for less
+    /// than lists lag behind, on the clock that does not jump.
     fn heard(&self, now: Now) -> BTreeSet<Id> {
+        let is_young = |i: &&Instance| {
+            now.mono.since_ms(self.known.get(&i.instance_id).copied().unwrap_or(self.started.mono)) < LISTING_LAG_MS
+        };
+        let young = self.exec.running().filter(is_young).filter_map(|i| i.member_id.clone());
         let is_heard = |id: &&Id| {
             let member = self.roster.get(id);
             let fresh = |m: &farm_shared::member::Member| {
@@ -122,7 +134,7 @@ impl Control {
             };
             member.is_some_and(|m| m.standing() != Standing::Silent && fresh(m))
         };
-        self.roster.members().keys().filter(is_heard).cloned().collect()
+        self.roster.members().keys().filter(is_heard).cloned().chain(young).collect()
     }
 
     /// How long a launch may take until its first heartbeat: measured where it can be, never beyond the configured deadline.
@@ -163,11 +175,11 @@ impl Control {
     }
 
     /// Launches that nobody heard from yet, and instances whose member should have been heard by now.
-    pub(super) fn unheard(&self, now: Now) -> (u32, Vec<Id>) {
+    pub(super) fn unheard(&self, ending: &BTreeSet<&Id>, now: Now) -> (u32, Vec<Id>) {
         let (deadline_ms, silence_ms) = (self.boot_deadline_ms(), self.spec.scaler.boot_deadline_ms);
         let (mut pending, mut overdue) = (self.exec.launches_open() as u32, Vec::new());
         for instance in self.exec.running() {
-            let Some(id) = &instance.member_id else { continue };
+            let Some(id) = instance.member_id.as_ref().filter(|id| !ending.contains(id)) else { continue };
             // After our own start, everybody gets the time of a boot to be heard. Never the wall clock: it may jump.
             let known = self.known.get(&instance.instance_id).copied().unwrap_or(self.started.mono);
             let is_past = |ms: u64| now.mono.since_ms(known) > ms;

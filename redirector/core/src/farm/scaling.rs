@@ -1,7 +1,10 @@
 //! The scaler within the control loop: what it sees, when it may act, and what its plans do to members.
 
 use super::{Control, Effect};
-use crate::scale::{ExecEvent, Instance, Observation, Plan, Policy, Report, ServerLoad, ServerState, Shadow, check, plan};
+use crate::scale::{
+    ExecEvent, Instance, Observation, Offering, Plan, Policy, ProviderCall, Report, ServerLoad, ServerState, Shadow, check,
+    plan,
+};
 use farm_shared::heartbeat::Role;
 use farm_shared::id::Id;
 use farm_shared::member::{Member, Standing};
@@ -117,6 +120,13 @@ impl Control {
 
     /// Why nothing may be changed, if so.
     pub(super) fn freeze(&self, now: Mono) -> Option<String> {
+        if let Some(foreign) = &self.foreign {
+            return Some(format!(
+                "the state on disk is of instances at the provider {foreign:?}, and {:?} is configured: go back to that one and end \
+                 them there, or move the state and the journal away",
+                self.spec.provider.identity()
+            ));
+        }
         let fresh = |(id, m): (&Id, &Member)| {
             self.seen.get(id).filter(|s| s.is_fresh(m.heartbeat.period_ms, now)).and_then(|s| s.scaler.clone())
         };
@@ -161,7 +171,7 @@ impl Control {
     }
 
     pub(super) fn observation(&self, now: Now) -> Observation {
-        let impaired = self.impaired();
+        let (impaired, ending) = (self.impaired(), self.exec.ending());
         let managed: BTreeSet<&Id> = self.exec.running().filter_map(|i| i.member_id.as_ref()).collect();
         let servers: Vec<ServerLoad> = self
             .roster
@@ -170,19 +180,26 @@ impl Control {
             .filter(|m| m.heartbeat.role == Role::Backend)
             .map(|m| {
                 let id = &m.heartbeat.id;
-                self.server_load(m, managed.contains(id), impaired.contains(id), now)
+                let mut load = self.server_load(m, managed.contains(id), impaired.contains(id), now);
+                if ending.contains(id) {
+                    load.managed = false;
+                    load.state = if load.state == ServerState::Live { ServerState::Leaving } else { load.state };
+                }
+                load
             })
             .collect();
         let held = |s: &&ServerLoad| !s.managed && s.state != ServerState::Live && managed.contains(&s.id);
-        let held = servers.iter().filter(held).count() as u32;
-        let (pending, overdue) = self.unheard(now);
+        let unheard_ending = ending.iter().filter(|id| self.roster.get(id).is_none()).count();
+        let held = (servers.iter().filter(held).count() + unheard_ending) as u32;
+        let (pending, overdue) = self.unheard(&ending, now);
+        let usd_h_open = self.usd_h_open();
         let frozen_in = self.roster.mostly_silent().then(|| "more than half of the members are silent".to_owned());
         Observation {
             wall_ms: now.wall.0,
             servers,
             pending,
             overdue,
-            warm: self.exec.warm().count() as u32,
+            warm: (self.exec.warm().count() + self.exec.stops_open()) as u32,
             kept: self.exec.kept().count() as u32,
             held,
             roles_missing: self.exec.roles_missing(self.blueprint.roles()),
@@ -191,7 +208,8 @@ impl Control {
             waiting: self.waiting(now.mono),
             boot_ms_p95: self.boot_ms_p95(),
             usd_h: self.usd_h(),
-            usd_h_launch: self.blueprint.offerings(None).first().and_then(|o| self.blueprint.price_usd_h(o)),
+            usd_h_open: usd_h_open.filter(|usd| *usd > 0.0),
+            usd_h_launch: usd_h_open.and_then(|_| self.usd_h_launch()),
             usd_month: Some(rounded(self.plan_state.spend().in_month(now.wall.0))).filter(|usd| *usd > 0.0),
             zones: self.zones(),
             heartbeat_ms: self.roster.members().values().map(|m| m.heartbeat.period_ms).max().unwrap_or(1_000),
@@ -203,9 +221,29 @@ impl Control {
     /// The price of everything that runs, if all of it is known, in US dollars an hour.
     fn usd_h(&self) -> Option<f64> {
         let price = |i: &Instance| i.offering.as_ref().and_then(|o| self.blueprint.price_usd_h(o));
-        let mut running = self.exec.running().peekable();
+        // What is kept for inspection runs, too.
+        let kept = self.exec.kept().filter(|i| i.state.is_alive());
+        let mut running = self.exec.running().chain(kept).peekable();
         running.peek()?;
         running.map(price).sum::<Option<f64>>().map(rounded)
+    }
+
+    /// What the launches and starts that are under way will add to that, if all of it is known.
+    fn usd_h_open(&self) -> Option<f64> {
+        let price = |o: Option<&Offering>| o.and_then(|o| self.blueprint.price_usd_h(o));
+        let open = self.exec.intents.values().filter_map(|i| match &i.call {
+            ProviderCall::Launch(r) => Some(price(r.offering.as_ref())),
+            ProviderCall::Start(r) => Some(price(self.exec.instances.get(&r.instance_id).and_then(|i| i.offering.as_ref()))),
+            _ => None,
+        });
+        open.sum::<Option<f64>>().map(rounded)
+    }
+
+    /// What one more server may cost: the dearest of what may be bought, since nobody knows what the provider has left. None if a
+    /// price is not known.
+    fn usd_h_launch(&self) -> Option<f64> {
+        let prices = self.blueprint.offerings(None).iter().map(|o| self.blueprint.price_usd_h(o));
+        prices.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
     }
 
     /// Zones of elastic offerings, where their names can stand in a heartbeat.

@@ -68,6 +68,8 @@ struct Bench {
     others: Vec<&'static str>,
     /// Members that never speak.
     mute: BTreeSet<Id>,
+    /// Terminations are not answered: what was asked.
+    lost: Option<BTreeSet<Id>>,
 }
 
 impl Bench {
@@ -89,6 +91,7 @@ impl Bench {
             waited: 0,
             others: vec![],
             mute: BTreeSet::new(),
+            lost: None,
         };
         bench.flush();
         bench
@@ -127,7 +130,14 @@ impl Bench {
                 };
                 self.instances.entry(request.token.clone()).or_insert(instance).clone()
             }
-            ProviderCall::Terminate(request) => self.instances.remove(&request.instance_id).unwrap(),
+            ProviderCall::Terminate(request) => {
+                if let Some(lost) = &mut self.lost {
+                    lost.extend(self.instances[&request.instance_id].member_id.clone());
+                    let error = ProviderError { kind: ErrorKind::Transient, message: String::new() };
+                    return CallOutcome { call, result: Err(error) };
+                }
+                self.instances.remove(&request.instance_id).unwrap()
+            }
             other => {
                 let instance = self.instances.get_mut(other.instance_id().unwrap()).unwrap();
                 match other {
@@ -430,6 +440,9 @@ fn what_an_operator_holds_counts_towards_the_maximum() {
         bench.sessions.insert(name, 60);
     }
     bench.live(60);
+    for d in bench.control.status(bench.now).scaler.decisions {
+        println!("DBG {} {} {} {:?}", d.wall_ms, d.report.action, d.report.formula, d.report.refused);
+    }
     assert_eq!(bench.instances.len(), 5, "two are held, and five are the maximum");
 }
 

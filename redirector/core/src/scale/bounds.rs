@@ -61,8 +61,9 @@ fn affordable(policy: &Policy, observation: &Observation, have: u32) -> Option<(
     by_hour.into_iter().chain(by_month).min_by_key(|(most, _)| *most)
 }
 
-/// What runs now costs; nothing if nothing runs.
+/// What runs now and what is being launched costs; nothing if there is nothing.
 pub(super) fn running_usd_h(observation: &Observation) -> Option<f64> {
     let none = observation.pending == 0 && observation.warm == 0 && !observation.servers.iter().any(|s| s.managed);
-    observation.usd_h.filter(|p| p.is_finite()).or(none.then_some(0.0))
+    let running = observation.usd_h.filter(|p| p.is_finite()).or(none.then_some(0.0))?;
+    Some(running + observation.usd_h_open.filter(|p| p.is_finite()).unwrap_or(0.0))
 }

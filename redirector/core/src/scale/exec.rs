@@ -46,7 +46,7 @@ pub struct ExecContext<'a> {
     pub blueprint: &'a dyn Blueprint,
     /// So many launches that were never heard are kept for inspection instead of being terminated.
     pub keep_failed_max: u32,
-    /// Nothing new may be begun. What was called already is settled.
+    /// Nothing new may be begun: what was never sent is given up. What was sent already is settled.
     pub frozen: bool,
 }
 
@@ -176,6 +176,7 @@ impl ExecState {
     fn call_due(&mut self, context: &ExecContext, now: Wall, effects: &mut Vec<ExecEffect>) {
         let mut under_way = 0;
         let mut due: Vec<(u32, u64, String)> = Vec::new();
+        let mut overtaken: Vec<String> = Vec::new();
         for (name, intent) in &mut self.intents {
             if intent.state == IntentState::Calling && is_due(intent.called_wall_ms, ANSWER_MS_MAX, now) {
                 (intent.state, intent.retry_wall_ms) = (IntentState::Open, 0);
@@ -183,11 +184,17 @@ impl ExecState {
             let held = context.frozen && intent.calls == 0;
             match intent.state {
                 IntentState::Calling => under_way += 1,
-                IntentState::Open if !held && is_over(intent.retry_wall_ms, 2 * RETRY_MS_MAX, now) => {
+                // What it was decided on may be long past when the freeze ends: the next plan decides anew.
+                IntentState::Open if held => overtaken.push(name.clone()),
+                IntentState::Open if is_over(intent.retry_wall_ms, 2 * RETRY_MS_MAX, now) => {
                     due.push((intent.calls, intent.record, name.clone()));
                 }
                 IntentState::Open | IntentState::Journalling => {}
             }
+        }
+        for intent in overtaken {
+            let why = "never sent: the farm was frozen before its turn came".into();
+            self.write(Entry::Abandon { intent, why }, now, effects);
         }
         due.sort_unstable();
         for (calls, _, name) in due {

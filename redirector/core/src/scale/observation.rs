@@ -41,7 +41,11 @@ pub struct Observation {
     /// What everything that the provider runs for the farm costs, in US dollars an hour; none if a price is not known.
     #[serde(default)]
     pub usd_h: Option<f64>,
-    /// What one more server would cost, likewise.
+    /// What launches and starts whose fate is not known will add to that; none if there are none. While one of their prices is not
+    /// known, `usd_h_launch` is none.
+    #[serde(default)]
+    pub usd_h_open: Option<f64>,
+    /// What one more server may cost, likewise: the dearest of what may be bought.
     #[serde(default)]
     pub usd_h_launch: Option<f64>,
     /// What was spent in this calendar month so far (UTC), in US dollars, as far as prices are known.

@@ -21,6 +21,9 @@ pub struct Spend {
     pub usd: f64,
     /// The last observation, milliseconds since the epoch.
     pub wall_ms: u64,
+    /// The month before and what was spent in it: a clock that jumps ahead and back must not make anybody forget.
+    #[serde(default)]
+    pub former: Option<(u32, f64)>,
 }
 
 impl Spend {
@@ -28,14 +31,31 @@ impl Spend {
     pub(super) fn observe(&mut self, observation: &Observation) {
         let wall_ms = observation.wall_ms;
         let month = month_of(wall_ms).0;
-        if month > self.month {
-            (self.month, self.usd) = (month, 0.0);
-        }
+        self.turn_to(month);
         let elapsed_ms = wall_ms.saturating_sub(self.wall_ms);
         if self.wall_ms > 0 && elapsed_ms <= GAP_MS_MAX {
             self.usd += observation.usd_h.filter(|p| p.is_finite()).unwrap_or(0.0).max(0.0) * elapsed_ms as f64 / HOUR_MS;
         }
         self.wall_ms = wall_ms;
+    }
+
+    /// What a journal says was spent, where it knows more: the state on disk may be lost, or older.
+    pub(crate) fn recall(&mut self, observation: &Observation) {
+        let Some(usd) = observation.usd_month.filter(|usd| usd.is_finite()) else { return };
+        self.turn_to(month_of(observation.wall_ms).0);
+        self.usd = self.usd.max(usd);
+        self.wall_ms = self.wall_ms.max(observation.wall_ms);
+    }
+
+    fn turn_to(&mut self, month: u32) {
+        if month == self.month {
+            return;
+        }
+        let back = self.former.filter(|(former, _)| *former == month).map(|(_, usd)| usd);
+        // What was spent while the clock was wrong counts, too.
+        let usd = if month < self.month { self.usd + back.unwrap_or(0.0) } else { back.unwrap_or(0.0) };
+        self.former = if month > self.month { Some((self.month, self.usd)) } else { None };
+        (self.month, self.usd) = (month, usd);
     }
 
     /// US dollars spent in the month of a time.
@@ -111,5 +131,31 @@ mod tests {
             assert!((spend.usd - expect).abs() < 0.001, "{wall_ms} {spend:?}");
         }
         assert_eq!(spend.in_month(1_798_761_600_000 + 40 * DAY_MS), 0.0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_to_the_next_month_and_back_forgets_no_money() {
+        let at = |wall_ms: u64| Observation { wall_ms, usd_h: Some(6.0), ..Observation::default() };
+        let start = 1_798_761_600_000 - 10 * DAY_MS;
+        let mut spend = Spend::default();
+        let mut usd_after = |wall_ms: u64| {
+            spend.observe(&at(wall_ms));
+            (spend.usd * 10.0).round() / 10.0
+        };
+        assert_eq!([start, start + 300_000].map(&mut usd_after), [0.0, 0.5]);
+        let ahead = start + 40 * DAY_MS;
+        assert_eq!([ahead, ahead + 300_000].map(&mut usd_after), [0.0, 0.5]);
+        assert_eq!([start + 600_000, start + 900_000].map(&mut usd_after), [1.0, 1.5], "both are spent");
+        assert_eq!(usd_after(1_798_761_600_000), 0.0, "the next month begins with nothing");
+    }
+
+    #[test]
+    fn a_journal_tells_what_a_lost_state_does_not() {
+        let wall_ms = 1_798_761_600_000 - DAY_MS;
+        let mut spend = Spend::default();
+        for usd_month in [Some(3.0), None, Some(2.0)] {
+            spend.recall(&Observation { wall_ms, usd_month, ..Observation::default() });
+        }
+        assert_eq!((spend.in_month(wall_ms), spend.in_month(wall_ms + 2 * DAY_MS)), (3.0, 0.0));
     }
 }

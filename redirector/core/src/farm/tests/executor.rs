@@ -1,7 +1,7 @@
 //! The executor behind the control loop: operators' orders, strangers, late and failing instances, outages.
 
 use super::*;
-use crate::scale::{AttachRequest, Blueprint, LaunchRequest, Offering, ServerState};
+use crate::scale::{AttachRequest, Blueprint, Entry, ExecState, LaunchRequest, Offering, Record, ServerState};
 
 fn order(bench: &mut Bench, command: AdminCommand) -> Result<String, String> {
     let effects = bench.step(Event::Admin { ticket: 1, command });
@@ -278,4 +278,107 @@ fn a_warm_server_is_stopped_and_started_again() {
     bench.live(3);
     assert!(bench.others.contains(&"start"), "{:?}", bench.others);
     assert!(bench.launches <= before + 2, "{} launches", bench.launches);
+}
+
+#[test]
+fn a_server_that_is_being_ended_is_not_brought_back() {
+    let mut bench = Bench::new(scaling());
+    bench.live(30);
+    let crowd = |bench: &mut Bench, sessions: u32| {
+        for name in bench.taking().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+            bench.sessions.insert(name, sessions);
+        }
+    };
+    crowd(&mut bench, 16);
+    bench.live(30);
+    bench.lost = Some(BTreeSet::new());
+    bench.sessions.clear();
+    bench.live(90);
+    let ending = bench.lost.clone().unwrap();
+    assert!(!ending.is_empty(), "nothing was ended");
+    let servers = bench.control.observation(bench.now).servers_there();
+    assert_eq!(servers as usize, bench.instances.len(), "they run until the provider says otherwise");
+    let plans = bench.records.len();
+    // The crowd is back while the provider does not answer.
+    crowd(&mut bench, 30);
+    bench.live(60);
+    for id in &ending {
+        assert!(bench.drained[id.as_str()], "{id} takes sessions, and will be terminated");
+    }
+    assert!(bench.instances.len() <= 5, "{} instances, the maximum is 5", bench.instances.len());
+    assert!(bench.records.len() < plans + 100, "{} records of one minute", bench.records.len() - plans);
+    // Nor does a scaler that is switched off hand them back.
+    let mut off = scaling();
+    off.scaler.enabled = false;
+    bench.step(Event::Reload { spec: Arc::new(off), keys: keys(), blueprint: Arc::new(Plain) });
+    bench.live(5);
+    assert!(ending.iter().all(|id| bench.drained[id.as_str()]));
+    bench.lost = None;
+    bench.live(130);
+    let left: BTreeSet<Id> = bench.instances.values().filter_map(|i| i.member_id.clone()).collect();
+    assert!(left.is_disjoint(&ending) && left.len() >= 2, "{left:?}");
+}
+
+#[test]
+fn the_state_of_another_provider_is_neither_believed_nor_lost() {
+    let mut bench = Bench::new(scaling());
+    bench.live(30);
+    bench.pass(61_000);
+    let mut saved = bench.saved.clone().unwrap();
+    assert_eq!(saved.provider.as_deref(), Some("none"));
+    saved.provider = Some("ec2 in eu-central-1".into());
+    bench.saved = Some(saved);
+    let (calls, there) = (bench.launches, std::mem::take(&mut bench.instances));
+    bench.restart();
+    for _ in 0..100 {
+        bench.pass(2_000);
+        bench.step(Event::Listing(Ok(vec![])));
+    }
+    assert_eq!(
+        (bench.launches, bench.control.exec.instances.len()),
+        (calls, there.len()),
+        "nothing is launched or forgotten"
+    );
+    let status = bench.control.status(bench.now);
+    assert!(
+        status.scaler.frozen.as_ref().unwrap().contains("\"ec2 in eu-central-1\", and \"none\""),
+        "{:?}",
+        status.scaler.frozen
+    );
+    assert!(order(&mut bench, launch(1)).unwrap_err().contains("move the state"));
+    assert_eq!(bench.control.save().provider.as_deref(), Some("ec2 in eu-central-1"));
+}
+
+#[test]
+fn calls_of_long_ago_are_not_sent_again() {
+    let launch = |seq: u64, wall_ms: u64| {
+        let request = LaunchRequest {
+            intent: format!("i{wall_ms}-{seq}"),
+            attempt: 1,
+            token: format!("t{seq}"),
+            farm: id("mail"),
+            member_id: id(&format!("b{seq}")),
+            role: None,
+            offering: None,
+            body: vec![],
+        };
+        Record { seq, wall_ms, entry: Entry::Intent { call: ProviderCall::Launch(request) } }
+    };
+    let open_after = |saved: &[Record], journal: &[Record], now_ms: u64| {
+        let saved = Saved { exec: ExecState::default().replay(saved), ..Saved::default() };
+        let now = Now { mono: Mono(0), wall: Wall(now_ms) };
+        let spec = Arc::new(scaling());
+        let control = Control::new(spec, keys(), Arc::new(Plain), saved, journal, now, Draws::from_u64(1));
+        control.exec.intents.len()
+    };
+    let (first, second) = (launch(1, START_MS), launch(2, START_MS));
+    let later = launch(7, START_MS);
+    let one = std::slice::from_ref(&first);
+    assert_eq!(open_after(one, &[], START_MS + 3_600_000), 1);
+    assert_eq!(open_after(one, &[], START_MS - 3_600_000), 1, "a clock that was set back");
+    assert_eq!(open_after(one, &[], START_MS + 86_400_000), 0, "no provider need know its token");
+    assert_eq!(open_after(one, &[first.clone(), second.clone()], START_MS), 2);
+    assert_eq!(open_after(one, std::slice::from_ref(&second), START_MS), 2, "no record is missing");
+    assert_eq!(open_after(one, std::slice::from_ref(&later), START_MS), 1, "the state is older than the journal");
+    assert_eq!(open_after(&[], std::slice::from_ref(&later), START_MS), 1, "no state, and the end of a journal");
 }

@@ -6,11 +6,14 @@ use super::super::provider::{CallOutcome, ErrorKind, Instance, InstanceState, La
 use super::super::record::{Absence, Buried, Entry, ExecState, Intent, IntentState, Record};
 use super::shortage;
 use farm_shared::id::Id;
+use farm_shared::time::Wall;
 use std::collections::BTreeSet;
 
 /// Instances that are gone are remembered for so long, in milliseconds: a list may be older than what we know.
 const BURIED_MS: u64 = 3_600_000;
 const BURIED_MAX: usize = 2_000;
+/// A provider is trusted to know a token for so long, in milliseconds. Half of what a launch template is kept for.
+const TOKEN_MS: u64 = 12 * 3_600_000;
 
 impl ExecState {
     /// The state that a journal leads to, on top of one that was saved. Every unsettled intent is open: its call may or may not
@@ -30,9 +33,28 @@ impl ExecState {
         self
     }
 
+    /// Takes back what a start must not send again: everything but terminations, if it was decided longer ago than a provider need
+    /// remember a token, or if records that may have settled it are missing between the saved state (up to `saved_seq`) and the
+    /// journal (an old state file). Sent again, a launch would be a second one. What it launched is found by its tag.
+    pub fn forget_overtaken(&mut self, saved_seq: u64, first_record: Option<u64>, now: Wall) -> usize {
+        let gap = first_record.is_some_and(|first| first > saved_seq.saturating_add(1));
+        let overtaken = |i: &Intent| {
+            let old = now.0.saturating_sub(i.wall_ms) > TOKEN_MS || (gap && i.record <= saved_seq);
+            old && !matches!(i.call, ProviderCall::Terminate(_))
+        };
+        let before = self.intents.len();
+        self.intents.retain(|_, i| !overtaken(i));
+        before - self.intents.len()
+    }
+
     /// Launches and starts whose instance is not known to come up yet.
     pub fn launches_open(&self) -> usize {
         self.intents.values().filter(|i| matches!(i.call, ProviderCall::Launch(_) | ProviderCall::Start(_))).count()
+    }
+
+    /// Stops whose fate is not known: what the warm pool will have.
+    pub fn stops_open(&self) -> usize {
+        self.intents.values().filter(|i| matches!(i.call, ProviderCall::Stop(_))).count()
     }
 
     /// When the open launch of a member was first asked for, milliseconds since the epoch.
@@ -66,6 +88,15 @@ impl ExecState {
     /// Whether a call about that instance is open.
     pub fn is_busy(&self, instance_id: &str) -> bool {
         self.intents.values().any(|i| i.call.instance_id() == Some(instance_id))
+    }
+
+    /// Members whose instance a call is open for that takes it away, sent or not: whatever a heartbeat says, they are no capacity any
+    /// more, and nothing may bring them back into service.
+    pub fn ending(&self) -> BTreeSet<&Id> {
+        let ends =
+            |call: &ProviderCall| matches!(call, ProviderCall::Terminate(_) | ProviderCall::Stop(_) | ProviderCall::Keep(_));
+        let open = self.intents.values().filter(|i| ends(&i.call)).filter_map(|i| i.call.instance_id());
+        open.filter_map(|id| self.instances.get(id)?.member_id.as_ref()).collect()
     }
 
     /// Those of these roles that no instance fills and none is being launched for. An instance that is being terminated fills its

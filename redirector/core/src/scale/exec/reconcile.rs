@@ -35,7 +35,11 @@ impl ExecState {
             // An open intent is settled by its own call, never by a listing.
             let open = instance.intent.as_ref().is_some_and(|name| self.intents.contains_key(name));
             let ends = matches!(instance.state, InstanceState::Stopping | InstanceState::Gone);
-            let buried = self.buried.get(&instance.instance_id).is_some_and(|b| b.intent == instance.intent);
+            // A list that still has what is gone is old; one that has it much later is right, and we were wrong.
+            let buried = self
+                .buried
+                .get(&instance.instance_id)
+                .is_some_and(|b| b.intent == instance.intent && !is_due(b.wall_ms, UNDEAD_MS, now));
             if open || ends || buried {
                 continue;
             }

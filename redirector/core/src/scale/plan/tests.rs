@@ -193,7 +193,7 @@ fn bounds_around_every_rule() {
     let busy = || farm(&[("b1", Live, 90), ("b2", Live, 90), ("b3", Live, 90), ("b4", Live, 90)]);
     let priced = |usd_month| Observation { usd_h: Some(0.4), usd_h_launch: Some(0.1), usd_month, ..busy() };
     type Case = (fn(&mut ScalerSpec), Observation, &'static str, u32);
-    let cases: [Case; 11] = [
+    let cases: [Case; 12] = [
         (|_| {}, busy(), "launch 1", 5),
         (|s| s.spare = 2, busy(), "launch 3", 7),
         (|s| s.min_per_zone = 3, Observation { zones: ids(&["z1", "z2"]), ..busy() }, "launch 2", 6),
@@ -201,6 +201,7 @@ fn bounds_around_every_rule() {
         (|s| s.floors = vec![Floor { days: [true; 7], servers: 99, ..Floor::default() }], busy(), "launch 5", 9),
         (|s| s.usd_h_max = Some(0.45), priced(None), "nothing", 4),
         (|s| s.usd_h_max = Some(0.5), priced(None), "launch 1", 5),
+        (|s| s.usd_h_max = Some(0.5), Observation { usd_h_open: Some(0.1), ..priced(None) }, "nothing", 4),
         (|s| s.usd_h_max = Some(9.0), busy(), "nothing", 4),
         // The minimum of one server until the end of the month is kept back: 74.40.
         (|s| s.usd_month_max = Some(100.0), priced(Some(10.0)), "launch 1", 5),
@@ -226,6 +227,8 @@ fn caps_on_cost_stand_above_every_policy() {
     let limits = Limits { max: 9, ..Limits::default() };
     assert!(!dear(limits));
     assert!(dear(Limits { usd_h_max: Some(0.59), ..limits }) && !dear(Limits { usd_h_max: Some(0.6), ..limits }));
+    let open = Observation { usd_h_open: Some(0.1), ..observation.clone() };
+    assert!(check(&launch, &Limits { usd_h_max: Some(0.6), ..limits }, &open).is_err(), "what is under way counts");
     assert!(dear(Limits { usd_month_max: Some(50.0), ..limits }) && !dear(Limits { usd_month_max: Some(51.0), ..limits }));
 }
 
