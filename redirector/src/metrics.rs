@@ -10,7 +10,7 @@ use farm_shared::exposition::{Exposition, Kind};
 use farm_shared::heartbeat::NoticeKind;
 use redirector_core::door::REJECT_REASONS;
 use redirector_core::drill::{DrillTotals, Model};
-use redirector_core::farm::ServerStatus;
+use redirector_core::farm::{ScalerStatus, ServerStatus};
 use redirector_ec2::Meters;
 
 const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
@@ -143,6 +143,7 @@ fn scaler(out: &mut Exposition, view: &View) {
         out.sample(&[("source", "observed")], scaler.boot_ms_p95 as f64 / 1e3);
     }
     out.single("redirector_boots", Kind::Gauge, "Boots that were observed.", scaler.boots);
+    executor(out, scaler);
     out.family(
         "redirector_provider_calls_total",
         Kind::Counter,
@@ -152,6 +153,43 @@ fn scaler(out: &mut Exposition, view: &View) {
     for ((call, outcome), n) in &view.counts.calls {
         out.sample(&[("call", call), ("outcome", outcome)], *n);
     }
+}
+
+fn executor(out: &mut Exposition, scaler: &ScalerStatus) {
+    out.family(
+        "redirector_scaler_instances",
+        Kind::Gauge,
+        &["state"],
+        "Instances beside those that serve: stopped ones of the warm pool, failed ones kept for inspection, and those that carry the farm's tag and are not known.",
+    );
+    for (state, n) in [("warm", scaler.warm), ("kept", scaler.kept), ("unknown", scaler.unknown)] {
+        out.sample(&[("state", state)], n);
+    }
+    out.family(
+        "redirector_scaler_intents",
+        Kind::Gauge,
+        &["call"],
+        "Intents whose fate is not known, by the call they make.",
+    );
+    for (call, n) in &scaler.intents {
+        out.sample(&[("call", call)], *n);
+    }
+    out.single(
+        "redirector_scaler_shortages",
+        Kind::Gauge,
+        "Offerings (type, zone and market) that the provider has run out of and is not asked for now.",
+        scaler.shortages.len(),
+    );
+    out.single(
+        "redirector_scaler_calls_per_second_max",
+        Kind::Gauge,
+        "Calls to the provider a second that the executor allows itself at present; halved by every throttling or failure.",
+        scaler.calls_per_s,
+    );
+    let help = "Retries of calls to the provider that may leave at once; successes earn them.";
+    out.single("redirector_scaler_retries_ready", Kind::Gauge, help, scaler.retries);
+    let help = "1 while a launch that is wanted cannot be asked for.";
+    out.single("redirector_scaler_launch_problem", Kind::Gauge, help, scaler.problem.is_some());
 }
 
 fn ec2(out: &mut Exposition, meters: &Meters) {

@@ -146,6 +146,10 @@ impl Client {
         let bytes = read(body).await.map_err(|why| CallError::unknown(format!("{action}: HTTP {status}, {why}")))?;
         let is_success = (200..300).contains(&status);
         match Element::parse(&bytes) {
+            // A success of somebody else, a proxy's page say, would read as an empty list: servers that vanished.
+            Ok(element) if is_success && element.name.strip_suffix("Response") != Some(action) => {
+                Err(CallError::of_status(action, status, &format!("an answer to something else, <{:.40}>", element.name)))
+            }
             Ok(element) if is_success => Ok(element),
             Ok(element) => Err(CallError::of_answer(action, status, &element, date, (self.clock)().wall)),
             Err(bad) => Err(CallError::of_status(action, status, &format!("an answer that cannot be read: {bad}"))),

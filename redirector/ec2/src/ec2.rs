@@ -33,6 +33,10 @@ const WRITE_BURST: f64 = 5.0;
 /// A launch template is needed as long as its launch may be sent again. No launch is open for a day. Milliseconds.
 const TEMPLATE_AGE_MS: u64 = 24 * 3_600_000;
 const SWEEP_MS: u64 = 600_000;
+/// A sweep comes between two listings: so many pages and deletions at most, the rest at the next one.
+const SWEEP_PAGES_MAX: usize = 10;
+const SWEEP_TEMPLATES_MAX: u32 = 20;
+const SWEEP_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How much may be asked.
 #[derive(Clone, Copy, Debug)]
@@ -293,17 +297,36 @@ impl Ec2 {
             *at = now.mono.plus_ms(SWEEP_MS);
         }
         let outcome = async {
-            let body = ask::describe_launch_templates(&self.0.farm, self.0.limits.page_items, None);
-            let page = self.0.ask("DescribeLaunchTemplates", &body).await?;
-            for template in read::templates(&page) {
-                if template.created.0.saturating_add(TEMPLATE_AGE_MS) < now.wall.0 {
-                    self.0.ask("DeleteLaunchTemplate", &ask::delete_launch_template(&template.template_id)).await?;
+            let (mut token, mut deleted) = (None::<String>, 0);
+            for _ in 0..SWEEP_PAGES_MAX {
+                let body = ask::describe_launch_templates(&self.0.farm, self.0.limits.page_items, token.as_deref());
+                let page = self.0.ask("DescribeLaunchTemplates", &body).await?;
+                let is_old = |t: &read::Template| t.created.0.saturating_add(TEMPLATE_AGE_MS) < now.wall.0;
+                for template in read::templates(&page).into_iter().filter(is_old) {
+                    if deleted >= SWEEP_TEMPLATES_MAX {
+                        return Ok(());
+                    }
+                    deleted += 1;
+                    let body = ask::delete_launch_template(&template.template_id);
+                    match self.0.ask("DeleteLaunchTemplate", &body).await {
+                        // One that stays, or that another took away, must not keep the others.
+                        Ok(_) => {}
+                        Err(error) if error.kind == ErrorKind::Throttled => return Err(error),
+                        Err(error) => tracing::warn!(%error, id = template.template_id, "a launch template stays for now"),
+                    }
+                }
+                token = read::next_token(&page).map(str::to_owned);
+                if token.is_none() {
+                    break;
                 }
             }
             Ok::<(), CallError>(())
         };
-        if let Err(error) = outcome.await {
-            tracing::warn!(%error, "launch templates of old launches stay for now");
+        // The listing waits for it, and a farm without a listing stands still.
+        let outcome = tokio::time::timeout(SWEEP_TIME_MAX, outcome).await;
+        match outcome.unwrap_or_else(|_| Err(CallError::unknown("the sweep took too long"))) {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "launch templates of old launches stay for now"),
         }
     }
 }

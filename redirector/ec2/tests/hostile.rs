@@ -105,6 +105,56 @@ async fn half_a_listing_is_no_listing() {
     let ec2 = Ec2::new(settings(&endless.endpoint), farm("mail"), limits());
     assert!(ec2.list().await.unwrap_err().message.contains("for ever"));
     assert_eq!(endless.requests().len(), 2);
+    for page in ["<html><body>maintenance</body></html>", "<DescribeTagsResponse/>"] {
+        let other = Server::start(move |_, _| Act::Say(answer(200, "", page))).await;
+        let ec2 = Ec2::new(settings(&other.endpoint), farm("mail"), limits());
+        let error = ec2.list().await.unwrap_err();
+        assert!(error.kind == ErrorKind::Transient && error.message.contains("an answer to something else"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn old_launch_templates_are_deleted_page_by_page_and_one_that_stays_keeps_no_other() {
+    let page = |ids: &[(&str, &str)], token: &str| {
+        let item = |(id, at): &(&str, &str)| {
+            format!("<item><launchTemplateId>{id}</launchTemplateId><createTime>{at}</createTime></item>")
+        };
+        let items: String = ids.iter().map(item).collect();
+        format!(
+            "<DescribeLaunchTemplatesResponse><launchTemplates>{items}</launchTemplates><nextToken>{token}</nextToken>\
+             </DescribeLaunchTemplatesResponse>"
+        )
+    };
+    let (old, young) = ("2020-11-21T12:00:00.000Z", "2999-01-01T00:00:00.000Z");
+    let (first, second) = (page(&[("lt-1", old), ("lt-2", young)], "t1"), page(&[("lt-3", old)], ""));
+    let act = move |_, request: &str| {
+        let said = |action: &str| request.contains(&format!("Action={action}&"));
+        let (status, body) = match () {
+            () if said("DescribeInstances") => (200, "<DescribeInstancesResponse/>".to_owned()),
+            () if said("CreateLaunchTemplate") => (200, "<CreateLaunchTemplateResponse/>".to_owned()),
+            () if said("CreateFleet") => (200, "<CreateFleetResponse/>".to_owned()),
+            () if request.contains("NextToken=t1") => (200, second.clone()),
+            () if said("DescribeLaunchTemplates") => (200, first.clone()),
+            () if request.contains("lt-1") => (403, refusal("UnauthorizedOperation")),
+            () => (200, "<DeleteLaunchTemplateResponse/>".to_owned()),
+        };
+        Act::Say(answer(status, "", &body))
+    };
+    let server = Server::start(act).await;
+    let ec2 = Ec2::new(settings(&server.endpoint), farm("mail"), limits());
+    ec2.list().await.unwrap();
+    assert_eq!(server.requests().len(), 1, "who makes no templates looks for none");
+    let bodies = vec!["Action=CreateLaunchTemplate&X=1".into(), "Action=CreateFleet&Type=instant".into()];
+    assert!(ec2.call(&ProviderCall::Launch(request("mail", "b1", bodies))).await.is_err());
+    ec2.list().await.unwrap();
+    ec2.list().await.unwrap();
+    let deleted: Vec<String> = server
+        .requests()
+        .iter()
+        .filter_map(|r| r.split_once("Action=DeleteLaunchTemplate").map(|(_, rest)| rest.to_owned()))
+        .filter_map(|rest| rest.split_once("LaunchTemplateId=").map(|(_, id)| id.to_owned()))
+        .collect();
+    assert_eq!(deleted, ["lt-1", "lt-3"], "once in ten minutes, and no young one");
 }
 
 #[tokio::test]
@@ -128,7 +178,10 @@ async fn a_fleet_that_is_created_without_an_instance_is_a_refusal() {
         ("RequestLimitExceeded", ErrorKind::Throttled),
         ("UnauthorizedOperation", ErrorKind::Denied),
     ] {
-        let body = format!("<R><fleetInstanceSet/><errorSet><item><errorCode>{code}</errorCode></item></errorSet></R>");
+        let body = format!(
+            "<CreateFleetResponse><fleetInstanceSet/><errorSet><item><errorCode>{code}</errorCode></item></errorSet>\
+             </CreateFleetResponse>"
+        );
         let server = Server::start(move |_, _| Act::Say(answer(200, "", &body))).await;
         let ec2 = Ec2::new(settings(&server.endpoint), farm("mail"), Limits { writes_per_s: 64.0, ..limits() });
         let call = ProviderCall::Launch(request("mail", "b1", vec!["Action=CreateFleet&Type=instant".into()]));
@@ -162,8 +215,8 @@ async fn status_checks_that_fail_show_in_the_listing_and_unknown_ones_do_not() {
     let listing = "<DescribeInstancesResponse><reservationSet><item><instancesSet><item><instanceId>i-1</instanceId><instanceState>\
         <name>running</name></instanceState><launchTime>2026-11-21T12:01:53.000Z</launchTime><tagSet><item><key>farm:name</key>\
         <value>mail</value></item></tagSet></item></instancesSet></item></reservationSet></DescribeInstancesResponse>";
-    let status = "<R><instanceStatusSet><item><instanceId>i-1</instanceId><systemStatus><status>impaired</status></systemStatus>\
-        </item></instanceStatusSet></R>";
+    let status = "<DescribeInstanceStatusResponse><instanceStatusSet><item><instanceId>i-1</instanceId><systemStatus><status>impaired</status></systemStatus>\
+        </item></instanceStatusSet></DescribeInstanceStatusResponse>";
     let act = move |_, request: &str| {
         Act::Say(answer(200, "", if request.contains("DescribeInstanceStatus") { status } else { listing }))
     };

@@ -119,6 +119,9 @@ impl Control {
                 calls
             }),
             calls_per_s: self.exec.pace.rate_per_s(),
+            retries: self.exec.pace.retries(),
+            unknown: self.exec.unknown.len() as u32,
+            kept: observation.kept,
             boot_ms_deadline: self.boot_deadline_ms(),
             warm: observation.warm,
             problem: self.exec.problem.clone(),

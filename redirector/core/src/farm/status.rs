@@ -140,6 +140,12 @@ pub struct ScalerStatus {
     pub intents: BTreeMap<&'static str, u32>,
     /// Calls per second that are allowed at present: less while the provider is in trouble.
     pub calls_per_s: f64,
+    /// Retries that may leave at once: successes earn them.
+    pub retries: f64,
+    /// Instances with the farm's tag that nothing here launched and nobody adopted.
+    pub unknown: u32,
+    /// Instances that failed and are kept for inspection.
+    pub kept: u32,
     /// A launch that was not heard after this is given up, in milliseconds.
     pub boot_ms_deadline: u64,
     /// Instances that are stopped and can be started again.

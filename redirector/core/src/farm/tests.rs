@@ -439,10 +439,11 @@ fn what_an_operator_holds_counts_towards_the_maximum() {
         bench.step(Event::Admin { ticket: 1, command });
         bench.sessions.insert(name, 60);
     }
-    bench.live(60);
-    for d in bench.control.status(bench.now).scaler.decisions {
-        println!("DBG {} {} {} {:?}", d.wall_ms, d.report.action, d.report.formula, d.report.refused);
+    bench.live(20);
+    for name in bench.taking().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        bench.sessions.insert(name, 60);
     }
+    bench.live(60);
     assert_eq!(bench.instances.len(), 5, "two are held, and five are the maximum");
 }
 
