@@ -395,7 +395,8 @@ impl Ward {
                 wound.noticed_ms = Some(now.mono.since_ms(acted));
                 totals.noticed_ms = wound.noticed_ms;
             } else if wound.noticed_ms.is_none() && wound.restored_ms.is_none() && !wound.is_cut_off() {
-                if now.mono.since_ms(acted) >= MISSED_MS_MAX {
+                // What was cut off and is healed lives: there is no lease to wait for.
+                if wound.state == WoundState::Healed || now.mono.since_ms(acted) >= MISSED_MS_MAX {
                     wound.restored_ms = Some(0);
                     wound.word.get_or_insert("was never missed".into());
                 }

@@ -5,6 +5,7 @@ use super::*;
 use farm_shared::heartbeat::KillOutcome;
 use farm_shared::time::Wall;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn id(text: &str) -> Id {
     Id::new(text).unwrap()
@@ -101,6 +102,21 @@ fn what_is_cut_off_is_healed_at_its_deadline_and_until_it_succeeds() {
 }
 
 #[test]
+fn what_is_healed_before_it_is_missed_keeps_no_drill_open() {
+    let mut ward = Ward::default();
+    let all = scene(&["b1", "b2", "b3", "b4"], &[]);
+    ward.hit(hit("d-1", "b1", Fault::Isolate), Some("i-1".into()), &all, half(), at(0)).unwrap();
+    ward.journalled(&id("d-1"), true, at(0));
+    ward.outcome(&id("d-1"), Ok(()), false, at(10));
+    assert_eq!(ward.heal(None, at(20)), 1);
+    assert_eq!(ward.tick(&all, at(20)), [WardEffect::Heal(id("d-1"), "i-1".into())]);
+    ward.outcome(&id("d-1"), Ok(()), false, at(30));
+    ward.tick(&all, at(40));
+    let status = ward.status();
+    assert_eq!((status[0].restored_ms, status[0].word.as_deref()), (Some(0), Some("was never missed")));
+}
+
+#[test]
 fn a_restart_heals_at_once_and_hits_nothing_again() {
     let mut ward = Ward::default();
     let all = scene(&["b1", "b2", "b3", "b4"], &[]);
@@ -155,7 +171,7 @@ fn agents_are_asked_until_they_answer() {
 
 proptest! {
     /// Whatever is asked in whatever order: the farm keeps a healthy server, and no more is down than the radius allows. Servers fall
-    /// when they are hit, and come back later.
+    /// when they are hit, and come back when they are healed or replaced.
     #[test]
     fn the_farm_survives(
         count in 1_usize..12,
@@ -166,7 +182,7 @@ proptest! {
         let mut ward = Ward::default();
         let mut fallen: BTreeSet<usize> = BTreeSet::new();
         let mut hidden: BTreeSet<usize> = BTreeSet::new();
-        let mut cut_off: BTreeSet<Id> = BTreeSet::new();
+        let mut cut_off: BTreeMap<Id, usize> = BTreeMap::new();
         let mut now = at(0);
         let mut last_hit = Mono(0);
         let name = |n: usize| id(&format!("b{n}"));
@@ -196,7 +212,7 @@ proptest! {
                         // Not noticed yet.
                         hidden.insert(n);
                         last_hit = now.mono;
-                        if fault == Fault::Isolate { cut_off.insert(id(&format!("d-{step}"))); }
+                        if fault == Fault::Isolate { cut_off.insert(id(&format!("d-{step}")), n); }
                     }
                 }
                 3 | 4 => hidden.clear(),
@@ -204,9 +220,10 @@ proptest! {
             }
             for effect in ward.tick(&seen(&fallen, &hidden), now) {
                 if let WardEffect::Heal(key, _) = effect {
-                    prop_assert!(cut_off.contains(&key));
+                    let healed = cut_off.remove(&key);
+                    prop_assert!(healed.is_some());
                     ward.outcome(&key, Ok(()), false, now);
-                    cut_off.remove(&key);
+                    fallen.retain(|n| Some(*n) != healed);
                 }
             }
             if kind == 4 {
