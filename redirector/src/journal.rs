@@ -4,9 +4,9 @@
 //! failure the file ends as it did before. The file is rotated by size; one older file is kept, and both are read at a start.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Octets after which a file is rotated.
@@ -28,6 +28,8 @@ impl JournalFile {
     pub fn open(state_dir: &Path, bytes_max: u64) -> io::Result<Self> {
         let path = path_of(state_dir);
         let mut file = options().open(&path)?;
+        // One that was made by hand or copied back may be open to everybody.
+        file.set_permissions(Permissions::from_mode(0o600))?;
         let mut bytes = file.metadata()?.len();
         if bytes > 0 {
             let mut last = [0];
@@ -159,6 +161,8 @@ mod tests {
         let dir = directory("torn");
         std::fs::write(dir.join("journal.jsonl"), "{\"n\":0}\n{\"n\":").unwrap();
         JournalFile::open(&dir, BYTES_MAX).unwrap().append("{\"n\":2}").unwrap();
+        let mode = std::fs::metadata(path_of(&dir)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "whoever made it");
         assert_eq!(read(&dir, 9).unwrap(), ["{\"n\":0}", "{\"n\":", "{\"n\":2}"]);
     }
 
