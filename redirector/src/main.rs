@@ -220,7 +220,8 @@ fn run(command: Command) -> Result<(), Failure> {
             let spec = loaded(&config.config)?.spec;
             let lines = redirector::journal::read(Path::new(&spec.state_dir), last).map_err(unavailable)?;
             let show = |line: String| if json { line + "\n" } else { text::record(&line) };
-            print(&lines.into_iter().map(show).collect::<String>())
+            // It ends up in tickets, and the file has what is masked.
+            print(&lines.into_iter().map(redirector::journal::masked).map(show).collect::<String>())
         }
         Command::Chaos { model } => commands::chaos::chaos(model),
         Command::StopFarm { config } => stop_farm(&config.config),

@@ -112,6 +112,11 @@ pub fn check(profiles: &Profiles, region: Option<&str>, settings: &Ec2Settings) 
             Some(region) => vec![region],
             None => profile.images.keys().filter(used).map(String::as_str).collect(),
         };
+        if regions.is_empty() && !profile.images.is_empty() {
+            let images = profile.images.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let found = format!("images in {images}, but no zone there");
+            problems.push(profile.zones_place.problem(found, "zones or subnets in a region that has an image"));
+        }
         for region in regions {
             let settings = Ec2Settings {
                 region: region.to_owned(),

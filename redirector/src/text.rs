@@ -58,6 +58,14 @@ pub fn status(document: &str) -> String {
             boot(scaler),
             scaler["frozen"].as_str().map(|why| format!("; frozen: {why}")).unwrap_or_default(),
         );
+        for (key, says) in [("provider_error", "the provider"), ("problem", "the executor")] {
+            if let Some(text) = scaler[key].as_str() {
+                let _ = writeln!(out, "  {says} says: {}", word(&text.into()));
+            }
+        }
+        if let Some(failures) = scaler["journal_failures"].as_u64().filter(|n| *n > 0) {
+            let _ = writeln!(out, "  {failures} records could not be journalled: what they were about was not done");
+        }
         let decisions = list(&scaler["decisions"]);
         for decision in decisions.iter().skip(decisions.len().saturating_sub(DECISIONS_SHOWN)) {
             let report = &decision["report"];
@@ -101,8 +109,10 @@ fn boot(scaler: &Value) -> String {
 
 /// One line of the journal for people: when, what, why. What is no record prints as it is.
 pub fn record(line: &str) -> String {
-    let Ok(record) = serde_json::from_str::<Value>(line) else { return format!("{line}\n") };
-    let Some(wall_ms) = record["wall_ms"].as_u64() else { return format!("{line}\n") };
+    // Damage may be any octets; none of them must command a terminal.
+    let raw = || line.chars().filter(|c| !c.is_control()).collect::<String>() + "\n";
+    let Ok(record) = serde_json::from_str::<Value>(line) else { return raw() };
+    let Some(wall_ms) = record["wall_ms"].as_u64() else { return raw() };
     let call = |call: &Value| match call.as_object().and_then(|c| c.iter().next()) {
         Some((verb, request)) => {
             let whom = if request["member_id"].is_null() { &request["instance_id"] } else { &request["member_id"] };
@@ -208,10 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_provider_says_is_shown() {
+        let scaler = r#"{"enabled":true,"provider_error":"listing failed: denied","problem":null,"journal_failures":2}"#;
+        let text = status(&format!(r#"{{"scaler":{scaler}}}"#));
+        assert!(text.contains("the provider says: listing failed: denied") && text.contains("  2 records"), "{text}");
+        assert!(!text.contains("executor"), "{text}");
+    }
+
+    #[test]
     fn records_read_as_sentences() {
         for line in ["", "{}", "[1]", "{\"wall_ms\":1}", "{\"wall_ms\":1,\"kind\":\"plan\",\"violations\":7}"] {
             let _ = record(line);
         }
+        assert_eq!(record("{\u{1b}]0;x\u{7}"), "{]0;x\n");
         let plan = r#"{"seq":1,"wall_ms":3723000,"kind":"plan","report":{"action":"launch 2","reason":"why","formula":"f","refused":["r"]}}"#;
         assert_eq!(record(plan), "01:02:03Z plan    launch 2: why\n            f\n            not: r\n");
         let call = r#"{"launch":{"intent":"i1","attempt":0,"token":"t","farm":"mail","member_id":"b1"}}"#;

@@ -30,7 +30,6 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::config_bag::{ConfigBag, Layer};
 use aws_smithy_types::date_time::Format;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SigningName;
 use aws_types::region::SigningRegion;
@@ -41,6 +40,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A longer answer is not read, in octets. A page of instances has about one megabyte.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Causes told of one error.
+const CAUSES_MAX: usize = 8;
 const USER_AGENT: &str = concat!("farm-redirector/", env!("CARGO_PKG_VERSION"));
 
 /// The daemon's clock.
@@ -183,7 +184,22 @@ fn not_answered(action: &str, error: &SdkError<Infallible, HttpResponse>) -> Cal
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => "not sent",
         _ => "an answer that is none",
     };
-    CallError::unknown(format!("{action}: {what}: {}", DisplayErrorContext(error)))
+    CallError::unknown(format!("{action}: {what}: {}", causes(error)))
+}
+
+/// An error and what caused it, for people: without the SDK's structures, and the same for the same trouble.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    for _ in 0..CAUSES_MAX {
+        let Some(cause) = source else { break };
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// An answer whose body is still to be read.
@@ -215,7 +231,7 @@ async fn read(body: SdkBody) -> Result<Vec<u8>, String> {
     let mut stream = ByteStream::new(body);
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|e| format!("half an answer: {}", DisplayErrorContext(e)))?;
+        let chunk = chunk.map_err(|e| format!("half an answer: {}", causes(&e)))?;
         if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(format!("an answer of more than {ANSWER_BYTES_MAX} octets"));
         }

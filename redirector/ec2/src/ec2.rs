@@ -302,7 +302,7 @@ impl Ec2 {
                 let body = ask::describe_launch_templates(&self.0.farm, self.0.limits.page_items, token.as_deref());
                 let page = self.0.ask("DescribeLaunchTemplates", &body).await?;
                 let is_old = |t: &read::Template| t.created.0.saturating_add(TEMPLATE_AGE_MS) < now.wall.0;
-                for template in read::templates(&page).into_iter().filter(is_old) {
+                for template in read::templates(&page, &self.0.farm).into_iter().filter(is_old) {
                     if deleted >= SWEEP_TEMPLATES_MAX {
                         return Ok(());
                     }

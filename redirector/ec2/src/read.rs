@@ -168,9 +168,18 @@ pub fn volume_holder(answer: &Element) -> Option<&str> {
     volume.items("attachmentSet").find(holds)?.text_at("instanceId")
 }
 
-/// The launch templates of a page.
-pub fn templates(page: &Element) -> Vec<Template> {
+/// Hexadecimal digits of a launch's client token.
+const TOKEN_LEN: usize = 32;
+
+/// The launch templates of a page that launches of the farm made (`farm-FARM-TOKEN`). Those of an operator are not ours to delete,
+/// whatever tags they carry.
+pub fn templates(page: &Element, farm: &Id) -> Vec<Template> {
+    let ours = format!("farm-{farm}-");
     let read = |item: &Element| {
+        let token = item.text_at("launchTemplateName")?.strip_prefix(&ours)?;
+        if token.len() != TOKEN_LEN || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
         Some(Template {
             template_id: item.text_at("launchTemplateId")?.to_owned(),
             created: time(item.text_at("createTime")?)?,

@@ -55,7 +55,7 @@ pub(crate) struct Render {
     /// The exact bodies of the launch's requests, one a line.
     #[arg(long, conflicts_with = "decoded")]
     request: bool,
-    /// With the server's own key in it, not asterisks.
+    /// With the server's own key in it, not asterisks; with --file there is no farm, and the key is derived from zeros.
     #[arg(long)]
     secrets: bool,
     /// A file of profiles, in place of the one that the configuration names.

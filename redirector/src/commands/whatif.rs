@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 /// A journal's file is rotated long before.
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const SCENARIO_BYTES_MAX: u64 = 1024 * 1024;
+const SERVERS_MAX: i64 = 10_000;
 const SPARK_WIDTH: usize = 64;
 
 #[derive(Args)]
@@ -31,13 +32,13 @@ pub(crate) struct Replay {
     /// The journal: `journal.jsonl` of a state directory.
     journal: PathBuf,
     /// The most servers; as many as the journal had at most, doubled, unless given.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=SERVERS_MAX))]
     max: Option<u32>,
     /// The fewest servers.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=SERVERS_MAX))]
     min: u32,
     /// Sessions that a server holds; as its heartbeats said unless given.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     sessions_per_server: Option<u32>,
     #[command(flatten)]
     policies: Policies,
@@ -49,10 +50,10 @@ struct Policies {
     #[arg(long, value_name = "POLICY")]
     policy: Vec<ScalePolicy>,
     /// Stopped instances kept ready.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=SERVERS_MAX))]
     warm: u32,
     /// Servers beyond what the policy wants.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=SERVERS_MAX))]
     spare: u32,
     /// The busy share that policies by processors aim at.
     #[arg(long, default_value_t = 0.6)]
@@ -97,10 +98,10 @@ pub(crate) fn replay(replay: &Replay) -> Result<(), Failure> {
     }
     let most = read.servers.iter().map(|(_, n)| *n).fold(1.0, f64::max);
     let mut scenario = read.scenario.clone();
-    scenario.max = replay.max.unwrap_or(2 * most as u32).clamp(1, 100_000);
+    scenario.max = replay.max.unwrap_or(2 * most as u32).clamp(1, SERVERS_MAX as u32);
     scenario.min = replay.min.min(scenario.max);
     scenario.sessions_per_server = match (replay.sessions_per_server, scenario.sessions_per_server) {
-        (Some(n), _) if n > 0 => n,
+        (Some(n), _) => n,
         (_, 0) => {
             return Err(unavailable("no heartbeat in the journal says what a server holds: give --sessions-per-server"));
         }

@@ -124,6 +124,26 @@ impl Section {
         self.value(key, number, || format!("an integer from {} to {}", range.start(), range.end())).unwrap_or(default)
     }
 
+    /// A whole number that may be absent.
+    pub fn optional_integer(&self, key: &str, range: RangeInclusive<i64>, about: &'static str) -> Option<i64> {
+        let kind = || format!("integer, {} to {}", range.start(), range.end());
+        self.document(key, "", kind, String::new, about);
+        self.entry(key).is_some().then(|| self.integer(key, *range.start(), range, about))
+    }
+
+    /// A number that may be absent.
+    pub fn optional_float(&self, key: &str, range: RangeInclusive<f64>, about: &'static str) -> Option<f64> {
+        let kind = || format!("number, {} to {}", range.start(), range.end());
+        self.document(key, "", kind, String::new, about);
+        self.entry(key).is_some().then(|| self.float(key, *range.start(), range, about))
+    }
+
+    /// `true` or `false`, or nothing.
+    pub fn optional_boolean(&self, key: &str, about: &'static str) -> Option<bool> {
+        self.document(key, "", || "true or false".into(), String::new, about);
+        self.entry(key).is_some().then(|| self.boolean(key, false, about))
+    }
+
     /// A number; a whole one may stand for it.
     pub fn float(&self, key: &str, default: f64, range: RangeInclusive<f64>, about: &'static str) -> f64 {
         let kind = || format!("number, {} to {}", range.start(), range.end());

@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(instances.iter().all(|i| i.farm == farm && !i.instance_id.is_empty()));
     }
     let _ = read::launched(&answer, &farm);
-    let _ = (read::fleet(&answer), read::impaired(&answer), read::templates(&answer), read::instance_types(&answer));
+    let _ = (read::fleet(&answer), read::impaired(&answer), read::templates(&answer, &farm), read::instance_types(&answer));
     let _ = (read::volume_holder(&answer), read::address_holder(&answer), read::former_groups(&answer));
     for status in [400, 403, 500, 503] {
         let error = CallError::of_answer("RunInstances", status, &answer, Some(Wall(0)), Wall(u64::MAX));

@@ -154,13 +154,10 @@ fn read(root: &Section, files: &dyn PartFiles, elsewhere: &mut Vec<Problem>) -> 
             "ids (`sg-…`) only: with subnets EC2 takes no names, and never a mixture",
         );
     }
-    let public_address = network.has("public_address").then(|| {
-        network.boolean(
-            "public_address",
-            false,
-            "Whether instances get a public IPv4 address; if not set, as the subnet has it.",
-        )
-    });
+    let public_address = network.optional_boolean(
+        "public_address",
+        "Whether instances get a public IPv4 address; if not set, as the subnet has it.",
+    );
     let ipv6_addresses = network.integer("ipv6_addresses", 0, 0..=8, "IPv6 addresses of each instance.") as u32;
     let key_name = root.optional_string("key_name", "The key pair for SSH.");
     let instance_profile = root.optional_string("instance_profile", "Name or ARN of the IAM instance profile.");
@@ -285,13 +282,11 @@ fn read_types(root: &Section, from_template: bool) -> Vec<TypeSpec> {
         if types.iter().any(|t| t.name == name) {
             section.problem("name", format!("{name:?} for the second time"), "each type once");
         }
-        let number = |key: &'static str, min: f64, max: f64, about: &'static str| {
-            section.has(key).then(|| section.float(key, min, min..=max, about)).filter(|n| *n > 0.0)
+        let price = |key: &'static str, about: &'static str| {
+            section.optional_float(key, 0.0..=PRICE_MAX, about).filter(|price| *price > 0.0)
         };
-        let price_usd_h =
-            number("price_usd_h", 0.0, PRICE_MAX, "Its price on demand, in US dollars an hour, for cost limits.");
-        let spot_price_usd_h =
-            number("spot_price_usd_h", 0.0, PRICE_MAX, "Its usual price on the spot market, in US dollars an hour.");
+        let price_usd_h = price("price_usd_h", "Its price on demand, in US dollars an hour, for cost limits.");
+        let spot_price_usd_h = price("spot_price_usd_h", "Its usual price on the spot market, in US dollars an hour.");
         let own = section.table("ami", "Images of this type's own, by region: another architecture.");
         let images =
             check_map(&own, words::is_region, "a region", words::is_image, "\"ami-…\" or \"resolve:ssm:PARAMETER\"");
@@ -310,14 +305,11 @@ fn read_market(market: &Section) -> MarketSpec {
     let spot_share =
         market.float("spot_share", 0.0, 0.0..=1.0, "The share of servers above the base that is bought on the spot market.");
     let fallback = market.boolean("fallback", true, "Whether the other market serves when one has no capacity.");
-    let price_max = market.has("spot_price_usd_h_max").then(|| {
-        market.float(
-            "spot_price_usd_h_max",
-            PRICE_MAX,
-            0.0001..=PRICE_MAX,
-            "The most that is paid on the spot market, in US dollars an hour; if not set, the price on demand.",
-        )
-    });
+    let price_max = market.optional_float(
+        "spot_price_usd_h_max",
+        0.0001..=PRICE_MAX,
+        "The most that is paid on the spot market, in US dollars an hour; if not set, the price on demand.",
+    );
     MarketSpec { on_demand_base: on_demand_base as u32, spot_share, fallback, spot_price_usd_h_max: price_max }
 }
 
@@ -346,15 +338,13 @@ fn read_device(device: &Section) -> DeviceSpec {
     let name = device.required_string("name", "The device's name: `/dev/xvda`.");
     check_text(device, "name", Some(&name), words::is_device, "a device's name, like \"/dev/xvda\"");
     let number = |key: &'static str, max: i64, about: &'static str| {
-        device.has(key).then(|| device.integer(key, 1, 1..=max, about) as u32)
+        device.optional_integer(key, 1..=max, about).map(|number| number as u32)
     };
     let size_gib = number("size_gib", 65_536, "Its size in GiB; if not set, the snapshot's.");
     let kind = device.choice("type", "", &["", "gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"], "The volume's type.");
     let iops = number("iops", 256_000, "Operations a second (gp3, io1, io2).");
     let throughput_mib_s = number("throughput_mib_s", 2_000, "MiB a second (gp3).");
-    let encrypted = device
-        .has("encrypted")
-        .then(|| device.boolean("encrypted", true, "Encrypted at rest; if not set, the account's default."));
+    let encrypted = device.optional_boolean("encrypted", "Encrypted at rest; if not set, the account's default.");
     let delete = device.boolean("delete_on_termination", true, "Goes with its instance.");
     let snapshot = device.optional_string("snapshot", "The snapshot that it begins as: `snap-…`.");
     check_text(device, "snapshot", snapshot.as_deref(), |s| words::is_resource(s, "snap"), "\"snap-…\"");

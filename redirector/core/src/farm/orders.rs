@@ -99,7 +99,8 @@ impl Control {
             return Err("a dry run is on: nothing is launched or ended".into());
         }
         if self.listed.is_none() {
-            return Err("the provider has not listed its instances yet".into());
+            let why = self.provider_error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            return Err(format!("the provider has not listed its instances yet{why}"));
         }
         self.freeze(now.mono).map_or(Ok(()), |why| Err(format!("scaling is frozen: {why}")))
     }

@@ -15,6 +15,10 @@ const ARRIVALS_MAX: u64 = 5_000_000;
 const SESSIONS_MAX: usize = 20_000_000;
 /// Beyond this an interval is a gap: nobody watched. Milliseconds.
 const GAP_MS: u64 = 600_000;
+/// Beyond this a clock was set: nothing is known of the time between. Milliseconds.
+const JUMP_MS: u64 = 7 * 86_400_000;
+/// No boot takes longer. Milliseconds.
+const BOOT_MS_MAX: u64 = 86_400_000;
 
 /// A journal, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,22 +83,28 @@ pub fn read_journal<'a>(lines: impl Iterator<Item = &'a str>, seed: u64) -> Resu
             note(n + 1, "an observation that is not later than the one before it".into());
             continue;
         }
+        if seen.last().is_some_and(|last| observation.wall_ms - last.wall_ms > JUMP_MS) {
+            note(n + 1, "a week or more after the one before it: what was before is left out".into());
+            seen.clear();
+            actual = Actual::default();
+        }
         actual.launches = actual.launches.saturating_add(plan.launch);
         actual.drains = actual.drains.saturating_add(plan.drain.len() as u32);
         actual.lost = actual.lost.saturating_add(lost(&report));
         seen.push(*observation);
     }
     let [first, .., last] = seen.as_slice() else {
-        return Err(format!("{} plans in it: at least two are needed to replay", seen.len()));
+        let bad = problems.first().map_or_else(String::new, |(line, why)| format!("; line {line}: {why}"));
+        return Err(format!("{} plans in it: at least two are needed to replay{bad}", seen.len()));
     };
     let start_wall_ms = first.wall_ms;
     let duration_ms = (last.wall_ms - start_wall_ms).max(1);
     actual.observations = seen.len();
     actual.waiting_max = seen.iter().map(|o| o.waiting).max().unwrap_or(0);
-    let there =
-        |o: &Observation| o.servers.iter().filter(|s| s.managed || s.state == ServerState::Live).count() as u32 + o.pending;
-    let servers: Vec<(f64, f64)> =
-        seen.iter().map(|o| ((o.wall_ms - start_wall_ms) as f64 / 1e3, f64::from(there(o)))).collect();
+    let there = |o: &Observation| {
+        o.servers.iter().filter(|s| s.managed || s.state == ServerState::Live).count() as f64 + f64::from(o.pending)
+    };
+    let servers: Vec<(f64, f64)> = seen.iter().map(|o| ((o.wall_ms - start_wall_ms) as f64 / 1e3, there(o))).collect();
     actual.server_h = servers.windows(2).map(|w| if let [a, b] = w { a.1 * (b.0 - a.0) / 3_600.0 } else { 0.0 }).sum();
     let (demand, session_s) = demand(&seen, duration_ms, seed, &mut |why| note(0, why));
     let live = || first.servers.iter().filter(|s| s.state == ServerState::Live);
@@ -108,7 +118,7 @@ pub fn read_journal<'a>(lines: impl Iterator<Item = &'a str>, seed: u64) -> Resu
         session_s,
         sessions_per_server: mean.map_or(0, |m| m as u32),
         cores: live().map(|s| s.cores).find(|c| c.is_finite() && *c > 0.0).unwrap_or(1.0),
-        boot: BootTime::Fixed(last.boot_ms_p95 as f64 / 1e3),
+        boot: BootTime::Fixed(last.boot_ms_p95.min(BOOT_MS_MAX) as f64 / 1e3),
         servers: (live().count() as u32).max(1),
         zones: 1,
         ..Scenario::default()
@@ -142,7 +152,8 @@ fn demand(seen: &[Observation], duration_ms: u64, seed: u64, note: &mut dyn FnMu
         }
         area_ms += open.len() as f64 * (to - from) as f64;
         // Counters begin anew when a redirector does. Those who wait have come already.
-        let came = (after.arrivals + u64::from(after.waiting)).saturating_sub(before.arrivals + u64::from(before.waiting));
+        let all_came = |o: &Observation| o.arrivals.saturating_add(u64::from(o.waiting));
+        let came = all_came(after).saturating_sub(all_came(before));
         let came = came.min(ARRIVALS_MAX).min((SESSIONS_MAX - sessions.len()) as u64);
         let target = running(after).min(ARRIVALS_MAX);
         let left = (open.len() as u64 + came).saturating_sub(target);
@@ -204,6 +215,23 @@ mod tests {
             dry_run: false,
         };
         serde_json::to_string(&Record { seq, wall_ms, entry }).unwrap()
+    }
+
+    /// A machine that woke up in 1970, counters that overflow, a boot without end.
+    #[test]
+    fn absurd_numbers_neither_hang_nor_panic() {
+        let day = 86_400_000;
+        let odd = |at| {
+            let line = line(1, at, 3, u64::MAX, 0);
+            line.replace("\"boot_ms_p95\":9000", &format!("\"boot_ms_p95\":{}", u64::MAX))
+                .replace("\"waiting\":0", "\"waiting\":4294967295")
+                .replace("\"pending\":0", "\"pending\":4294967295")
+        };
+        let lines = [line(1, 0, 1, 0, 7), line(2, 20_000 * day, 1, 0, 1), odd(20_000 * day + 9), odd(20_000 * day + 19)];
+        assert!(lines[2].contains(&u64::MAX.to_string()) && lines[2].matches("4294967295").count() == 2, "{}", lines[2]);
+        let replay = read_journal(lines.iter().map(String::as_str), 1).unwrap();
+        assert_eq!((replay.demand.duration_ms, replay.problems[0].0, replay.actual.launches), (19, 2, 1));
+        assert_eq!(replay.scenario.boot, BootTime::Fixed(86_400.0));
     }
 
     #[test]

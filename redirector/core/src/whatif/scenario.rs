@@ -253,9 +253,9 @@ impl Scenario {
             cores: root.float("cores", d.cores, 0.1..=1_024.0, "Cores of a server."),
             busy_full: root.float("busy_full", d.busy_full, 0.01..=1.0, "Busy share of a full server's cores."),
             boot,
-            servers: integer(root, "servers", 0, 0, 100_000, "Servers at the start; 0 is what the base load needs."),
+            servers: integer(root, "servers", 0, 0, 10_000, "Servers at the start; 0 is what the base load needs."),
             min: integer(root, "min", d.min, 0, 10_000, "Fewest servers."),
-            max: integer(root, "max", d.max, 1, 100_000, "Most servers."),
+            max: integer(root, "max", d.max, 1, 10_000, "Most servers."),
             zones: integer(root, "zones", d.zones, 1, 16, "Zones that servers are spread over."),
             patience_s: seconds(root, "patience", d.patience_s, 0, DAY, "A session that waited so long gives up."),
             faults: root.tables("fault", "What befalls the farm.").iter().filter_map(read_fault).collect(),
@@ -278,7 +278,7 @@ impl Scenario {
             }
         }
         let peak: f64 = self.shapes.iter().map(Shape::peak).product();
-        let sessions = self.rate_per_s * peak * self.duration_s as f64;
+        let sessions = self.rate_per_s * peak * self.duration_s as f64 + self.base_sessions();
         if sessions > SESSIONS_MAX {
             root.problem("rate", format!("up to {sessions:.0} sessions"), format!("at most {SESSIONS_MAX:.0}"));
         }

@@ -168,10 +168,14 @@ fn per_server(
 
 fn limits(site: &Site, sessions: f64, per_server: f64, session_s: Option<f64>, start: &mut Start) {
     let crowd = site.crowd.filter(|c| c.is_finite() && *c >= 1.0).unwrap_or(1.0);
-    let peak = ((sessions + 2.0 * sessions.sqrt()) / (0.9 * per_server)).ceil().clamp(1.0, SERVERS_MAX);
+    let peak = ((sessions + 2.0 * sessions.sqrt()) / (0.9 * per_server)).ceil().max(1.0);
     start.lines.push(format!("servers at peak: ({sessions:.0} + 2*sqrt({sessions:.0})) / (0.9 * {per_server:.0}) = {peak}"));
-    let max = (peak * crowd * RESERVE).ceil().min(SERVERS_MAX);
-    start.lines.push(format!("max: {peak} * {crowd} for a crowd * {RESERVE} in reserve, as the paper advises = {max}"));
+    let wanted = (peak * crowd * RESERVE).ceil();
+    start.lines.push(format!("max: {peak} * {crowd} for a crowd * {RESERVE} in reserve, as the paper advises = {wanted}"));
+    let max = wanted.min(SERVERS_MAX);
+    if wanted > max {
+        start.lines.push(format!("that is too much for one farm, which has {max} servers at most: divide it"));
+    }
     let peak_factor = site.peak_factor.filter(|p| p.is_finite() && *p >= 1.0).unwrap_or(3.0);
     let min = (peak / peak_factor).floor().max(1.0) + 1.0;
     let min = min.min(max);

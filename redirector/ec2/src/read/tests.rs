@@ -169,7 +169,13 @@ fn holders_types_zones_images_and_templates() {
     assert_eq!(images(&pictures), ["ami-1"]);
     let made = parse(
         "<R><launchTemplates><item><launchTemplateId>lt-1</launchTemplateId><createTime>2026-11-21T12:01:53.000Z</createTime>\
-         </item><item/></launchTemplates></R>",
+         <launchTemplateName>farm-mail-0123456789abcdef0123456789abcdef</launchTemplateName></item><item/><item><launchTemplateId>lt-2</launchTemplateId>\
+         <createTime>2026-11-21T12:01:53.000Z</createTime><launchTemplateName>farm-mail-base</launchTemplateName></item>\
+         </launchTemplates></R>",
     );
-    assert_eq!(templates(&made), [Template { template_id: "lt-1".into(), created: Wall(1_795_262_513_000) }]);
+    // An operator's own template may carry the farm's tag: it stays.
+    assert_eq!(
+        templates(&made, &Id::new("mail").unwrap()),
+        [Template { template_id: "lt-1".into(), created: Wall(1_795_262_513_000) }]
+    );
 }
