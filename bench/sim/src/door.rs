@@ -60,7 +60,8 @@ pub(crate) struct Door {
     started_ms: u64,
     /// What its wall clock is ahead by, in milliseconds.
     pub(crate) clock_ms: i64,
-    saved: Vec<u8>,
+    /// What is on disk; it goes through its text when it is read.
+    saved: Option<Saved>,
     writing: Option<(u64, Saved)>,
     journal: Vec<Record>,
     /// Records that a planted bug keeps from the disk.
@@ -90,7 +91,7 @@ impl Door {
             life: 0,
             started_ms: 0,
             clock_ms: 0,
-            saved: Vec::new(),
+            saved: None,
             writing: None,
             journal: Vec::new(),
             unsynced: Vec::new(),
@@ -123,8 +124,8 @@ impl World {
         if door.control.is_some() {
             return;
         }
-        let saved =
-            if door.saved.is_empty() { Saved::default() } else { serde_json::from_slice(&door.saved).unwrap_or_default() };
+        let text = door.saved.as_ref().and_then(|saved| serde_json::to_vec(saved).ok());
+        let saved = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         door.life += 1;
         (door.started_ms, door.snapshot, door.listing, door.list_ms, door.waits) = (now_ms, None, false, now_ms, 0);
         (door.counters, door.dies_after) = (Counters::default(), None);
@@ -150,7 +151,7 @@ impl World {
         self.watch.door_died(now_ms);
         let door = &mut self.door;
         if let Some((_, saved)) = door.writing.take().filter(|(at, _)| *at <= now_ms) {
-            door.saved = serde_json::to_vec(&saved).unwrap_or_default();
+            door.saved = Some(saved);
         }
         door.unsynced.clear();
         (door.control, door.snapshot) = (None, None);
@@ -283,7 +284,7 @@ impl World {
                 }
                 Effect::Persist(saved) => {
                     if let Some((_, before)) = self.door.writing.replace((now_ms + WRITE_MS, *saved)) {
-                        self.door.saved = serde_json::to_vec(&before).unwrap_or_default();
+                        self.door.saved = Some(before);
                     }
                 }
                 Effect::Journal(record) => {
@@ -304,6 +305,9 @@ impl World {
 
     fn door_writes(&mut self, record: Record) -> bool {
         self.totals.records += 1;
+        if let Entry::Gone { .. } | Entry::Adopt { .. } | Entry::Abandon { .. } = &record.entry {
+            self.note(|| format!("door writes: {:?}", record.entry));
+        }
         if let Entry::Plan { plan, dry_run: false, .. } = &record.entry {
             plan.undrain.iter().for_each(|id| self.watch.undrained(id));
         }
@@ -353,8 +357,9 @@ impl World {
 
     fn door_replies(&mut self, to: (usize, u32), reply: &Reply) {
         let (number, life) = to;
-        let (body, mac) = reply.seal(&self.door.keys.current.member(&reply.farm, &reply.to));
+        let Some(host) = self.hosts.get(number) else { return };
         if let Some(delay_ms) = self.net.datagram(Node::Door, Node::Host(number), self.now_ms, &mut self.dice.net) {
+            let (body, mac) = reply.seal(&host.key);
             self.queue.put(self.now_ms + delay_ms, Ev::Reply { number, life, front: 0, message: Box::new((mac, body)) });
         }
     }

@@ -27,7 +27,7 @@ pub(crate) struct Host {
     pub(crate) life: u32,
     tick_ms: u64,
     pub(crate) saved: Saved,
-    key: MemberKey,
+    pub(crate) key: MemberKey,
     /// What the agent's clock is ahead by, in milliseconds.
     clock_ms: i64,
     /// The backend answers.

@@ -23,12 +23,11 @@ const WRITE_MS: u64 = 30;
 pub(crate) struct NameServer {
     loaded: Loaded,
     keyring: Keyring,
-    key: FarmKey,
     pub(crate) control: Option<Control>,
     pub(crate) life: u32,
     started_ms: u64,
-    /// What is on disk, as text.
-    saved: Vec<u8>,
+    /// What is on disk; it goes through its text when it is read.
+    saved: Option<Saved>,
     /// What is being written, and when it is there.
     writing: Option<(u64, Saved)>,
     snapshot: Option<Arc<Snapshot>>,
@@ -38,9 +37,9 @@ impl NameServer {
     /// One that does not run yet.
     pub(crate) fn new(loaded: Loaded, key: FarmKey) -> Self {
         let mut keyring = Keyring::default();
-        keyring.insert(id(FARM), key.clone(), prefixes());
-        let (life, started_ms, saved) = (0, 0, Vec::new());
-        Self { loaded, keyring, key, control: None, life, started_ms, saved, writing: None, snapshot: None }
+        keyring.insert(id(FARM), key, prefixes());
+        let (life, started_ms, saved) = (0, 0, None);
+        Self { loaded, keyring, control: None, life, started_ms, saved, writing: None, snapshot: None }
     }
 
     fn now(&self, now_ms: u64) -> Now {
@@ -61,7 +60,8 @@ impl World {
     pub(crate) fn name_starts(&mut self, ns: usize) {
         let (now_ms, seed) = (self.now_ms, self.setup.seed);
         let Some(name) = self.names.get_mut(ns).filter(|n| n.control.is_none()) else { return };
-        let saved = if name.saved.is_empty() { Saved::default() } else { Saved::from_json(&name.saved).unwrap_or_default() };
+        let text = name.saved.as_ref().map(Saved::to_json);
+        let saved = text.and_then(|text| Saved::from_json(&text).ok()).unwrap_or_default();
         (name.life, name.started_ms, name.snapshot) = (name.life + 1, now_ms, None);
         let draws = Draws::from_u64(seed).child("name", (ns as u64) << 32 | u64::from(name.life));
         let (spec, zones) = (Arc::clone(&name.loaded.spec), Arc::clone(&name.loaded.zones));
@@ -78,7 +78,7 @@ impl World {
         let Some(name) = self.names.get_mut(ns).filter(|n| n.control.is_some()) else { return };
         self.watch.name_died(ns, now_ms);
         if let Some((_, saved)) = name.writing.take().filter(|(at, _)| *at <= now_ms) {
-            name.saved = saved.to_json();
+            name.saved = Some(saved);
         }
         (name.control, name.snapshot) = (None, None);
     }
@@ -157,7 +157,7 @@ impl World {
                 Effect::Persist(saved) => {
                     let Some(name) = self.names.get_mut(ns) else { return };
                     if let Some((_, before)) = name.writing.replace((now_ms + WRITE_MS, saved)) {
-                        name.saved = before.to_json();
+                        name.saved = Some(before);
                     }
                 }
                 Effect::Build(job) => {
@@ -171,9 +171,9 @@ impl World {
 
     fn name_replies(&mut self, ns: usize, to: (usize, u32), reply: &Reply) {
         let (number, life) = to;
-        let Some(name) = self.names.get(ns) else { return };
-        let (body, mac) = reply.seal(&name.key.member(&reply.farm, &reply.to));
+        let Some(host) = self.hosts.get(number) else { return };
         if let Some(delay_ms) = self.net.datagram(Node::Name(ns), Node::Host(number), self.now_ms, &mut self.dice.net) {
+            let (body, mac) = reply.seal(&host.key);
             let message = Box::new((mac, body));
             self.queue.put(self.now_ms + delay_ms, Ev::Reply { number, life, front: ns + 1, message });
         }

@@ -15,31 +15,42 @@ fn a_seed_replays_exactly() {
 
 #[test]
 fn no_rule_is_broken() {
-    let summary = run_seeds(&Wanted { count: 12, ..wanted(20, None) }, |_, _| {}).unwrap();
+    let summary = run_seeds(&Wanted { count: 8, ..wanted(20, None) }, |_, _| {}).unwrap();
     assert!(summary.broken.is_empty(), "{summary}");
     assert!(summary.counts["checks"] > 1_000 && summary.faults.values().sum::<u64>() > 100, "{summary}");
 }
 
-/// Each bug is caught in one of the first seeds, as what it is.
+/// Each bug is caught as what it is, in a seed that is known to show it. A world ends with its first violation.
 #[test]
 fn planted_bugs_are_caught() {
-    let table: [(Bug, &[Rule]); 12] = [
-        (Bug::DoubledAttempt, &[Rule::Duplicate]),
-        (Bug::LostFsync, &[Rule::Unjournalled]),
-        (Bug::ListingBelieved, &[Rule::AboveMax, Rule::Twins, Rule::StoppedEarly, Rule::Duplicate]),
-        (Bug::TokenIgnored, &[Rule::Duplicate]),
-        (Bug::DrainForgotten, &[Rule::DrainLost]),
-        (Bug::TombstoneIgnored, &[Rule::NamedDead]),
-        (Bug::MaxIgnored, &[Rule::AboveMax]),
-        (Bug::GateSkipped, &[Rule::StoppedNamed]),
-        (Bug::SnapshotStale, &[Rule::SentToSilent, Rule::SentToDraining, Rule::Affinity]),
-        (Bug::AnswersStale, &[Rule::Named, Rule::NamedDead]),
-        (Bug::RetryStorm, &[Rule::CallStorm]),
-        (Bug::SessionsHidden, &[Rule::StoppedEarly]),
+    let table: [(Bug, &[u64], &[Rule]); 12] = [
+        (Bug::DoubledAttempt, &[1, 2], &[Rule::Duplicate]),
+        (Bug::LostFsync, &[1, 2], &[Rule::Unjournalled]),
+        (Bug::ListingBelieved, &[5, 10], &[Rule::AboveMax, Rule::Twins, Rule::StoppedEarly, Rule::Duplicate]),
+        (Bug::TokenIgnored, &[24, 31, 32], &[Rule::Duplicate]),
+        (Bug::DrainForgotten, &[78, 106], &[Rule::DrainLost]),
+        (Bug::TombstoneIgnored, &[5, 10, 12], &[Rule::NamedDead]),
+        (Bug::MaxIgnored, &[5, 7, 12], &[Rule::AboveMax]),
+        (Bug::GateSkipped, &[4, 11], &[Rule::StoppedNamed]),
+        (Bug::SnapshotStale, &[3, 11], &[Rule::SentToSilent, Rule::SentToDraining, Rule::Affinity]),
+        (Bug::AnswersStale, &[3, 11], &[Rule::Named, Rule::NamedDead]),
+        (Bug::RetryStorm, &[4, 8], &[Rule::CallStorm]),
+        (Bug::SessionsHidden, &[2, 4, 11], &[Rule::StoppedEarly]),
     ];
-    for (bug, rules) in table {
-        let found = (1..=30).find_map(|seed| wanted(60, Some(bug)).world(seed, false).map(World::run).unwrap().broken);
-        let found = found.unwrap_or_else(|| panic!("{bug:?} is not caught"));
+    for (bug, seeds, rules) in table {
+        let run = |seed| wanted(25, Some(bug)).world(seed, false).map(World::run).unwrap().broken;
+        // One of them suffices: a change elsewhere may shift what happens in a seed.
+        let found = seeds.iter().find_map(|seed| run(*seed)).unwrap_or_else(|| panic!("{bug:?} is not caught"));
         assert!(rules.contains(&found.rule), "{bug:?} is caught as {found}");
+    }
+}
+
+/// Seeds that once broke a rule.
+#[test]
+fn what_was_found_stays_mended() {
+    // 154: an instance was taken for gone although there had been no lists to leave it out.
+    for (seed, minutes) in [(154, 72)] {
+        let outcome = wanted(minutes, None).world(seed, false).map(World::run).unwrap();
+        assert_eq!(outcome.broken, None, "seed {seed}");
     }
 }

@@ -175,11 +175,13 @@ fn parse(body: &[u8]) -> Result<Heartbeat, Refusal> {
     struct Version {
         v: u32,
     }
-    let Version { v } = serde_json::from_slice(body).map_err(|_| Refusal::Malformed)?;
-    if v != VERSION {
+    let heartbeat: Heartbeat = serde_json::from_slice(body).map_err(|_| match serde_json::from_slice(body) {
+        Ok(Version { v }) if v != VERSION => Refusal::UnknownVersion,
+        _ => Refusal::Malformed,
+    })?;
+    if heartbeat.v != VERSION {
         return Err(Refusal::UnknownVersion);
     }
-    let heartbeat: Heartbeat = serde_json::from_slice(body).map_err(|_| Refusal::Malformed)?;
     heartbeat.check().map_err(|_| Refusal::Malformed)?;
     Ok(heartbeat)
 }

@@ -112,9 +112,15 @@ impl Control {
     /// The first heartbeat of a server that was launched: how long did it take?
     fn booted(&mut self, id: &Id, now: Now) {
         let of_member = |i: &&crate::scale::Instance| i.member_id.as_ref() == Some(id);
-        let launched_ms = self.exec.running().find(of_member).map(|i| i.launched_wall_ms);
-        let Some(launched_ms) = launched_ms.or_else(|| self.exec.launch_asked_ms(id)) else { return };
-        let boot_ms = now.wall.0.saturating_sub(launched_ms);
+        let (launched_ms, boot_ms) = if let Some(instance) = self.exec.running().find(of_member) {
+            // A clock that is set must not make a boot long: since its launch was answered.
+            let known = self.known.get(&instance.instance_id).copied();
+            (instance.launched_wall_ms, known.map_or(0, |known| now.mono.since_ms(known).max(1)))
+        } else if let Some(asked_ms) = self.exec.launch_asked_ms(id) {
+            (asked_ms, now.wall.0.saturating_sub(asked_ms))
+        } else {
+            return;
+        };
         // One that was heard before and forgotten did not boot just now.
         if boot_ms == 0 || boot_ms > self.spec.scaler.boot_deadline_ms || launched_ms < self.started.wall.0 {
             return;

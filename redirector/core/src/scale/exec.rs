@@ -179,7 +179,7 @@ impl ExecState {
         let mut overtaken: Vec<String> = Vec::new();
         for (name, intent) in &mut self.intents {
             if intent.state == IntentState::Calling && is_due(intent.called_wall_ms, ANSWER_MS_MAX, now) {
-                (intent.state, intent.retry_wall_ms) = (IntentState::Open, 0);
+                (intent.state, intent.retry_wall_ms, intent.unsure) = (IntentState::Open, 0, true);
             }
             let held = context.frozen && intent.calls == 0;
             match intent.state {

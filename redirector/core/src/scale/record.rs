@@ -104,13 +104,20 @@ pub struct Intent {
     /// When it was sent last, milliseconds since the epoch.
     #[serde(default)]
     pub called_wall_ms: u64,
-    /// How often this request was denied after an earlier sending whose fate is unknown.
+    /// How often in a row this request was refused after a sending whose fate is unknown.
     #[serde(default)]
     pub denials: u32,
+    /// This request was sent, and what became of it is not known: it may still take effect. So it is in a state of an older version.
+    #[serde(default = "yes")]
+    pub unsure: bool,
 }
 
 fn once() -> u32 {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How far an intent is.
@@ -144,6 +151,9 @@ pub struct Absence {
     pub since_wall_ms: u64,
     /// How many, one after the other.
     pub lists: u32,
+    /// The last of them, milliseconds since the epoch.
+    #[serde(default)]
+    pub last_wall_ms: u64,
 }
 
 /// Everything the executor knows: a fold over the journal, and what the last lists said.

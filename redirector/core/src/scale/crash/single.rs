@@ -190,6 +190,52 @@ fn a_denial_is_definite_only_if_nothing_was_asked_before() {
     assert!(asked > 3, "{asked}");
 }
 
+/// The first request may be on its way still: no other attempt beside it, and given up only when it cannot be any more.
+#[test]
+fn no_refusal_is_definite_after_a_request_of_unknown_fate() {
+    for (kind, least_ms) in [
+        (ErrorKind::NoCapacity, 100_000),
+        (ErrorKind::Mismatch, 100_000),
+        (ErrorKind::Denied, 210_000),
+        (ErrorKind::NotFound, 210_000),
+    ] {
+        let mut desk = Desk::new(Shop::new());
+        desk.tell(plan(Plan { launch: 1, ..Plan::default() }));
+        let first = desk.calls[0].clone();
+        desk.answer(Err(ErrorKind::Transient));
+        let (mut began_ms, mut again) = (None, false);
+        while !desk.state.intents.is_empty() {
+            desk.now_ms += 500;
+            desk.tell(ExecEvent::Tick);
+            if desk.calls.is_empty() {
+                continue;
+            }
+            assert_eq!(desk.calls, [first.clone()], "{kind:?}: the same octets");
+            // In between, one more is lost: all begins anew.
+            let lost = began_ms.is_some() && !again;
+            again |= lost;
+            desk.answer(Err(if lost { ErrorKind::Transient } else { kind }));
+            began_ms = if lost { None } else { began_ms.or(Some(desk.now_ms)) };
+        }
+        let held_ms = desk.now_ms - began_ms.unwrap();
+        assert!(again && (least_ms..600_000).contains(&held_ms), "{kind:?}: given up after {held_ms} ms");
+        assert!(desk.calls.is_empty());
+    }
+}
+
+/// Too many requests are no request of unknown fate: the next offering is asked at once.
+#[test]
+fn a_shortage_after_throttling_falls_back_at_once() {
+    let mut desk = Desk::new(Shop::new());
+    desk.tell(plan(Plan { launch: 1, ..Plan::default() }));
+    desk.answer(Err(ErrorKind::Throttled));
+    desk.now_ms += 60_000;
+    desk.tell(ExecEvent::Tick);
+    assert_eq!(desk.zones(), ["za"]);
+    desk.answer(Err(ErrorKind::NoCapacity));
+    assert_eq!(desk.zones(), ["zb"]);
+}
+
 #[test]
 fn a_blueprint_that_fails_launches_nothing() {
     #[derive(Debug)]
@@ -228,16 +274,38 @@ fn lists_are_believed_late() {
     desk.now_ms += 600_000;
     desk.tell(ExecEvent::Listing { list: vec![], heard });
     assert!(desk.state.instances.contains_key("i-1"), "who is heard exists");
-    for _ in 0..3 {
+    for _ in 0..4 {
         desk.list(vec![]);
         desk.now_ms += 31_000;
     }
     assert!(desk.state.instances.is_empty(), "missing for a minute");
-    desk.list(vec![running("i-1", "b1", &format!("i{NOON_MS}-1"))]);
+    let listed = running("i-1", "b1", &format!("i{NOON_MS}-1"));
+    desk.list(vec![listed.clone()]);
     assert!(desk.state.instances.is_empty() && desk.state.unknown.is_empty(), "an old list raises no dead");
-    desk.now_ms += 700_000;
-    desk.list(vec![running("i-1", "b1", &format!("i{NOON_MS}-1"))]);
-    assert_eq!(desk.state.instances.len(), 1, "but one that runs on costs money, and is ours");
+    desk.now_ms += 180_000;
+    desk.list(vec![listed]);
+    assert!(desk.state.instances.contains_key("i-1"), "no list is so old: it runs, and was left out");
+}
+
+/// Found by the simulator (seed 154): the time of an outage counted as an absence, and three lists were enough.
+#[test]
+fn an_instance_is_not_gone_for_want_of_lists() {
+    let mut desk = Desk::new(Plain);
+    desk.tell(plan(Plan { launch: 1, ..Plan::default() }));
+    desk.launched("i-1");
+    for _ in 0..2 {
+        desk.list(vec![]);
+        desk.now_ms += 10_000;
+    }
+    // The provider does not answer, or the clock is set.
+    desk.now_ms += 7_200_000;
+    for _ in 0..3 {
+        desk.list(vec![]);
+        assert!(desk.state.instances.contains_key("i-1"));
+        desk.now_ms += 10_000;
+    }
+    desk.list(vec![]);
+    assert!(desk.state.instances.is_empty(), "left out for a minute, at last");
 }
 
 #[test]

@@ -14,6 +14,8 @@ const BURIED_MS: u64 = 3_600_000;
 const BURIED_MAX: usize = 2_000;
 /// A provider is trusted to know a token for so long, in milliseconds. Half of what a launch template is kept for.
 const TOKEN_MS: u64 = 12 * 3_600_000;
+/// The time between two lists that leave an instance out counts as its absence up to this, in milliseconds.
+const LISTS_GAP_MS: u64 = 20_000;
 
 impl ExecState {
     /// The state that a journal leads to, on top of one that was saved. Every unsettled intent is open: its call may or may not
@@ -28,6 +30,7 @@ impl ExecState {
             intent.state = IntentState::Open;
             intent.retry_wall_ms = 0;
             intent.calls = intent.calls.max(1);
+            intent.unsure = true;
         }
         self.absent.clear();
         self
@@ -141,6 +144,7 @@ impl ExecState {
             calls: 0,
             called_wall_ms: 0,
             denials: 0,
+            unsure: false,
         };
         self.intents.insert(call.intent().to_owned(), intent);
     }
@@ -223,9 +227,13 @@ impl ExecState {
 
     /// Counts one more list without that instance; whether it is believed to be gone now.
     pub(super) fn miss(&mut self, instance_id: &str, wall_ms: u64) -> Absence {
-        let absence = self.absent.entry(instance_id.to_owned()).or_insert(Absence { since_wall_ms: wall_ms, lists: 0 });
+        let first = Absence { since_wall_ms: wall_ms, lists: 0, last_wall_ms: wall_ms };
+        let absence = self.absent.entry(instance_id.to_owned()).or_insert(first);
+        // While there were no lists nothing was left out; nor when the clock was set forward.
+        let silent_ms = wall_ms.saturating_sub(absence.last_wall_ms).saturating_sub(LISTS_GAP_MS);
         // A clock that was set back: begin anew.
-        absence.since_wall_ms = absence.since_wall_ms.min(wall_ms);
+        absence.since_wall_ms = absence.since_wall_ms.saturating_add(silent_ms).min(wall_ms);
+        absence.last_wall_ms = wall_ms;
         absence.lists = absence.lists.saturating_add(1);
         *absence
     }

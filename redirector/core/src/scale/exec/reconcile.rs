@@ -3,7 +3,7 @@
 //! It must never settle an intent, and never touch what no intent of ours launched.
 
 use super::super::provider::{Instance, InstanceRequest, InstanceState, ProviderCall};
-use super::super::record::{Entry, ExecState};
+use super::super::record::{Buried, Entry, ExecState};
 use super::{ExecEffect, is_due, is_over};
 use farm_shared::id::Id;
 use farm_shared::time::Wall;
@@ -16,6 +16,8 @@ const LISTING_LAG_MS: u64 = 60_000;
 const LISTS_MIN: u32 = 3;
 /// An instance that still runs so long after its termination was answered is terminated again, in milliseconds.
 const UNDEAD_MS: u64 = 600_000;
+/// A list that still shows an instance so long after we took it for gone is right, in milliseconds.
+const OLD_LIST_MS: u64 = 3 * LISTING_LAG_MS;
 const UNKNOWN_MAX: usize = 1_000;
 
 impl ExecState {
@@ -35,11 +37,8 @@ impl ExecState {
             // An open intent is settled by its own call, never by a listing.
             let open = instance.intent.as_ref().is_some_and(|name| self.intents.contains_key(name));
             let ends = matches!(instance.state, InstanceState::Stopping | InstanceState::Gone);
-            // A list that still has what is gone is old; one that has it much later is right, and we were wrong.
-            let buried = self
-                .buried
-                .get(&instance.instance_id)
-                .is_some_and(|b| b.intent == instance.intent && !is_due(b.wall_ms, UNDEAD_MS, now));
+            let old = |b: &Buried| b.intent == instance.intent && !is_due(b.wall_ms, OLD_LIST_MS, now);
+            let buried = self.buried.get(&instance.instance_id).is_some_and(old);
             if open || ends || buried {
                 continue;
             }

@@ -11,6 +11,10 @@ use farm_shared::time::Wall;
 
 /// Denials, half a minute apart at least, until a launch of unknown fate is given up: longer than any list lags behind.
 const DENIALS_MAX: u32 = 8;
+/// When there is no capacity, or the token is not taken, it is given up at the second refusal in a row, this much after the first:
+/// longer than a request is on its way. Milliseconds.
+const HELD_MS: u64 = 100_000;
+const REFUSALS_MAX: u32 = 2;
 
 impl ExecState {
     pub(super) fn settle(
@@ -40,15 +44,27 @@ impl ExecState {
         let (Some(kind), Some(intent)) = (kind, self.intents.get_mut(&name)) else { return };
         intent.failures = intent.failures.saturating_add(1);
         intent.state = IntentState::Open;
-        intent.retry_wall_ms = now.0.saturating_add(pause_ms(kind, intent.failures, draws));
+        if kind == ErrorKind::Transient {
+            (intent.unsure, intent.denials) = (true, 0);
+        }
+        let refused = kind.is_definite() || kind == ErrorKind::NotFound;
+        let held = intent.unsure && refused && matches!(call, ProviderCall::Launch(_));
+        let pause_ms = match kind {
+            ErrorKind::NoCapacity | ErrorKind::Mismatch if held => HELD_MS,
+            // Time must pass.
+            ErrorKind::NotFound if held => pause_ms(ErrorKind::Denied, intent.failures, draws),
+            kind => pause_ms(kind, intent.failures, draws),
+        };
+        intent.retry_wall_ms = now.0.saturating_add(pause_ms);
         let failures = intent.failures;
-        intent.denials += u32::from(matches!(kind, ErrorKind::Denied | ErrorKind::NotFound) && was_retry);
+        intent.denials += u32::from(held);
         let denials = intent.denials;
         let gives_up = match (&call, kind) {
-            // Whoever may not ask (any more), or for what is not there (any more), hears nothing about the request before, and
-            // that one may have launched: no new attempt. Given up at last, its instance is found by its tag.
-            (ProviderCall::Launch(_), ErrorKind::Denied | ErrorKind::NotFound) if was_retry => denials >= DENIALS_MAX,
-            (ProviderCall::Launch(request), kind) if kind.is_definite() || kind == ErrorKind::NotFound => {
+            // A refusal says nothing about the request before, and that one may have launched, or launch yet: no new attempt. Given
+            // up at last, its instance is found by its tag.
+            (ProviderCall::Launch(_), ErrorKind::Denied | ErrorKind::NotFound) if held => denials >= DENIALS_MAX,
+            (ProviderCall::Launch(_), _) if held => denials >= REFUSALS_MAX,
+            (ProviderCall::Launch(request), kind) if refused => {
                 return self.refused(request, kind, context, now, effects);
             }
             // Not found is not gone: the listing tells that, and until then the termination is asked for again.
