@@ -12,6 +12,8 @@ const TOMBSTONES_PER_REPLY: usize = 16;
 /// Tombstones are spread for so long, in milliseconds.
 const TOMBSTONE_MS: u64 = 3_600_000;
 const TOMBSTONES_MAX: usize = 1_024;
+/// From a launch to its answer, at most, in milliseconds.
+const ANSWER_MS: u64 = 30_000;
 /// Boot times that the 95th percentile is taken from.
 const BOOTS_MAX: usize = 100;
 
@@ -113,9 +115,12 @@ impl Control {
     fn booted(&mut self, id: &Id, now: Now) {
         let of_member = |i: &&crate::scale::Instance| i.member_id.as_ref() == Some(id);
         let (launched_ms, boot_ms) = if let Some(instance) = self.exec.running().find(of_member) {
-            // A clock that is set must not make a boot long: since its launch was answered.
-            let known = self.known.get(&instance.instance_id).copied();
-            (instance.launched_wall_ms, known.map_or(0, |known| now.mono.since_ms(known).max(1)))
+            // A clock that is set must not make a boot long or short: by the monotonic clock since its launch was answered, and
+            // by the other one what was before.
+            let Some(known) = self.known.get(&instance.instance_id) else { return };
+            let least_ms = now.mono.since_ms(*known);
+            let boot_ms = now.wall.0.saturating_sub(instance.launched_wall_ms);
+            (instance.launched_wall_ms, boot_ms.clamp(least_ms, least_ms.saturating_add(ANSWER_MS)))
         } else if let Some(asked_ms) = self.exec.launch_asked_ms(id) {
             (asked_ms, now.wall.0.saturating_sub(asked_ms))
         } else {

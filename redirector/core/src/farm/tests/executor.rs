@@ -109,6 +109,21 @@ fn one_that_failed_is_kept_for_inspection_and_counts() {
 }
 
 #[test]
+fn a_clock_that_jumps_skews_no_boot_time() {
+    let mut spec = scaling();
+    (spec.scaler.boot_deadline_ms, spec.scaler.min) = (14_400_000, 5);
+    let mut bench = Bench::new(spec);
+    bench.mute.extend((1..40).map(|n| id(&format!("b{n}"))));
+    bench.live(3);
+    assert!(!bench.instances.is_empty());
+    bench.now.wall.0 += 7_200_000;
+    bench.mute.clear();
+    bench.live(10);
+    let boots = &bench.control.boots_ms;
+    assert!(!boots.is_empty() && boots.iter().all(|ms| *ms < 60_000), "{boots:?}");
+}
+
+#[test]
 fn the_boot_deadline_is_measured_and_gives_slower_boots_a_chance() {
     let mut spec = scaling();
     (spec.scaler.boot_deadline_ms, spec.scaler.min) = (600_000, 3);

@@ -80,7 +80,9 @@ impl<'a> Life<'a> {
                 }
                 self.world.now_ms += 10_000;
                 if self.world.bug == Bug::BelievesLists {
-                    let forgets = |i: &Instance| (i.instance_id.clone(), Absence { since_wall_ms: 0, lists: 99, last_wall_ms: u64::MAX });
+                    let forgets = |i: &Instance| {
+                        (i.instance_id.clone(), Absence { since_wall_ms: 0, lists: 99, last_wall_ms: u64::MAX })
+                    };
                     self.state.absent = self.state.instances.values().map(forgets).collect();
                 }
                 if self.world.stage >= 3 {
