@@ -1,7 +1,7 @@
 //! Some seeds of the simulated world, that a seed replays exactly, and that the checkers catch every planted bug.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use farm_sim::{Bug, Rule, Wanted, World, run_seeds};
+use farm_sim::{Bug, Fault, Rule, Setup, Wanted, World, run_seeds};
 
 fn wanted(minutes: u64, bug: Option<Bug>) -> Wanted {
     Wanted { from: 1, count: 1, jobs: 2, minutes, bug, without: vec![] }
@@ -28,7 +28,7 @@ fn planted_bugs_are_caught() {
         (Bug::LostFsync, &[1, 2], &[Rule::Unjournalled]),
         (Bug::ListingBelieved, &[5, 10], &[Rule::AboveMax, Rule::Twins, Rule::StoppedEarly, Rule::Duplicate]),
         (Bug::TokenIgnored, &[24, 31, 32], &[Rule::Duplicate]),
-        (Bug::DrainForgotten, &[78, 106], &[Rule::DrainLost]),
+        (Bug::DrainForgotten, &[1, 2, 3, 4, 5, 6, 7, 8], &[Rule::DrainLost]),
         (Bug::TombstoneIgnored, &[5, 10, 12], &[Rule::NamedDead]),
         (Bug::MaxIgnored, &[5, 7, 12], &[Rule::AboveMax]),
         (Bug::GateSkipped, &[4, 11], &[Rule::StoppedNamed]),
@@ -38,7 +38,15 @@ fn planted_bugs_are_caught() {
         (Bug::SessionsHidden, &[2, 4, 11], &[Rule::StoppedEarly]),
     ];
     for (bug, seeds, rules) in table {
-        let run = |seed| wanted(25, Some(bug)).world(seed, false).map(World::run).unwrap().broken;
+        let run = |seed| {
+            let mut setup = Setup::draw(seed, 25 * 60_000);
+            // Few agents crash while they drain: here nothing else happens, and often.
+            if bug == Bug::DrainForgotten {
+                setup.fault_gap_ms = 1_000;
+                setup.without = Fault::ALL.into_iter().filter(|fault| *fault != Fault::AgentCrash).collect();
+            }
+            World::new(setup, Some(bug), false).unwrap().run().broken
+        };
         // One of them suffices: a change elsewhere may shift what happens in a seed.
         let found = seeds.iter().find_map(|seed| run(*seed)).unwrap_or_else(|| panic!("{bug:?} is not caught"));
         assert!(rules.contains(&found.rule), "{bug:?} is caught as {found}");
@@ -49,7 +57,8 @@ fn planted_bugs_are_caught() {
 #[test]
 fn what_was_found_stays_mended() {
     // 154: an instance was taken for gone although there had been no lists to leave it out.
-    for (seed, minutes) in [(154, 72)] {
+    // 265: a checker judged a termination by the start of the door that sent it, not of the one that decided it.
+    for (seed, minutes) in [(154, 72), (265, 29)] {
         let outcome = wanted(minutes, None).world(seed, false).map(World::run).unwrap();
         assert_eq!(outcome.broken, None, "seed {seed}");
     }

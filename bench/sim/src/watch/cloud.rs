@@ -28,6 +28,9 @@ impl Watch {
         let listed = self.door_listed || matches!(call, ProviderCall::Launch(request) if request.attempt > 1);
         let what = call.intent();
         self.check(listed, now_ms, Rule::Blind, || format!("{what} without a listing since the start"));
+        if let ProviderCall::Terminate(request) = call {
+            self.decided.insert(request.instance_id.clone(), (now_ms, self.door_since));
+        }
     }
 
     /// The cloud after a launch.
@@ -60,7 +63,9 @@ impl Watch {
         let id = &machine.member;
         let patience_ms = self.boot_deadline_ms;
         // A deadline that was measured may be shorter than the configured one, but never below two boots as configured.
-        let young = now_ms < machine.born_ms.max(self.door_since) + patience_ms.min(2 * self.boot_ms);
+        // By what was known when it was decided: a door that starts again sends what is on its disk.
+        let (decided_ms, since_ms) = self.decided.get(&machine.instance_id).copied().unwrap_or((now_ms, self.door_since));
+        let young = decided_ms < machine.born_ms.max(since_ms) + patience_ms.min(2 * self.boot_ms);
         let Some(seen) = self.door.get(id).cloned() else {
             let what = || format!("{id} was stopped before it could be heard, launched at {}", machine.born_ms);
             return self.check(!young, now_ms, Rule::StoppedEarly, what);

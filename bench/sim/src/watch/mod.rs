@@ -99,6 +99,8 @@ pub(crate) struct Watch {
     pub(crate) calls: VecDeque<u64>,
     /// Instances for which a termination was judged already.
     pub(crate) judged: BTreeSet<String>,
+    /// When a termination was journalled last, and since when the door ran then, by instance.
+    pub(crate) decided: BTreeMap<String, (u64, u64)>,
 }
 
 impl Watch {
