@@ -5,7 +5,8 @@ use super::{Control, Effect};
 use farm_shared::heartbeat::{Heartbeat, Kind, NoticeKind, Refusal, Reply, Role, Tombstone};
 use farm_shared::id::Id;
 use farm_shared::member::Change;
-use farm_shared::time::Now;
+use farm_shared::time::{Mono, Now};
+use std::collections::VecDeque;
 
 /// Tombstones in one reply, the newest first.
 const TOMBSTONES_PER_REPLY: usize = 16;
@@ -106,6 +107,7 @@ impl Control {
         if self.tombstones.len() > TOMBSTONES_MAX {
             self.tombstones.pop_front();
         }
+        self.unsaved = true;
         if let Some(change) = self.roster.bury(now, id, inc) {
             self.changed(id, change, now, effects);
         }
@@ -145,4 +147,12 @@ fn notice_text(kind: NoticeKind) -> &'static str {
         NoticeKind::Maintenance => "is to lose its machine: scheduled maintenance",
         NoticeKind::Rebalance => "may lose its machine: a rebalance recommendation",
     }
+}
+
+/// Tombstones of an earlier life that are not too old, each until it would have been dropped then.
+pub(super) fn still_told(saved: Vec<Tombstone>, now: Now) -> VecDeque<(Mono, Tombstone)> {
+    let left_ms =
+        |stone: &Tombstone| stone.time_ms.saturating_add(TOMBSTONE_MS).saturating_sub(now.wall.0).min(TOMBSTONE_MS);
+    let told = saved.into_iter().map(|stone| (now.mono.plus_ms(left_ms(&stone)), stone));
+    told.filter(|(until, _)| *until > now.mono).take(TOMBSTONES_MAX).collect()
 }

@@ -129,7 +129,7 @@ impl Control {
             slots,
             roster,
             speeds: Speeds::default(),
-            tombstones: VecDeque::new(),
+            tombstones: super::beats::still_told(saved.tombstones, now),
             published: None,
             generation: 0,
             dirty: true,
@@ -232,6 +232,7 @@ impl Control {
             boots_ms: self.boots_ms.iter().copied().collect(),
             drill: self.ward.save(),
             spend: self.plan_state.spend(),
+            tombstones: self.tombstones.iter().map(|(_, stone)| stone.clone()).collect(),
             provider: Some(self.foreign.clone().unwrap_or_else(|| self.spec.provider.identity())),
         }
     }

@@ -4,7 +4,7 @@ use crate::config::Spec;
 use crate::door::Snapshot;
 use crate::drill::{Fault, HitRequest, SavedWard};
 use crate::scale::{Blueprint, CallOutcome, ExecState, Instance, ProviderCall, ProviderError, Record, Spend};
-use farm_shared::heartbeat::{FarmKey, Heartbeat, Refusal, Reply};
+use farm_shared::heartbeat::{FarmKey, Heartbeat, Refusal, Reply, Tombstone};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, SavedRoster};
 use serde::{Deserialize, Serialize};
@@ -209,6 +209,9 @@ pub struct Saved {
     /// Money spent in this month.
     #[serde(default)]
     pub spend: Spend,
+    /// Notes of the dead that are still told: who missed them must hear them from whoever serves next.
+    #[serde(default)]
+    pub tombstones: Vec<Tombstone>,
     /// The provider that `exec` speaks of: [`crate::config::ProviderSpec::identity`]. States of older versions do not say.
     #[serde(default)]
     pub provider: Option<String>,

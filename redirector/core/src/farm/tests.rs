@@ -366,6 +366,15 @@ fn tombstones_travel_in_replies() {
     assert_eq!(stone.id, member);
     assert!(keys().current.is_buried(&id("mail"), stone));
     assert_eq!(reply.scaler, Some(id("door1")));
+    // Whoever did not hear of it before a restart hears of it afterwards, for an hour in all.
+    let saved = bench.control.save();
+    assert_eq!(serde_json::from_str::<Saved>(&serde_json::to_string(&saved).unwrap()).unwrap(), saved);
+    let told = |age_ms: u64| {
+        let now = bench.now.plus_ms(age_ms);
+        super::beats::still_told(saved.tombstones.clone(), now).iter().map(|(until, _)| until.since_ms(now.mono)).max()
+    };
+    assert_eq!((told(0).is_some(), told(600_000).map(|left| left <= 3_000_000)), (true, Some(true)));
+    assert_eq!(told(3_600_000), None);
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn no_refusal_is_definite_after_a_request_of_unknown_fate() {
             if desk.calls.is_empty() {
                 continue;
             }
-            assert_eq!(desk.calls, [first.clone()], "{kind:?}: the same octets");
+            assert_eq!(desk.calls, std::slice::from_ref(&first), "{kind:?}: the same octets");
             // In between, one more is lost: all begins anew.
             let lost = began_ms.is_some() && !again;
             again |= lost;
