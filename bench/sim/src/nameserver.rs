@@ -192,8 +192,7 @@ impl World {
             if honest {
                 let until_ms = now_ms + u64::from(answer.ttl_s) * 1_000;
                 for id in named.into_iter().flatten() {
-                    let cached = self.watch.cached_until.entry(id).or_default();
-                    *cached = until_ms.max(*cached);
+                    self.watch.cached(ns, id, until_ms, now_ms);
                 }
             }
         } else if let Some(label) = name.strip_suffix(MEMBER_ZONE) {

@@ -176,6 +176,18 @@ impl Watch {
         }
     }
 
+    /// A cache may name this member until then, because a name server believed in it. One that is cut off from most members fails
+    /// open and names what it last knew for as long as that lasts (DESIGN 4.2): no drain can wait for that.
+    pub(crate) fn cached(&mut self, ns: usize, id: Id, until_ms: u64, now_ms: u64) {
+        let since_ms = self.names_since.get(ns).copied().unwrap_or(0);
+        let heard_ms = self.names.get(ns).and_then(|seen| seen.get(&id)).map_or(0, |seen| seen.heard_ms);
+        let heard = now_ms <= heard_ms + self.lease_ms + SLACK_MS;
+        if heard || now_ms <= since_ms + self.grace_ms + SLACK_MS {
+            let cached = self.cached_until.entry(id).or_default();
+            *cached = until_ms.max(*cached);
+        }
+    }
+
     /// A name server answered for a member's own name.
     pub(crate) fn member_answered(&mut self, ns: usize, id: &Id, answer: &Answer, now_ms: u64) {
         let left_ms = self.names.get(ns).and_then(|seen| seen.get(id)).and_then(|s| s.left_ms);
