@@ -117,7 +117,10 @@ async fn half_a_listing_is_no_listing() {
 async fn old_launch_templates_are_deleted_page_by_page_and_one_that_stays_keeps_no_other() {
     let page = |ids: &[(&str, &str)], token: &str| {
         let item = |(id, at): &(&str, &str)| {
-            format!("<item><launchTemplateId>{id}</launchTemplateId><createTime>{at}</createTime></item>")
+            format!(
+                "<item><launchTemplateId>{id}</launchTemplateId><launchTemplateName>farm-mail-0123456789abcdef0123456789abcdef\
+                 </launchTemplateName><createTime>{at}</createTime></item>"
+            )
         };
         let items: String = ids.iter().map(item).collect();
         format!(

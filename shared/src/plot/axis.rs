@@ -13,6 +13,8 @@ pub(super) struct Axis {
 
 /// Beyond that, ticks are no help.
 const TICKS_MAX: usize = 60;
+/// Larger numbers are not drawn: their differences would leave the range of a float.
+const VALUE_MAX: f64 = 1e100;
 /// A logarithmic axis spans so many decades at most, the upper ones.
 const DECADES_MAX: f64 = 9.0;
 
@@ -26,9 +28,9 @@ impl Axis {
     }
 
     fn linear(values: impl Iterator<Item = f64>, top: Option<f64>, count: usize) -> Self {
-        let (low, high) = values.filter(|v| v.is_finite()).fold((0.0_f64, 0.0_f64), |(l, h), v| (l.min(v), h.max(v)));
-        let high = top.filter(|t| t.is_finite() && *t > low).unwrap_or(high);
-        let high = if high - low > 0.0 { high } else { low + 1.0 };
+        let (low, high) = values.filter(drawable).fold((0.0_f64, 0.0_f64), |(l, h), v| (l.min(v), h.max(v)));
+        let high = top.filter(|t| drawable(t) && *t > low).unwrap_or(high);
+        let high = if high - low > 0.0 { high } else { beyond(low) };
         let step = round_step((high - low) / count.max(1) as f64);
         let from = (low / step).floor() * step;
         let to = if top.is_some() { high } else { (high / step - 1e-9).ceil() * step };
@@ -36,9 +38,9 @@ impl Axis {
     }
 
     fn log(values: impl Iterator<Item = f64>, top: Option<f64>) -> Self {
-        let positive = values.filter(|v| v.is_finite() && *v > 0.0);
+        let positive = values.filter(|v| drawable(v) && *v > 0.0);
         let (low, high) = positive.fold((f64::MAX, 0.0_f64), |(l, h), v| (l.min(v), h.max(v)));
-        let high = top.filter(|t| t.is_finite() && *t > 0.0).unwrap_or(high);
+        let high = top.filter(|t| drawable(t) && *t > 0.0).unwrap_or(high);
         if high <= 0.0 {
             return Self { from: 0.1, to: 1.0, scale: Scale::Log, ticks: vec![0.1, 1.0] };
         }
@@ -51,8 +53,8 @@ impl Axis {
 
     /// The x axis: exactly from the first to the last value.
     pub(super) fn x(values: impl Iterator<Item = f64>, unit: XUnit, count: usize) -> Self {
-        let (low, high) = values.filter(|v| v.is_finite()).fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
-        let (from, to) = if low > high { (0.0, 1.0) } else { (low, if high > low { high } else { low + 1.0 }) };
+        let (low, high) = values.filter(drawable).fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
+        let (from, to) = if low > high { (0.0, 1.0) } else { (low, if high > low { high } else { beyond(low) }) };
         let step = match unit {
             XUnit::Seconds => time_step((to - from) / count.max(1) as f64),
             XUnit::Plain => round_step((to - from) / count.max(1) as f64),
@@ -67,8 +69,17 @@ impl Axis {
             Scale::Log if value <= 0.0 => return None,
             Scale::Log => (value / self.from).log10() / (self.to / self.from).log10(),
         };
-        share.is_finite().then(|| share.clamp(0.0, 1.0))
+        (drawable(&value) && share.is_finite()).then(|| share.clamp(0.0, 1.0))
     }
+}
+
+fn drawable(value: &f64) -> bool {
+    value.abs() <= VALUE_MAX
+}
+
+/// A number above `low`, one more if that can be told apart.
+fn beyond(low: f64) -> f64 {
+    low + (low.abs() * 1e-6).max(1.0)
 }
 
 fn ticks(from: f64, to: f64, step: f64) -> Vec<f64> {
