@@ -166,8 +166,7 @@ fn seeds(wanted: &Wanted) -> ExitCode {
 }
 
 fn write_table(args: TableArgs) -> Result<(), String> {
-    let all = || table::SCENARIOS.map(str::to_owned).to_vec();
-    let scenarios = if args.scenario.is_empty() { all() } else { args.scenario };
+    let scenarios = if args.scenario.is_empty() { table::scenarios() } else { args.scenario };
     let wish =
         Wish { scenarios, policies: args.policy, from: args.from, seeds: args.seeds.clamp(1, 1_000), jobs: args.jobs };
     let cells = table::table(&wish, |cell| {

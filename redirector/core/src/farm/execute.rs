@@ -3,7 +3,7 @@
 //! It must never let the executor begin anything while the farm is frozen or a dry run is on.
 
 use super::{Control, Effect};
-use crate::scale::{CallOutcome, ExecContext, ExecEffect, ExecEvent, Instance, InstanceState, Plan, step};
+use crate::scale::{CallOutcome, ExecContext, ExecEffect, ExecEvent, Instance, InstanceState, LISTING_LAG_MS, Plan, step};
 use farm_shared::id::Id;
 use farm_shared::member::Standing;
 use farm_shared::time::Now;
@@ -11,8 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A measured boot deadline is this many times the slowest boots, and the configured prior.
 const BOOTS_PER_DEADLINE: u64 = 2;
-/// See the executor's: lists that are younger than this do not say what there is. Milliseconds.
-const LISTING_LAG_MS: u64 = 60_000;
 /// The measured deadline doubles with every launch in a row that missed it, up to so many times: boots may have become slower.
 const LATE_DOUBLINGS_MAX: u32 = 16;
 

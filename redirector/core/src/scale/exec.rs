@@ -15,6 +15,7 @@ mod shortage;
 
 pub use operator::Order;
 pub use pace::Pace;
+pub(crate) use reconcile::LISTING_LAG_MS;
 pub use shortage::Shortage;
 
 use self::launch::Lost;

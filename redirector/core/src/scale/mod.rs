@@ -21,6 +21,7 @@ mod window;
 
 pub use blueprint::{Blueprint, MarketChoice, Plain, PlainRoles};
 pub use check::{Limits, Violation, check};
+pub(crate) use exec::LISTING_LAG_MS;
 pub use exec::{ExecContext, ExecEffect, ExecEvent, Order, Pace, Shortage, step};
 pub use measure::Measured;
 pub use plan::{PlanState, Policy, plan};

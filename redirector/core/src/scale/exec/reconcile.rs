@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Lists lag behind calls: what they leave out for less than this, or say against what we did less than this ago, is not believed.
 /// Milliseconds.
-const LISTING_LAG_MS: u64 = 60_000;
+pub(crate) const LISTING_LAG_MS: u64 = 60_000;
 /// An instance is gone when so many lists in a row left it out, too.
 const LISTS_MIN: u32 = 3;
 /// An instance that still runs so long after its termination was answered is terminated again, in milliseconds.
