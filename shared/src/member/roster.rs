@@ -138,6 +138,8 @@ pub struct Roster {
     departed: BTreeMap<Id, Departed>,
     deadlines: BinaryHeap<Reverse<(Mono, Id)>>,
     silent: usize,
+    /// When most members were silent last: until then, silence said nothing about any one of them.
+    doubted: Mono,
     last_step: Option<Mono>,
     slept_ms: u64,
 }
@@ -151,6 +153,7 @@ impl Roster {
             departed: BTreeMap::new(),
             deadlines: BinaryHeap::new(),
             silent: 0,
+            doubted: Mono(0),
             last_step: None,
             slept_ms: 0,
         }
@@ -336,6 +339,12 @@ impl Roster {
         self.silent * 2 > self.members.len()
     }
 
+    /// How long a member's silence has said something about it, in milliseconds: since it was heard, or since most of the others
+    /// were silent as well, whichever is later. After a cut that hit us all, those heard last must not be taken for dead.
+    pub fn silent_ms(&self, member: &Member, now: Now) -> u64 {
+        self.clock(now).since_ms(member.heard.max(self.doubted))
+    }
+
     /// The policy it was made with.
     pub fn policy(&self) -> &LeasePolicy {
         &self.policy
@@ -356,7 +365,11 @@ impl Roster {
             self.slept_ms += now.mono.since_ms(last).saturating_sub(self.policy.step_ms_max);
         }
         self.last_step = Some(self.last_step.map_or(now.mono, |last| last.max(now.mono)));
-        self.clock(now)
+        let at = self.clock(now);
+        if self.mostly_silent() {
+            self.doubted = at;
+        }
+        at
     }
 
     fn check_order(&mut self, at: Mono, new: &Heartbeat) -> Result<(), Refusal> {
@@ -379,7 +392,7 @@ impl Roster {
     }
 
     fn expire(&mut self, at: Mono, id: Id, changes: &mut Vec<(Id, Change)>) {
-        let frozen = self.mostly_silent();
+        let (frozen, doubted) = (self.mostly_silent(), self.doubted);
         let forget_leases = self.policy.forget_leases;
         let Some(member) = self.members.get_mut(&id) else { return };
         let lease_end = match member.freshness {
@@ -387,7 +400,7 @@ impl Roster {
             _ => member.heard.plus_ms(member.lease_ms),
         };
         let late_at = member.heard.plus_ms(member.lease_ms / 2);
-        let forget_at = lease_end.plus_ms(member.lease_ms.saturating_mul(forget_leases));
+        let forget_at = lease_end.max(doubted).plus_ms(member.lease_ms.saturating_mul(forget_leases));
         let next = if at >= forget_at && member.freshness == Freshness::Silent {
             if !frozen && member.forced.is_none() {
                 let (inc, seq) = (member.heartbeat.inc, member.heartbeat.seq);

@@ -185,8 +185,7 @@ impl Control {
                 None if is_past(deadline_ms) => overdue.push(id.clone()),
                 None => pending += 1,
                 Some(member) if member.standing() == Standing::Silent => {
-                    let silent_ms = self.roster.clock(now).since_ms(member.heard);
-                    if silent_ms > silence_ms && is_past(silence_ms) && member.forced.is_none() {
+                    if self.roster.silent_ms(member, now) > silence_ms && is_past(silence_ms) && member.forced.is_none() {
                         overdue.push(id.clone());
                     }
                 }

@@ -176,8 +176,20 @@ fn mass_silence_forgets_nobody() {
     assert!(roster.mostly_silent());
     let _ = roster.observe(at(120_100), beat("a", 1, 2));
     let _ = roster.observe(at(120_100), beat("b", 1, 2));
-    let changes = pass(&mut roster, 120_100, 124_000);
-    assert!(changes.iter().any(|(_, id, c)| id == "c" && *c == Change::Forgotten), "{changes:?}");
+    // What the silence of `c` says begins to count only now.
+    let forgotten =
+        |changes: &[(u64, String, Change)]| changes.iter().any(|(_, id, c)| id == "c" && *c == Change::Forgotten);
+    let member = roster.get(&Id::new("c").expect("id")).expect("member");
+    assert!(roster.silent_ms(member, at(120_200)) <= 100);
+    for second in 1..29 {
+        let from = 120_100 + second * 1_000;
+        let changes = pass(&mut roster, from, from + 1_000);
+        assert!(!forgotten(&changes), "{changes:?}");
+        for id in ["a", "b"] {
+            let _ = roster.observe(at(from + 1_000), beat(id, 1, 2 + second));
+        }
+    }
+    assert!(forgotten(&pass(&mut roster, 149_100, 152_000)));
 }
 
 proptest::proptest! {

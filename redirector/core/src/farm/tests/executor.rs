@@ -176,6 +176,31 @@ fn instances_that_fail_their_checks_are_replaced_unless_most_do() {
 }
 
 #[test]
+fn those_heard_last_after_a_cut_are_not_replaced() {
+    let mut bench = Bench::new(scaling());
+    bench.live(5);
+    for name in bench.taking().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        bench.sessions.insert(name, 60);
+    }
+    bench.live(60);
+    let all: Vec<Id> = bench.instances.values().filter_map(|i| i.member_id.clone()).collect();
+    assert_eq!(all.len(), 5);
+    bench.mute.extend(all.iter().cloned());
+    bench.live(300);
+    // First three come through again, which is more than half, and the other two some seconds later.
+    bench.mute.retain(|id| *id == all[0] || *id == all[1]);
+    bench.live(10);
+    bench.mute.clear();
+    bench.live(10);
+    let left: BTreeSet<Id> = bench.instances.values().filter_map(|i| i.member_id.clone()).collect();
+    assert_eq!(left, all.iter().cloned().collect());
+    // Who stays silent while the others are heard is replaced in the end.
+    bench.mute.insert(all[0].clone());
+    bench.live(120);
+    assert!(bench.instances.values().all(|i| i.member_id.as_ref() != Some(&all[0])));
+}
+
+#[test]
 fn an_outage_multiplies_no_launches() {
     let mut bench = Bench::new(scaling());
     let mut waiting: Vec<ProviderCall> = vec![];
