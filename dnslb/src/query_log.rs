@@ -80,10 +80,7 @@ impl QueryLog {
 impl Sample {
     fn write(&self) {
         let (name, qtype) = question(self.octets.get(..self.len).unwrap_or_default());
-        let transport = match self.transport {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        };
+        let transport = self.transport.label();
         tracing::info!(
             target: "dnslb::query",
             client = %self.client, transport, name, qtype, rcode = self.rcode, answer_octets = self.answer_len,

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Response codes that are counted each on their own (RFC 6895 2.3: 0 to 23 are assigned); higher ones count as the last.
 const RCODES: usize = 25;
 
-/// Names of the transports, by [`transport_index`].
-pub const TRANSPORTS: [&str; 2] = ["udp", "tcp"];
+/// Number of transports.
+const TRANSPORTS: usize = Transport::ALL.len();
 
 /// Why a datagram or a frame got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Dropped {
 #[derive(Default)]
 #[repr(align(128))]
 pub struct Tally {
-    answers: [[AtomicU64; RCODES]; TRANSPORTS.len()],
-    truncated: [AtomicU64; TRANSPORTS.len()],
+    answers: [[AtomicU64; RCODES]; TRANSPORTS],
+    truncated: [AtomicU64; TRANSPORTS],
     dropped: [AtomicU64; Dropped::ALL.len()],
     send_errors: AtomicU64,
 }
@@ -54,7 +54,7 @@ pub struct Tally {
 impl Tally {
     /// One answer.
     pub fn answered(&self, transport: Transport, reply: &Reply<'_>) {
-        let transport = transport_index(transport);
+        let transport = transport as usize;
         let rcode = usize::from(reply.rcode).min(RCODES - 1);
         if let Some(counter) = self.answers.get(transport).and_then(|row| row.get(rcode)) {
             counter.fetch_add(1, Relaxed);
@@ -99,11 +99,11 @@ impl Tallies {
     /// Answers so far, as (transport, response code, count); those that never came are left out.
     pub fn answers(&self) -> Vec<(&'static str, u16, u64)> {
         let mut rows = Vec::new();
-        for (t, name) in TRANSPORTS.iter().enumerate() {
+        for (t, transport) in Transport::ALL.into_iter().enumerate() {
             for rcode in 0..RCODES {
                 let total = self.sum(|tally| tally.answers.get(t).and_then(|row| row.get(rcode)));
                 if total > 0 {
-                    rows.push((*name, rcode as u16, total));
+                    rows.push((transport.label(), rcode as u16, total));
                 }
             }
         }
@@ -111,8 +111,8 @@ impl Tallies {
     }
 
     /// Answers so far with the TC bit, by transport.
-    pub fn truncated(&self) -> [(&'static str, u64); TRANSPORTS.len()] {
-        std::array::from_fn(|t| (TRANSPORTS.get(t).copied().unwrap_or_default(), self.sum(|tally| tally.truncated.get(t))))
+    pub fn truncated(&self) -> [(&'static str, u64); TRANSPORTS] {
+        Transport::ALL.map(|transport| (transport.label(), self.sum(|tally| tally.truncated.get(transport as usize))))
     }
 
     /// Questions so far that got no answer, by reason.
@@ -127,13 +127,6 @@ impl Tallies {
 
     fn sum<'a>(&'a self, counter: impl Fn(&'a Tally) -> Option<&'a AtomicU64>) -> u64 {
         self.0.iter().filter_map(|tally| counter(tally)).map(|counter| counter.load(Relaxed)).sum()
-    }
-}
-
-fn transport_index(transport: Transport) -> usize {
-    match transport {
-        Transport::Udp => 0,
-        Transport::Tcp => 1,
     }
 }
 
@@ -152,7 +145,7 @@ mod tests {
         tallies.get(0).send_failed(0);
         tallies.get(0).send_failed(2);
         assert_eq!(tallies.answers(), [("udp", 0, 2), ("tcp", 24, 1)]);
-        assert_eq!(tallies.truncated(), [("udp", 1), ("tcp", 0)]);
+        assert_eq!(tallies.truncated(), [("udp", 1), ("tcp", 0), ("tls", 0), ("https", 0), ("quic", 0)]);
         assert_eq!(tallies.dropped().map(|(_, n)| n), [0, 0, 1, 0]);
         assert_eq!(tallies.send_errors(), 2);
     }

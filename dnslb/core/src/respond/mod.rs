@@ -16,13 +16,45 @@ use crate::wire::{self, QueryFault, Writer, rcode};
 use crate::zone::Rtype;
 use resolve::Resolver;
 
-/// How a query came; it bounds the answer's length.
+/// How a query came; it bounds the answer's length, and some EDNS options belong to some of them only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// One datagram: the client's EDNS size or 512 octets, at most [`crate::snapshot::Limits::udp_len_max`].
     Udp,
-    /// A stream, and whatever else has no datagram limit: 65,535 octets.
+    /// DNS over TCP (RFC 7766).
     Tcp,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    Https,
+    /// DNS over QUIC (RFC 9250).
+    Quic,
+}
+
+impl Transport {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https, Self::Quic];
+
+    /// Whether answers may have 65,535 octets, and the client's address is proven.
+    pub const fn is_stream(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
+    /// Whether lengths are all that a listener sees, so that answers are padded (RFC 8467).
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https | Self::Quic)
+    }
+
+    /// The name in metrics and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+            Self::Quic => "quic",
+        }
+    }
 }
 
 /// Longest DNS message, in octets.
@@ -72,7 +104,7 @@ pub fn respond<'s>(
     let udp_len_max = snapshot.limits.udp_len_max.max(UDP_LEN_PLAIN as u16);
     let limit = match transport {
         Transport::Udp => read.edns.map_or(UDP_LEN_PLAIN, |edns| usize::from(edns.udp_len_max.min(udp_len_max))),
-        Transport::Tcp => MESSAGE_LEN_MAX,
+        _ => MESSAGE_LEN_MAX,
     };
     let question_len = read.question.map_or(0, |question| question.len);
     let writer = Writer::new(out, limit, query.get(wire::HEADER_LEN..)?.get(..question_len)?, read.edns.is_some())?;
