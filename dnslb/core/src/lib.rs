@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod control;
+pub mod dnssec;
 pub mod health;
 pub mod name;
 mod name_buf;

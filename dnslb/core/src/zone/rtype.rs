@@ -36,6 +36,16 @@ impl Rtype {
     pub const RRSIG: Self = Self(46);
     /// Denial of existence.
     pub const NSEC: Self = Self(47);
+    /// Public key of a zone.
+    pub const DNSKEY: Self = Self(48);
+    /// Denial of existence by hashed names.
+    pub const NSEC3: Self = Self(50);
+    /// How names are hashed for NSEC3.
+    pub const NSEC3PARAM: Self = Self(51);
+    /// The DS records that a zone wishes for (RFC 7344).
+    pub const CDS: Self = Self(59);
+    /// The keys that it wishes DS records of (RFC 7344).
+    pub const CDNSKEY: Self = Self(60);
     /// Incremental zone transfer.
     pub const IXFR: Self = Self(251);
     /// Zone transfer.

@@ -1,0 +1,16 @@
+//! DNSSEC: keys, signatures over sets and whole zones, and the schedule by which keys come and go.
+//!
+//! Pure: private keys are given, times are arguments, files are the shell's. Nothing here answers a query; `respond` attaches
+//! what is signed here.
+
+mod active;
+mod canonical;
+mod ds;
+mod key;
+mod rrsig;
+
+pub use active::{ActiveKeys, Validity};
+pub use canonical::{CanonicalSet, canonical_rdata};
+pub use ds::{DigestType, Ds};
+pub use key::{Algorithm, Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE, KeyError, PRIVATE_LEN, SigningKey};
+pub use rrsig::{Bogus, Rrsig, Window, seconds, seconds_between, sign_set};
