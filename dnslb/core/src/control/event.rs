@@ -35,6 +35,8 @@ pub enum Event {
         /// Its zones.
         zones: Arc<Zones>,
     },
+    /// Zones changed: an update, a transfer, a signature. The configuration is the same.
+    Zones(Arc<Zones>),
     /// An operator's word. Its first effect is [`Effect::Answer`].
     Admin(AdminCommand),
     /// A schedule was built.

@@ -27,6 +27,11 @@ impl Control {
                 self.marks.persist_now = true;
                 Vec::new()
             }
+            Event::Zones(zones) => {
+                self.zones = zones;
+                self.marks.overlay = true;
+                Vec::new()
+            }
             Event::Admin(command) => self.admin(&command),
             Event::Scheduled(built) => {
                 self.take_schedule(*built);

@@ -36,7 +36,7 @@ pub(super) enum Found<'s> {
 /// Looks the name up whose zone was found, for a query of type `rtype`.
 #[inline]
 pub(super) fn find<'s>(found: ZoneAt<'s, '_>, overlay: &'s Overlay, rtype: Rtype) -> Found<'s> {
-    let ZoneAt { zone, mut at } = found;
+    let ZoneAt { zone, mut at, .. } = found;
     let nodes = zone.nodes();
     let mut node = zone.node(APEX);
     if at.is_whole() {

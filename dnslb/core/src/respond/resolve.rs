@@ -91,6 +91,13 @@ impl<'s, 'o> Resolver<'s, 'o> {
             }
             return None;
         };
+        if found.hosted.expired {
+            // Where an alias leads is told even so: a resolver asks on by itself.
+            if chain.count() == 0 {
+                self.rcode = rcode::SERVFAIL;
+            }
+            return None;
+        }
         // AA speaks of the first owner name (RFC 1035 section 4.1.1): an alias that leads into a delegation keeps it.
         self.authoritative = true;
         let name_at = chain.current();

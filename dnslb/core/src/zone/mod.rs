@@ -21,7 +21,7 @@ pub(crate) use data::{APEX, Node, OWNER_POINTER, RrSet};
 pub use problem::{Problem, Severity};
 pub use rtype::{Rtype, rtype_from_text};
 pub(crate) use set::ZoneAt;
-pub use set::{Zones, ZonesError};
+pub use set::{Hosted, Zones, ZonesError};
 
 use crate::name::Name;
 

@@ -8,10 +8,27 @@ use crate::name::Name;
 use crate::name_buf::{Descent, NameBuf};
 use crate::name_table::{Depths, NameTable, root, step};
 
+/// A zone as it is served: its data, and what the server knows of it beyond that.
+#[derive(Debug, Clone)]
+pub struct Hosted {
+    /// The data.
+    pub zone: Arc<Zone>,
+    /// A secondary's data that no primary has confirmed for longer than the SOA's expire field (RFC 1035 section 3.3.13): nothing is
+    /// answered from it.
+    pub expired: bool,
+}
+
+impl Hosted {
+    /// A zone whose data holds.
+    pub fn new(zone: Arc<Zone>) -> Self {
+        Self { zone, expired: false }
+    }
+}
+
 /// Zones by apex.
 #[derive(Debug, Clone)]
 pub struct Zones {
-    table: NameTable<Arc<Zone>>,
+    table: NameTable<Hosted>,
     labels_max: usize,
     depths: Depths,
 }
@@ -32,6 +49,7 @@ impl std::error::Error for ZonesError {}
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ZoneAt<'a, 'n> {
     pub(crate) zone: &'a Zone,
+    pub(crate) hosted: &'a Hosted,
     pub(crate) at: Descent<'n>,
 }
 
@@ -41,23 +59,51 @@ impl Zones {
     /// # Errors
     /// The first apex that comes twice.
     pub fn new(zones: impl IntoIterator<Item = Arc<Zone>>) -> Result<Self, ZonesError> {
+        Self::of(zones.into_iter().map(Hosted::new))
+    }
+
+    /// A set of zones with what is known beyond their data; see [`Zones::new`].
+    ///
+    /// # Errors
+    /// The first apex that comes twice.
+    pub fn of(zones: impl IntoIterator<Item = Hosted>) -> Result<Self, ZonesError> {
         let mut table = NameTable::new();
         let mut labels_max = 0;
         let mut depths = Depths::default();
-        for zone in zones {
-            let apex = zone.apex().clone();
-            labels_max = labels_max.max(zone.labels());
-            depths.insert(zone.labels());
-            if !table.get_or_insert_with(&apex, || zone).1 {
+        for hosted in zones {
+            let apex = hosted.zone.apex().clone();
+            let labels = hosted.zone.labels();
+            labels_max = labels_max.max(labels);
+            depths.insert(labels);
+            if !table.get_or_insert_with(&apex, || hosted).1 {
                 return Err(ZonesError(apex));
             }
         }
         Ok(Self { table, labels_max, depths })
     }
 
+    /// These zones with one more, or another in the place of the one with its apex. Costs O(zones), whatever their size.
+    #[must_use]
+    pub fn with(&self, hosted: Hosted) -> Self {
+        let mut zones = self.clone();
+        let apex = hosted.zone.apex().clone();
+        zones.labels_max = zones.labels_max.max(hosted.zone.labels());
+        zones.depths.insert(hosted.zone.labels());
+        let (index, _) = zones.table.get_or_insert_with(&apex, || hosted.clone());
+        if let Some(place) = zones.table.value_mut(index) {
+            *place = hosted;
+        }
+        zones
+    }
+
     /// The zones, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.table.iter().map(|(_, zone)| zone)
+        self.table.iter().map(|(_, hosted)| &hosted.zone)
+    }
+
+    /// The zones and what is known beyond their data, in the order given.
+    pub fn hosted(&self) -> impl Iterator<Item = &Hosted> {
+        self.table.iter().map(|(_, hosted)| hosted)
     }
 
     /// Number of zones.
@@ -72,6 +118,11 @@ impl Zones {
 
     /// The zone with this apex.
     pub fn get(&self, apex: &Name) -> Option<&Arc<Zone>> {
+        self.hosted_at(apex).map(|hosted| &hosted.zone)
+    }
+
+    /// The zone with this apex, and what is known beyond its data.
+    pub fn hosted_at(&self, apex: &Name) -> Option<&Hosted> {
         self.table.get_name(apex)
     }
 
@@ -88,17 +139,53 @@ impl Zones {
         let mut at = root(name);
         loop {
             if self.depths.contains(at.depth())
-                && let Some(zone) = self.table.get(&at)
+                && let Some(hosted) = self.table.get(&at)
             {
                 if parent_side && at.is_whole() && best.is_some() {
                     break;
                 }
-                best = Some(ZoneAt { zone, at });
+                best = Some(ZoneAt { zone: &hosted.zone, hosted, at });
             }
             if at.depth() >= self.labels_max || step(&mut at).is_none() {
                 break;
             }
         }
         best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::zone::{Files, load};
+
+    struct Text(&'static str);
+
+    impl Files for Text {
+        fn read(&self, _path: &str) -> Result<Vec<u8>, String> {
+            Ok(self.0.as_bytes().to_vec())
+        }
+    }
+
+    fn zone(apex: &str, text: &'static str) -> Arc<Zone> {
+        Arc::new(load(&apex.parse().unwrap(), &Text(text), "z").unwrap().zone)
+    }
+
+    const ONE: &str = "@ 60 SOA ns.a.test. h 1 2 3 4 5\n@ 60 NS ns.a.test.\n";
+    const TWO: &str = "@ 60 SOA ns.a.test. h 2 2 3 4 5\n@ 60 NS ns.a.test.\n";
+
+    #[test]
+    fn a_zone_is_replaced_and_a_deeper_one_added() {
+        let zones = Zones::new([zone("example.com", ONE), zone("example.net", ONE)]).unwrap();
+        let with = zones.with(Hosted { zone: zone("example.com", TWO), expired: true });
+        let with = with.with(Hosted::new(zone("b.a.example.com", TWO)));
+        let serials = |zones: &Zones| zones.iter().map(|zone| zone.serial()).collect::<Vec<_>>();
+        assert_eq!((serials(&zones), serials(&with)), (vec![1, 1], vec![2, 1, 2]), "the old set stays as it was");
+        let apex = |name: &str| with.find(&name.parse().unwrap()).map(|zone| zone.apex().to_string());
+        assert_eq!(apex("x.b.a.example.com").as_deref(), Some("b.a.example.com."));
+        assert_eq!(apex("a.example.com").as_deref(), Some("example.com."));
+        assert!(with.hosted_at(&"example.com".parse().unwrap()).unwrap().expired);
+        assert!(Zones::new([zone("example.com", ONE), zone("example.com", TWO)]).is_err());
     }
 }

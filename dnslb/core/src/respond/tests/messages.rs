@@ -2,9 +2,12 @@
 
 use hickory_proto::op::Message;
 
-use super::{CLIENT, NOW, answer, example, query};
+use std::sync::Arc;
+
+use super::{CLIENT, NOW, answer, check, example, name, query};
 use crate::respond::{Transport, respond};
 use crate::wire::rcode;
+use crate::zone::Hosted;
 
 fn rcode_of(message: &[u8]) -> u16 {
     answer(&example(), Transport::Udp, message).0.rcode
@@ -123,4 +126,13 @@ fn records_before_the_opt_are_passed_over() {
     assert_eq!(rcode_of(&message), rcode::REFUSED);
     let (_, reply) = answer(&example(), Transport::Udp, &message);
     assert!(Message::from_vec(&reply).unwrap().edns.is_some());
+}
+
+#[test]
+fn an_expired_zone_answers_nothing() {
+    let mut zone = example();
+    let hosted = zone.zones.hosted_at(&name("example")).unwrap().clone();
+    zone.zones = Arc::new(zone.zones.with(Hosted { expired: true, ..hosted }));
+    check(&zone, "www.example A", "SERVFAIL");
+    check(&zone, "back.lb.else.test A", "NOERROR aa | AN back.lb.else.test. 60 CNAME alias2.example.");
 }
