@@ -46,6 +46,8 @@ impl Rtype {
     pub const CDS: Self = Self(59);
     /// The keys that it wishes DS records of (RFC 7344).
     pub const CDNSKEY: Self = Self(60);
+    /// Transaction signature (RFC 8945).
+    pub const TSIG: Self = Self(250);
     /// Incremental zone transfer.
     pub const IXFR: Self = Self(251);
     /// Zone transfer.
