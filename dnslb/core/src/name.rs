@@ -271,10 +271,34 @@ impl fmt::Debug for Name {
 /// Canonical order (RFC 4034 section 6.1): labels compared from the right, as octet strings.
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        let mine: Vec<&[u8]> = self.labels().collect();
-        let theirs: Vec<&[u8]> = other.labels().collect();
-        mine.iter().rev().cmp(theirs.iter().rev())
+        canonical_cmp(&self.wire, &other.wire)
     }
+}
+
+/// Compares two lowercase names in wire format in canonical order, without an allocation.
+pub(crate) fn canonical_cmp(a: &[u8], b: &[u8]) -> Ordering {
+    let (mut starts_a, mut starts_b) = ([0; LABELS_MAX], [0; LABELS_MAX]);
+    let labels = label_starts(a, &mut starts_a).iter().rev().map(|start| label_at(a, *start));
+    labels.cmp(label_starts(b, &mut starts_b).iter().rev().map(|start| label_at(b, *start)))
+}
+
+/// Where the labels of a name start, without the root label.
+fn label_starts<'s>(wire: &[u8], starts: &'s mut [u8; LABELS_MAX]) -> &'s [u8] {
+    let (mut at, mut count) = (0, 0);
+    while let Some(&len) = wire.get(at).filter(|len| **len > 0)
+        && let Some(start) = starts.get_mut(count)
+    {
+        *start = at as u8;
+        at += 1 + usize::from(len);
+        count += 1;
+    }
+    starts.get(..count).unwrap_or_default()
+}
+
+fn label_at(wire: &[u8], start: u8) -> &[u8] {
+    let start = usize::from(start);
+    let len = wire.get(start).map_or(0, |len| usize::from(*len));
+    wire.get(start + 1..start + 1 + len).unwrap_or_default()
 }
 
 impl PartialOrd for Name {

@@ -162,7 +162,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             self.truncated = true;
             return None;
         };
-        self.follow(name, alias.target.as_ref().map(Name::wire)?, start + 12, chain)
+        self.follow(name, alias.target().map(Name::wire)?, start + 12, chain)
     }
 
     fn chain_max(&self) -> usize {
@@ -200,7 +200,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             self.truncated = true;
             return None;
         }
-        let target = dname.target.as_ref()?;
+        let target = dname.target()?;
         // One that leads to or below its own owner would grow the name without end.
         let grows = last_labels(target, depth).is_some_and(|end| end.eq_ignore_ascii_case(owner.wire));
         let target = target.wire();
@@ -279,8 +279,8 @@ impl<'s, 'o> Resolver<'s, 'o> {
     /// Writes the addresses of names in an RRset that was written at `start`. Only glue that a referral needs sets TC
     /// (RFC 9471 section 3).
     fn additional(&mut self, zone: &'s Zone, set: &'s RrSet, start: usize) {
-        for extra in &set.extras {
-            let Some((name, node)) = zone.nodes().entry(extra.node) else { continue };
+        for extra in set.extras() {
+            let Some((name, node)) = zone.extra(extra) else { continue };
             let owner = Owner { at: start + extra.name_at as usize, wire: name.wire() };
             for rtype in [Rtype::A, Rtype::AAAA] {
                 if let Some(addresses) = node.set(rtype)

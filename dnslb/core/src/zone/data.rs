@@ -3,6 +3,7 @@
 //! Every RRset is the octets of its records as they go on the wire, with an owner pointer to offset 12 (the question) that the
 //! answer path rewrites when the owner is another name. Nothing here changes after loading.
 
+use super::record::Soa;
 use super::rtype::Rtype;
 use crate::name::Name;
 use crate::name_buf::Descent;
@@ -22,8 +23,23 @@ pub struct Zone {
     pub(super) nodes: NameTable<Node>,
     pub(super) has_wildcards: bool,
     pub(super) negative_soa: RrSet,
-    pub(super) serial: u32,
+    pub(super) soa: Soa,
     pub(super) record_count: usize,
+    /// All nodes in canonical order.
+    pub(super) order: Vec<u32>,
+    /// Hashed denials in the order of their hashes. Their owners are no names of the zone (RFC 5155 section 7.2.8).
+    pub(super) nsec3: Vec<Nsec3>,
+}
+
+/// One record of a hashed denial (RFC 5155).
+#[derive(Debug, Clone)]
+pub struct Nsec3 {
+    /// The hash in its owner's first label.
+    pub hash: Box<[u8]>,
+    /// The owner.
+    pub owner: Name,
+    /// The records; one, in all but ill-made zones.
+    pub set: RrSet,
 }
 
 /// What lies at one name. A name without RRsets is an empty non-terminal.
@@ -35,20 +51,32 @@ pub(crate) struct Node {
     pub(crate) cut: bool,
     /// Whether names below are led elsewhere: a DNAME record.
     pub(crate) dname: bool,
+    /// Whether a name above it is delegated.
+    pub(crate) below_cut: bool,
 }
 
 /// The records of one name and type.
 #[derive(Debug, Clone)]
-pub(crate) struct RrSet {
+pub struct RrSet {
     pub(crate) rtype: Rtype,
     pub(crate) ttl_s: u32,
     pub(crate) count: u16,
     /// Whole records: owner pointer, type, class, TTL, length, data.
     pub(crate) records: Box<[u8]>,
     /// Where CNAME and DNAME lead.
-    pub(crate) target: Option<Name>,
+    pub(super) target: Option<Name>,
     /// Names in the data of NS, MX and SRV that have addresses in the same zone.
-    pub(crate) extras: Box<[Extra]>,
+    pub(super) extras: Box<[Extra]>,
+    /// Its signatures.
+    pub(crate) sigs: Option<Box<Sigs>>,
+}
+
+/// The RRSIG records of one RRset, prepared like the set itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sigs {
+    /// Whole records: owner pointer, type, class, TTL, length, data.
+    pub(crate) records: Box<[u8]>,
+    pub(crate) count: u16,
 }
 
 /// Addresses worth adding to an answer.
@@ -82,8 +110,66 @@ impl RrSet {
             records.extend_from_slice(rdata);
             count += 1;
         }
-        Self { rtype, ttl_s, count, records: records.into(), target: None, extras: Box::default() }
+        Self { rtype, ttl_s, count, records: records.into(), target: None, extras: Box::default(), sigs: None }
     }
+
+    /// The type.
+    pub fn rtype(&self) -> Rtype {
+        self.rtype
+    }
+
+    /// TTL in seconds.
+    pub fn ttl_s(&self) -> u32 {
+        self.ttl_s
+    }
+
+    /// The data of each record; names in it are uncompressed.
+    pub fn rdata(&self) -> impl Iterator<Item = &[u8]> {
+        data_of(&self.records)
+    }
+
+    /// Its signatures, if it is signed.
+    pub fn sigs(&self) -> Option<&Sigs> {
+        self.sigs.as_deref()
+    }
+
+    /// Where CNAME and DNAME lead.
+    pub(crate) fn target(&self) -> Option<&Name> {
+        self.target.as_ref()
+    }
+
+    /// Addresses worth adding to an answer with this set, what must be there first.
+    pub(crate) fn extras(&self) -> &[Extra] {
+        &self.extras
+    }
+}
+
+impl Sigs {
+    /// Signatures from the data of RRSIG records.
+    pub fn new<'a>(ttl_s: u32, data: impl Iterator<Item = &'a [u8]>) -> Self {
+        let RrSet { records, count, .. } = RrSet::new(Rtype::RRSIG, ttl_s, data);
+        Self { records, count }
+    }
+
+    /// TTL in seconds.
+    pub fn ttl_s(&self) -> u32 {
+        self.records.get(6..).and_then(|tail| tail.first_chunk()).map_or(0, |ttl| u32::from_be_bytes(*ttl))
+    }
+
+    /// The data of each record.
+    pub fn rdata(&self) -> impl Iterator<Item = &[u8]> {
+        data_of(&self.records)
+    }
+}
+
+/// The data of prepared records.
+fn data_of(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let len = usize::from(u16::from_be_bytes(*records.get(10..)?.first_chunk()?));
+        let (record, rest) = records.split_at_checked(12 + len)?;
+        records = rest;
+        record.get(12..)
+    })
 }
 
 impl Zone {
@@ -94,7 +180,12 @@ impl Zone {
 
     /// The serial number of its SOA record.
     pub fn serial(&self) -> u32 {
-        self.serial
+        self.soa.serial
+    }
+
+    /// Its SOA record's data.
+    pub fn soa(&self) -> &Soa {
+        &self.soa
     }
 
     /// Number of records.
@@ -123,6 +214,11 @@ impl Zone {
             at = name.parent();
         }
         found
+    }
+
+    /// The node that an [`Extra`] means, and its name.
+    pub(crate) fn extra(&self, extra: &Extra) -> Option<(&Name, &Node)> {
+        self.nodes.entry(extra.node).map(|(name, node)| (name, node))
     }
 
     pub(crate) fn labels(&self) -> usize {

@@ -4,7 +4,9 @@
 //! `rdata`), records to a checked zone (`build`). The result, [`Zone`], is immutable and prepared for answering: no step of an
 //! answer ever scans it. Files are read through [`Files`], so that nothing here touches a disk.
 
+mod apply;
 mod build;
+mod canonical;
 mod data;
 mod fields;
 mod generate;
@@ -12,16 +14,23 @@ mod loc;
 mod problem;
 mod rdata;
 mod reader;
+mod record;
 mod rtype;
+pub mod serial;
 mod set;
 mod text;
+mod view;
 
-pub use data::Zone;
-pub(crate) use data::{APEX, Node, OWNER_POINTER, RrSet};
+pub use apply::ApplyError;
+pub use canonical::{canonical_rdata, name_ranges, same_rdata};
+pub(crate) use data::{APEX, Node, OWNER_POINTER};
+pub use data::{Nsec3, RrSet, Sigs, Zone};
 pub use problem::{Problem, Severity};
+pub use record::{Diff, Record, RecordRef, Soa};
 pub use rtype::{Rtype, rtype_from_text};
 pub(crate) use set::ZoneAt;
 pub use set::{Hosted, Zones, ZonesError};
+pub use view::ZoneName;
 
 use crate::name::Name;
 
@@ -47,15 +56,41 @@ pub struct Loaded {
 pub fn load(origin: &Name, files: &dyn Files, main: &str) -> Result<Loaded, Vec<Problem>> {
     let mut problems = problem::Problems::default();
     let records = reader::read(origin, files, main, &mut problems);
-    let zone = build::build(origin, main, records, &mut problems);
+    let zone = build::build(origin, &problem::Place::whole(main), records, build::Glue::MustBe, &mut problems);
     match (zone, problems.has_errors()) {
         (Some(zone), false) => Ok(Loaded { zone, warnings: problems.into_list() }),
         _ => Err(problems.into_list()),
     }
 }
 
+impl Zone {
+    /// Makes a zone of records, by the rules that hold for files: all in the zone, one SOA record, CNAME alone, one TTL an RRset.
+    /// Glue that is missing is a warning here, since an update may bring it later. Problems have no line.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn from_records(apex: &Name, records: impl IntoIterator<Item = Record>) -> Result<Loaded, Vec<Problem>> {
+        let mut problems = problem::Problems::default();
+        let place = problem::Place::whole("");
+        let records = records.into_iter().map(|Record { owner, rtype, ttl_s, rdata }| reader::Record {
+            place: place.clone(),
+            owner,
+            rtype,
+            ttl_s,
+            rdata: rdata.into(),
+        });
+        let zone = build::build(apex, &place, records, build::Glue::MayCome, &mut problems);
+        match (zone, problems.has_errors()) {
+            (Some(zone), false) => Ok(Loaded { zone, warnings: problems.into_list() }),
+            _ => Err(problems.into_list()),
+        }
+    }
+}
+
 /// Most errors, and most warnings, that one load reports.
 pub const PROBLEMS_MAX: usize = 100;
 
+#[cfg(test)]
+mod api_tests;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ impl Rtype {
     pub const CNAME: Self = Self(5);
     /// Start of authority.
     pub const SOA: Self = Self(6);
+    /// Pointer to a name.
+    pub const PTR: Self = Self(12);
     /// Mail exchange.
     pub const MX: Self = Self(15);
     /// Text.
@@ -46,6 +48,10 @@ impl Rtype {
     pub const CDS: Self = Self(59);
     /// The keys that it wishes DS records of (RFC 7344).
     pub const CDNSKEY: Self = Self(60);
+    /// Service binding.
+    pub const SVCB: Self = Self(64);
+    /// Service binding of web servers.
+    pub const HTTPS: Self = Self(65);
     /// Transaction signature (RFC 8945).
     pub const TSIG: Self = Self(250);
     /// Incremental zone transfer.

@@ -29,8 +29,12 @@ fn load_text(records: &str) -> Result<Loaded, Vec<Problem>> {
     load_files(&[("z", format!("{HEAD}{records}").as_bytes())])
 }
 
-fn zone(records: &str) -> Zone {
+pub(super) fn zone(records: &str) -> Zone {
     load_text(records).unwrap_or_else(|problems| panic!("{records}: {problems:#?}")).zone
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::from_text(text).unwrap()
 }
 
 fn hex(octets: &[u8]) -> String {
@@ -276,7 +280,7 @@ fn an_rrset_that_no_message_can_hold_is_refused() {
 #[test]
 fn what_a_zone_says_of_itself() {
     let zone = zone("a.b 1 A 192.0.2.1\na.b 1 TXT x\nsub 1 NS ns.else.\n");
-    let name = |text: &str| Name::from_text(text).unwrap();
+
     let types: Vec<String> = zone.types_at(&name("a.b.example.com")).iter().map(ToString::to_string).collect();
     assert_eq!(types, ["A", "TXT"]);
     assert!(zone.contains(&name("b.example.com")) && zone.types_at(&name("b.example.com")).is_empty());

@@ -1,0 +1,112 @@
+//! Zones as records, in canonical order, and changed.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::tests::{name, zone};
+use super::{ApplyError, Diff, Record, Rtype, Zone, rtype_from_text};
+
+fn record(owner: &str, rtype: &str, ttl_s: u32, rdata: &[u8]) -> Record {
+    Record { owner: name(owner), rtype: rtype_from_text(rtype).unwrap(), ttl_s, rdata: rdata.into() }
+}
+
+const SIGNED: &str = "\
+@ 60 RRSIG SOA 13 2 60 20300101000000 20200101000000 1 example.com. AQID
+a 1 A 192.0.2.1
+a 1 RRSIG A 13 3 1 20300101000000 20200101000000 1 example.com. AQID
+a 1 NSEC sub A RRSIG NSEC
+a.ent 1 A 192.0.2.1
+sub 1 NS ns.sub
+sub 1 NSEC example.com. NS RRSIG NSEC
+ns.sub 1 A 192.0.2.2
+@ 1 NSEC a SOA
+0p9mhaveqvm6t7vbl5lop2u3t2rp3tom 1 NSEC3 1 0 0 - 2t7b4g4vsa5smi47k61mv5bv1a22bojr A
+2t7b4g4vsa5smi47k61mv5bv1a22bojr 1 NSEC3 1 0 0 - 0p9mhaveqvm6t7vbl5lop2u3t2rp3tom A
+";
+
+#[test]
+fn names_are_in_canonical_order() {
+    let zone = zone(SIGNED);
+    let names: Vec<String> = zone
+        .names()
+        .map(|name| {
+            let mark = |is: bool, mark: &'static str| if is { mark } else { "" };
+            let marks = [(name.is_cut(), "+"), (name.is_below_cut(), "-"), (name.is_empty(), "0")];
+            format!("{}{}", name.name(), marks.map(|(is, text)| mark(is, text)).concat())
+        })
+        .collect();
+    let expect = [
+        "example.com.",
+        "a.example.com.",
+        "ent.example.com.0",
+        "a.ent.example.com.",
+        "sub.example.com.+",
+        "ns.sub.example.com.-",
+    ];
+    assert_eq!(names, expect);
+    let check = |text: &str, before: &str, nsec: &str| {
+        assert_eq!(zone.predecessor(&name(text)).unwrap().name(), &name(before), "{text}");
+        assert_eq!(zone.nsec_at_or_before(name(text).wire()).unwrap().name(), &name(nsec), "{text}");
+    };
+    check("example.com", "ns.sub.example.com", "example.com");
+    check("a.example.com", "example.com", "a.example.com");
+    check("*.example.com", "example.com", "example.com");
+    check("b.example.com", "a.example.com", "a.example.com");
+    check("b.ent.example.com", "a.ent.example.com", "a.example.com");
+    check("sub.example.com", "a.ent.example.com", "sub.example.com");
+    check("x.example.com", "ns.sub.example.com", "sub.example.com");
+}
+
+#[test]
+fn signatures_lie_with_their_sets_and_hashed_denials_aside() {
+    let zone = zone(SIGNED);
+    let set = zone.rrset(&name("a.example.com"), Rtype::A).unwrap();
+    assert_eq!((set.rtype(), set.ttl_s(), set.rdata().collect::<Vec<_>>()), (Rtype::A, 1, vec![&[192, 0, 2, 1][..]]));
+    let sigs = set.sigs().unwrap();
+    assert_eq!((sigs.ttl_s(), sigs.rdata().count()), (1, 1));
+    assert!(zone.rrset(&name("sub.example.com"), Rtype::NS).unwrap().sigs().is_none());
+    let hashes: Vec<u8> = zone.nsec3().map(|nsec3| nsec3.hash[0]).collect();
+    assert_eq!(hashes, [0x06, 0x17]);
+    assert!(!zone.contains(&name("2t7b4g4vsa5smi47k61mv5bv1a22bojr.example.com")));
+    let check = |hash: u8, expect: u8| assert_eq!(zone.nsec3_at_or_before(&[hash; 20]).unwrap().hash[0], expect, "{hash}");
+    check(0, 0x17);
+    check(7, 0x06);
+    check(0x18, 0x17);
+    assert_eq!(zone.records().count(), zone.record_count());
+    assert_eq!(zone.records().next().unwrap().rtype, Rtype::SOA);
+}
+
+#[test]
+fn a_zone_is_its_records() {
+    let zone = zone(SIGNED);
+    let records: Vec<Record> = zone.records().map(super::RecordRef::to_record).collect();
+    let again = Zone::from_records(zone.apex(), records.clone()).unwrap().zone;
+    assert_eq!(again.records().map(super::RecordRef::to_record).collect::<Vec<_>>(), records);
+}
+
+#[test]
+fn changes() {
+    let zone = zone("a 1 A 192.0.2.1\nb.c 1 CNAME a\n");
+    let soa = zone.records().next().unwrap().to_record();
+    let mut next = zone.soa().clone();
+    next.serial += 1;
+    let next = Record { rdata: next.to_rdata(), ..soa.clone() };
+    let changed = zone
+        .apply(&Diff {
+            removed: vec![soa.clone(), record("b.c.example.com", "CNAME", 7, name("A.example.com").wire())],
+            added: vec![next.clone(), record("a.example.com", "A", 1, &[192, 0, 2, 2])],
+        })
+        .unwrap();
+    assert_eq!((changed.serial(), changed.record_count()), (2, 4));
+    assert!(!changed.contains(&name("c.example.com")) && zone.contains(&name("c.example.com")));
+    assert_eq!(changed.rrset(&name("a.example.com"), Rtype::A).unwrap().rdata().count(), 2);
+
+    let a = |last: u8| record("a.example.com", "A", 1, &[192, 0, 2, last]);
+    let check = |removed: &[Record], added: &[Record]| {
+        zone.apply(&Diff { removed: removed.to_vec(), added: added.to_vec() }).unwrap_err()
+    };
+    assert_eq!(check(&[a(2)], &[]), ApplyError::Missing(a(2).into()));
+    assert_eq!(check(&[], &[a(1)]), ApplyError::Present(a(1).into()));
+    assert!(matches!(check(&[soa], &[]), ApplyError::Invalid(_)));
+    assert!(matches!(check(&[], &[next]), ApplyError::Invalid(_)));
+    assert!(matches!(check(&[], &[record("b.c.example.com", "A", 1, &[1; 4])]), ApplyError::Invalid(_)));
+    assert!(matches!(check(&[], &[record("else.test", "A", 1, &[1; 4])]), ApplyError::Invalid(_)));
+}
