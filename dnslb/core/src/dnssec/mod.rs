@@ -5,12 +5,15 @@
 
 mod active;
 mod canonical;
+pub mod civil;
 mod ds;
 mod key;
+mod key_file;
 mod rrsig;
 
 pub use active::{ActiveKeys, Validity};
 pub use canonical::{CanonicalSet, canonical_rdata};
 pub use ds::{DigestType, Ds};
 pub use key::{Algorithm, Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE, KeyError, PRIVATE_LEN, SigningKey};
+pub use key_file::{KEY_FILE_LEN_MAX, KeyFile, KeyFileError, KeyTimes, base_name, read_public};
 pub use rrsig::{Bogus, Rrsig, Window, seconds, seconds_between, sign_set};
