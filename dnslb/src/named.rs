@@ -3,7 +3,7 @@
 //! The counters follow a pool by its name over reloads, and a member by its slot. Counting must never lock; it allocates only when
 //! the first of 1,024 slots is counted for the first time.
 
-use dnslb_core::snapshot::{FamilyAnswers, PoolAnswers, Snapshot};
+use dnslb_core::snapshot::{AnswerSets, FamilyAnswers, PoolAnswers, Snapshot};
 use farm_shared::id::Id;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +17,8 @@ const PIECES: usize = 64;
 
 /// The type code of AAAA.
 const AAAA: u16 = 28;
+/// And of SRV.
+const SRV: u16 = 33;
 
 /// A snapshot with the counters of its pools: what is published.
 #[derive(Clone)]
@@ -120,7 +122,12 @@ impl Live {
         for slot in named {
             row.named.add(*slot);
         }
-        let order = if qtype(query) == AAAA { &pool.order.v6 } else { &pool.order.v4 };
+        let order = match qtype(query) {
+            AAAA => &pool.order.v6,
+            // Whoever asks for these takes no member for its address.
+            SRV => return,
+            _ => &pool.order.v4,
+        };
         let rank = |slot: &&u32| order.get(**slot as usize).copied().unwrap_or(u32::MAX);
         if let Some(lowest) = named.iter().min_by_key(rank) {
             row.lowest.add(*lowest);
@@ -147,15 +154,16 @@ impl Counters {
 
 impl Order {
     fn of(answers: &PoolAnswers) -> Self {
-        Self { v4: ranks(&answers.v4), v6: ranks(&answers.v6) }
+        let of = |family: fn(&AnswerSets) -> &FamilyAnswers| ranks(answers.all_sets().map(family));
+        Self { v4: of(|sets| &sets.v4), v6: of(|sets| &sets.v6) }
     }
 }
 
-fn ranks(family: &FamilyAnswers) -> Vec<u32> {
+/// A slot that has several addresses, for clients inside and outside, counts by the highest.
+fn ranks<'a>(families: impl Iterator<Item = &'a FamilyAnswers>) -> Vec<u32> {
     let mut members: Vec<(IpAddr, u32)> = Vec::new();
-    for section in family.sections() {
-        let records = section.records.chunks_exact(section.record_len.max(1));
-        members.extend(records.zip(section.slots).filter_map(|(record, slot)| Some((address(record)?, *slot))));
+    for section in families.flat_map(FamilyAnswers::sections) {
+        members.extend(section.each().zip(section.slots).filter_map(|(record, slot)| Some((address(record)?, *slot))));
     }
     members.sort_unstable();
     members.dedup();
@@ -208,7 +216,11 @@ mod tests {
             generation: 1,
             zones: Arc::new(Zones::new([]).unwrap()),
             overlay: Arc::new(Overlay::empty()),
-            pools: vec![Arc::new(PoolAnswers { v4, ..PoolAnswers::default() })],
+            pools: vec![Arc::new(PoolAnswers {
+                sets: AnswerSets { v4, ..AnswerSets::default() },
+                ..PoolAnswers::default()
+            })],
+            clients: Arc::default(),
             limits: Limits::default(),
         })
     }

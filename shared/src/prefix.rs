@@ -36,7 +36,20 @@ impl Prefix {
         addr.is_ipv4() == self.addr.is_ipv4() && self.masked(addr) == number(self.addr)
     }
 
-    fn width(self) -> u8 {
+    /// How many bits all its addresses share.
+    pub fn bits(self) -> u8 {
+        self.bits
+    }
+
+    /// Its first and its last address as numbers.
+    pub fn bounds(self) -> [u128; 2] {
+        let first = number(self.addr);
+        let host_bits = u32::from(self.width().saturating_sub(self.bits));
+        [first, first | u128::MAX.checked_shr(128 - host_bits).unwrap_or(0)]
+    }
+
+    /// Bits of an address of its family.
+    pub fn width(self) -> u8 {
         if self.addr.is_ipv4() { 32 } else { 128 }
     }
 

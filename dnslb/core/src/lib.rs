@@ -17,6 +17,7 @@ mod name_table;
 pub mod overlay;
 pub mod pool;
 pub mod respond;
+pub mod site;
 pub mod snapshot;
 pub mod tsig;
 pub mod wire;

@@ -1,7 +1,8 @@
 //! Names that the control loop lays over the zones: pools and members.
 //!
-//! An overlay name gives A and AAAA; every other type at the name is the zone's. The names above it exist, as empty
-//! non-terminals (RFC 4592 section 2.2.2), so that a wildcard never covers them. An overlay is built whole and never changed.
+//! An overlay name gives A and AAAA, a pool's perhaps HTTPS as well, and a service's SRV; every other type at the name is the
+//! zone's. The names above it exist, as empty non-terminals (RFC 4592 section 2.2.2), so that a wildcard never covers them. An
+//! overlay is built whole and never changed.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -15,6 +16,13 @@ use crate::zone::Zones;
 pub enum OverlayTarget {
     /// The pool with this index in the snapshot.
     Pool(u32),
+    /// A service of a pool: SRV records.
+    Service {
+        /// The pool's index in the snapshot.
+        pool: u32,
+        /// The service's index in the pool's answers.
+        service: u16,
+    },
     /// The addresses of one host.
     Host {
         /// The A record, if any.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use farm_shared::time::Mono;
 
 use crate::overlay::Overlay;
+use crate::site::ClientMap;
 use crate::zone::{Rtype, Zones};
 
 /// One generation of everything that is served.
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub overlay: Arc<Overlay>,
     /// Answers of the pools, by the index in [`crate::overlay::OverlayTarget::Pool`].
     pub pools: Vec<Arc<PoolAnswers>>,
+    /// Which clients are told apart, and by what.
+    pub clients: Arc<ClientMap>,
     /// Bounds of every answer.
     pub limits: Limits,
 }
@@ -49,10 +52,15 @@ impl Default for Limits {
 /// Prebuilt answers of one pool.
 #[derive(Debug, Clone, Default)]
 pub struct PoolAnswers {
-    /// Subsets for A queries.
-    pub v4: FamilyAnswers,
-    /// Subsets for AAAA queries.
-    pub v6: FamilyAnswers,
+    /// What clients get of whom nothing is known, and all clients of a pool that does not tell them apart.
+    pub sets: AnswerSets,
+    /// What clients of other classes get.
+    pub others: Vec<AnswerSets>,
+    /// For each class of clients (see [`crate::site::ClientMap`]) 0 for `sets`, or one more than an index in `others`. Empty for
+    /// a pool that does not tell clients apart: then their class is never looked for.
+    pub classes: Box<[u16]>,
+    /// Whether the pool's names have HTTPS records, though there may be nobody to name now.
+    pub has_https: bool,
     /// Lowest TTL of an answer, in seconds.
     pub ttl_s_min: u32,
     /// Highest TTL of an answer, in seconds.
@@ -61,14 +69,53 @@ pub struct PoolAnswers {
     pub negative_ttl_s: u32,
 }
 
-impl PoolAnswers {
-    /// The answers for a record type; `None` for types a pool does not have.
-    pub fn family(&self, rtype: Rtype) -> Option<&FamilyAnswers> {
+/// Prebuilt answers for one class of clients, by record type.
+#[derive(Debug, Clone, Default)]
+pub struct AnswerSets {
+    /// For A queries.
+    pub v4: FamilyAnswers,
+    /// For AAAA queries.
+    pub v6: FamilyAnswers,
+    /// For HTTPS queries (RFC 9460); empty if the pool has none.
+    pub https: FamilyAnswers,
+    /// For SRV queries (RFC 2782), one for each service of the pool.
+    pub srv: Vec<FamilyAnswers>,
+}
+
+impl AnswerSets {
+    /// The answers for a record type at the pool's own names; `None` for types a pool does not have.
+    #[inline]
+    pub fn of(&self, rtype: Rtype) -> Option<&FamilyAnswers> {
         match rtype {
             Rtype::A => Some(&self.v4),
             Rtype::AAAA => Some(&self.v6),
+            Rtype::HTTPS => Some(&self.https),
             _ => None,
         }
+    }
+
+    /// All that can be answered: what is signed when answers are.
+    pub fn all(&self) -> impl Iterator<Item = &FamilyAnswers> {
+        [&self.v4, &self.v6, &self.https].into_iter().chain(&self.srv)
+    }
+}
+
+impl PoolAnswers {
+    /// All that can be answered, to whomever.
+    pub fn all_sets(&self) -> impl Iterator<Item = &AnswerSets> {
+        std::iter::once(&self.sets).chain(&self.others)
+    }
+
+    /// What clients of a class get: 0 for everybody's answers. See [`PoolAnswers::classes`].
+    #[inline]
+    pub fn variant(&self, class: u16) -> u16 {
+        self.classes.get(usize::from(class)).copied().unwrap_or(0)
+    }
+
+    /// The answers of a variant.
+    #[inline]
+    pub fn sets(&self, variant: u16) -> &AnswerSets {
+        usize::from(variant).checked_sub(1).and_then(|index| self.others.get(index)).unwrap_or(&self.sets)
     }
 
     /// TTL in seconds of an answer that holds until `change_at`: the time left, within the pool's bounds.
@@ -78,32 +125,76 @@ impl PoolAnswers {
     }
 }
 
-/// The prebuilt answer sections of one pool and address family: one contiguous run of records, cut into subsets.
-///
-/// All records have the same length, because all data has.
-#[derive(Debug, Clone, Default)]
+/// The prebuilt answer sections of one pool and record type: one contiguous run of records, cut into subsets.
+#[derive(Debug, Clone)]
 pub struct FamilyAnswers {
-    records: Vec<u8>,
+    rtype: Rtype,
+    /// The records of each subset, then its additional records.
+    octets: Vec<u8>,
     slots: Vec<u32>,
-    /// End of each subset in `slots`, and when the state of a named member can change first.
-    subsets: Vec<(u32, Mono)>,
-    record_len: usize,
+    subsets: Vec<Subset>,
 }
 
-/// One prebuilt answer section.
+/// Where a subset ends.
+#[derive(Debug, Clone, Copy, Default)]
+struct Subset {
+    records: u32,
+    extra: u32,
+    slots: u32,
+    /// When the state of a named member can change first.
+    change_at: Mono,
+}
+
+/// One prebuilt answer section, and the additional records that go with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section<'a> {
+    /// The type of the records.
+    pub rtype: Rtype,
     /// Whole records with an owner pointer to the question and TTL 0.
     pub records: &'a [u8],
-    /// Length of each record in octets.
-    pub record_len: usize,
+    /// Whole records for the additional section with TTL 0. The two octets of each owner say where the name stands: in octets from
+    /// the start of `records`, or 0 for the owner of those.
+    pub extra: &'a [u8],
     /// The members named, in the order of the records.
     pub slots: &'a [u32],
     /// When the state of a named member can change first; [`Mono::NEVER`] if nothing is pending.
     pub change_at: Mono,
 }
 
+impl<'a> Section<'a> {
+    /// The records one by one.
+    pub fn each(&self) -> impl Iterator<Item = &'a [u8]> {
+        split(self.records)
+    }
+
+    /// The data of each record.
+    pub fn rdata(&self) -> impl Iterator<Item = &'a [u8]> {
+        split(self.records).filter_map(|record| record.get(12..))
+    }
+}
+
+/// Records whose owner takes two octets, one by one.
+pub fn split(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let len = records.get(10..)?.first_chunk::<2>()?;
+        let (record, rest) = records.split_at_checked(12 + usize::from(u16::from_be_bytes(*len)))?;
+        records = rest;
+        Some(record)
+    })
+}
+
+impl Default for FamilyAnswers {
+    fn default() -> Self {
+        Self::new(Rtype::A)
+    }
+}
+
 impl FamilyAnswers {
+    /// No subsets yet.
+    pub fn new(rtype: Rtype) -> Self {
+        Self { rtype, octets: Vec::new(), slots: Vec::new(), subsets: Vec::new() }
+    }
+
     /// Subsets of IPv4 members, each a list of slot and address with the time of the first possible change.
     pub fn v4<'a>(subsets: impl IntoIterator<Item = (&'a [(u32, Ipv4Addr)], Mono)>) -> Self {
         Self::build(Rtype::A, subsets, Ipv4Addr::octets)
@@ -114,24 +205,50 @@ impl FamilyAnswers {
         Self::build(Rtype::AAAA, subsets, Ipv6Addr::octets)
     }
 
-    /// Empty subsets are left out: no members is NODATA, not an answer of nothing.
     fn build<'a, A: Copy + 'a, const N: usize>(
         rtype: Rtype,
         subsets: impl IntoIterator<Item = (&'a [(u32, A)], Mono)>,
         octets: impl Fn(&A) -> [u8; N],
     ) -> Self {
-        let mut family = Self { record_len: 12 + N, ..Self::default() };
+        let mut family = Self::new(rtype);
         for (members, change_at) in subsets {
-            if members.is_empty() {
-                continue;
-            }
             for (slot, address) in members {
-                family.slots.push(*slot);
-                write_record(&mut family.records, rtype, &octets(address));
+                family.add(*slot, &octets(address));
             }
-            family.subsets.push((family.slots.len() as u32, change_at));
+            family.end(change_at);
         }
         family
+    }
+
+    /// Adds a record of one more member to the subset that is being made.
+    pub(crate) fn add(&mut self, slot: u32, rdata: &[u8]) {
+        self.slots.push(slot);
+        self.add_record(rdata);
+    }
+
+    /// Adds a record that names no more members.
+    pub(crate) fn add_record(&mut self, rdata: &[u8]) {
+        write_record(&mut self.octets, [0xc0, 0x0c], self.rtype, rdata);
+    }
+
+    /// Ends the subset that is being made. One without members is left out: no members is NODATA, not an answer of nothing.
+    pub(crate) fn end(&mut self, change_at: Mono) {
+        self.end_with(change_at, &[]);
+    }
+
+    /// The same, with additional records in the form of [`Section::extra`].
+    pub(crate) fn end_with(&mut self, change_at: Mono, extra: &[u8]) {
+        if self.subsets.last().map_or(0, |subset| subset.slots as usize) == self.slots.len() {
+            return;
+        }
+        let records = self.octets.len() as u32;
+        self.octets.extend_from_slice(extra);
+        self.subsets.push(Subset { records, extra: self.octets.len() as u32, slots: self.slots.len() as u32, change_at });
+    }
+
+    /// The type of the records.
+    pub fn rtype(&self) -> Rtype {
+        self.rtype
     }
 
     /// Number of subsets.
@@ -144,27 +261,32 @@ impl FamilyAnswers {
         self.subsets.is_empty()
     }
 
+    /// The index of the subset of a uniform 64-bit draw; one behind the last when there is none.
+    #[inline]
+    pub fn index(&self, draw: u64) -> usize {
+        ((u128::from(draw) * self.subsets.len() as u128) >> 64) as usize
+    }
+
     /// The subset of a uniform 64-bit draw; `None` when there is none.
     #[inline]
     pub fn pick(&self, draw: u64) -> Option<Section<'_>> {
-        let index = (u128::from(draw) * self.subsets.len() as u128) >> 64;
-        self.section(index as usize)
+        self.section(self.index(draw))
     }
 
     /// The subset at `index`.
     #[inline]
     pub fn section(&self, index: usize) -> Option<Section<'_>> {
-        let &(end, change_at) = self.subsets.get(index)?;
-        let start = match index.checked_sub(1) {
-            Some(before) => self.subsets.get(before)?.0,
-            None => 0,
+        let end = self.subsets.get(index)?;
+        let before = match index.checked_sub(1) {
+            Some(before) => *self.subsets.get(before)?,
+            None => Subset::default(),
         };
-        let (start, end) = (start as usize, end as usize);
         Some(Section {
-            records: self.records.get(start * self.record_len..end * self.record_len)?,
-            record_len: self.record_len,
-            slots: self.slots.get(start..end)?,
-            change_at,
+            rtype: self.rtype,
+            records: self.octets.get(before.extra as usize..end.records as usize)?,
+            extra: self.octets.get(end.records as usize..end.extra as usize)?,
+            slots: self.slots.get(before.slots as usize..end.slots as usize)?,
+            change_at: end.change_at,
         })
     }
 
@@ -174,8 +296,9 @@ impl FamilyAnswers {
     }
 }
 
-fn write_record(records: &mut Vec<u8>, rtype: Rtype, rdata: &[u8]) {
-    records.extend_from_slice(&[0xc0, 0x0c]);
+/// Appends a record of class IN and TTL 0.
+pub(crate) fn write_record(records: &mut Vec<u8>, owner: [u8; 2], rtype: Rtype, rdata: &[u8]) {
+    records.extend_from_slice(&owner);
     records.extend_from_slice(&rtype.0.to_be_bytes());
     records.extend_from_slice(&[0, 1, 0, 0, 0, 0]);
     records.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
@@ -196,6 +319,7 @@ mod tests {
         let one = [(3, address(3)), (1, address(1))];
         let two = [(2, address(2))];
         let family = FamilyAnswers::v4([(&one[..], Mono(5)), (&[][..], Mono(6)), (&two[..], Mono::NEVER)]);
+        assert_eq!(family.section(0).unwrap().rdata().collect::<Vec<_>>(), [[192, 0, 2, 3], [192, 0, 2, 1]]);
         assert_eq!(family.len(), 2);
         let first = family.section(0).unwrap();
         assert_eq!((first.slots, first.change_at, first.records.len()), (&[3, 1][..], Mono(5), 32));

@@ -113,8 +113,8 @@ impl Run {
         }
         let v4 = eligible.iter().filter_map(|m| Some((m.slot, m.v4?.octets().to_vec()))).collect();
         let v6 = eligible.iter().filter_map(|m| Some((m.slot, m.v6?.octets().to_vec()))).collect();
-        check_family(&answers.v4, &v4, pool.k)?;
-        check_family(&answers.v6, &v6, pool.k)?;
+        check_family(&answers.sets.v4, &v4, pool.k)?;
+        check_family(&answers.sets.v6, &v6, pool.k)?;
         let up = pool.members.iter().filter(|m| ["in_service", "unknown"].contains(&m.standing)).count();
         prop_assert!(up == 0 || !eligible.is_empty());
         prop_assert_eq!(pool.fail_open, up < pool.counted.div_ceil(2));
@@ -130,7 +130,7 @@ fn check_family(family: &FamilyAnswers, eligible: &BTreeMap<u32, Vec<u8>>, k: us
     for section in family.sections() {
         prop_assert_eq!(section.slots.len(), k.min(eligible.len()));
         prop_assert_eq!(section.slots.iter().collect::<BTreeSet<_>>().len(), section.slots.len());
-        for (slot, record) in section.slots.iter().zip(section.records.chunks(section.record_len)) {
+        for (slot, record) in section.slots.iter().zip(section.each()) {
             prop_assert_eq!(eligible.get(slot).map(Vec::as_slice), record.get(12..));
             named.insert(*slot);
         }

@@ -33,12 +33,12 @@ fn burst(world: &mut World, members: impl Iterator<Item = Heartbeat>) {
 }
 
 fn answers(world: &World) -> FamilyAnswers {
-    world.snapshot.as_ref().unwrap().pools[0].v4.clone()
+    world.snapshot.as_ref().unwrap().pools[0].sets.v4.clone()
 }
 
 fn named(family: &FamilyAnswers) -> BTreeSet<u8> {
     // The last octet tells the members of these tests apart where it matters.
-    family.sections().flat_map(|s| s.records.chunks(s.record_len).map(|r| r[15]).collect::<Vec<_>>()).collect()
+    family.sections().flat_map(|s| s.each().map(|r| r[15]).collect::<Vec<_>>()).collect()
 }
 
 #[test]

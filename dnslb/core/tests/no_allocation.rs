@@ -4,7 +4,7 @@
 use dnslb_core::name::Name;
 use dnslb_core::overlay::{Overlay, OverlayTarget};
 use dnslb_core::respond::{Transport, respond};
-use dnslb_core::snapshot::{FamilyAnswers, Limits, PoolAnswers, Snapshot};
+use dnslb_core::snapshot::{AnswerSets, FamilyAnswers, Limits, PoolAnswers, Snapshot};
 use dnslb_core::zone::{self, Files, Zones, rtype_from_text};
 use farm_shared::time::{Mono, Now};
 use std::net::Ipv4Addr;
@@ -44,12 +44,17 @@ fn snapshot() -> Snapshot {
     let host = OverlayTarget::Host { v4: Some(Ipv4Addr::LOCALHOST), v6: None, ttl_s: 9 };
     let overlay = Overlay::build(&zones, [(name("www.example."), OverlayTarget::Pool(0)), (name("b1.farm.example."), host)]);
     let subset: Vec<(u32, Ipv4Addr)> = (0..4).map(|i| (i, Ipv4Addr::from(i))).collect();
-    let pool = PoolAnswers { v4: FamilyAnswers::v4([(&subset[..], Mono::NEVER)]), ttl_s_max: 9, ..PoolAnswers::default() };
+    let pool = PoolAnswers {
+        sets: AnswerSets { v4: FamilyAnswers::v4([(&subset[..], Mono::NEVER)]), ..AnswerSets::default() },
+        ttl_s_max: 9,
+        ..PoolAnswers::default()
+    };
     Snapshot {
         generation: 1,
         zones: Arc::new(zones),
         overlay: Arc::new(overlay),
         pools: vec![Arc::new(pool)],
+        clients: Arc::default(),
         limits: Limits::default(),
     }
 }

@@ -4,7 +4,7 @@
 use dnslb_core::name::Name;
 use dnslb_core::overlay::{Overlay, OverlayTarget};
 use dnslb_core::respond::{Transport, respond};
-use dnslb_core::snapshot::{FamilyAnswers, Limits, PoolAnswers, Snapshot};
+use dnslb_core::snapshot::{AnswerSets, FamilyAnswers, Limits, PoolAnswers, Snapshot};
 use dnslb_core::zone::{self, Files, Zones};
 use farm_shared::time::{Mono, Now};
 use libfuzzer_sys::fuzz_target;
@@ -30,13 +30,14 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let overlay = Overlay::build(&zones, targets);
     let subset: Vec<(u32, Ipv4Addr)> = (0..3).map(|i| (i, Ipv4Addr::new(192, 0, 2, i as u8))).collect();
     let pool = PoolAnswers {
-        v4: FamilyAnswers::v4([(&subset[..], Mono::NEVER)]),
+        sets: AnswerSets { v4: FamilyAnswers::v4([(&subset[..], Mono::NEVER)]), ..AnswerSets::default() },
         ttl_s_max: 60,
         negative_ttl_s: 5,
         ..PoolAnswers::default()
     };
     let (zones, overlay) = (Arc::new(zones), Arc::new(overlay));
-    Snapshot { generation: 1, zones, overlay, pools: vec![Arc::new(pool)], limits: Limits::default() }
+    let (pools, clients) = (vec![Arc::new(pool)], Arc::default());
+    Snapshot { generation: 1, zones, overlay, pools, clients, limits: Limits::default() }
 });
 
 fuzz_target!(|query: &[u8]| {

@@ -86,6 +86,7 @@ impl Control {
             zones: Arc::clone(&self.zones),
             overlay: Arc::clone(&self.overlay),
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.answers)).collect(),
+            clients: Arc::clone(&self.clients),
             limits: Limits { udp_len_max: self.spec.server.udp_payload_max, ..Limits::default() },
         }
     }

@@ -25,6 +25,7 @@ pub use status::{FarmStatus, MemberStatus, PoolStatus, Status};
 use crate::config::Spec;
 use crate::health::{CheckId, CheckPlan};
 use crate::overlay::Overlay;
+use crate::site::ClientMap;
 use crate::zone::Zones;
 use farm_shared::draw::Draws;
 use farm_shared::id::Id;
@@ -47,6 +48,7 @@ pub struct Control {
     /// Pool and position among its static members.
     check_owners: BTreeMap<CheckId, (usize, usize)>,
     overlay: Arc<Overlay>,
+    clients: Arc<ClientMap>,
     /// Own names in the snapshot that was published last, by farm and member.
     own_names: BTreeSet<(Id, Id)>,
     /// Members whose own names are not served because the zone or a pool has them.
@@ -94,6 +96,7 @@ impl Control {
             checks: CheckPlan::new(draws.child("checks", 0)),
             check_owners: BTreeMap::new(),
             overlay: Arc::new(Overlay::empty()),
+            clients: Arc::default(),
             own_names: BTreeSet::new(),
             names_taken: BTreeSet::new(),
             generation: 0,

@@ -17,7 +17,8 @@ use super::view::{View, Who, ramp};
 use crate::config::{PoolSpec, StaticMember, WeightRule};
 use crate::health::{CheckId, CheckPlan, CheckState, Measured};
 use crate::pool::{Facts, ScheduleMember, answers};
-use crate::snapshot::PoolAnswers;
+use crate::snapshot::{AnswerSets, PoolAnswers};
+use crate::zone::Rtype;
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Member, Roster, Standing};
 use farm_shared::time::{Mono, Now};
@@ -256,9 +257,16 @@ impl PoolState {
 
     fn encode(&mut self) {
         let [v4, v6] = &self.facts;
+        let sets = AnswerSets {
+            v4: answers(&self.v4.schedule, Rtype::A, |slot| v4.get(&slot).copied()),
+            v6: answers(&self.v6.schedule, Rtype::AAAA, |slot| v6.get(&slot).copied()),
+            ..AnswerSets::default()
+        };
         self.answers = Arc::new(PoolAnswers {
-            v4: answers(&self.v4.schedule, |slot| v4.get(&slot).copied()),
-            v6: answers(&self.v6.schedule, |slot| v6.get(&slot).copied()),
+            sets,
+            others: Vec::new(),
+            classes: Box::default(),
+            has_https: false,
             ttl_s_min: self.spec.ttl_s_min,
             ttl_s_max: self.spec.ttl_s_max,
             negative_ttl_s: self.spec.negative_ttl_s,

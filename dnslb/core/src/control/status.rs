@@ -151,8 +151,8 @@ impl Control {
             counted,
             threshold: pool.threshold(counted),
             fail_open: pool.fail_open,
-            subsets_v4: pool.answers.v4.len(),
-            subsets_v6: pool.answers.v6.len(),
+            subsets_v4: pool.answers.sets.v4.len(),
+            subsets_v6: pool.answers.sets.v6.len(),
             members: pool.views.iter().map(member).collect(),
         }
     }

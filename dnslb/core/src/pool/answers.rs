@@ -5,8 +5,9 @@
 
 use super::Schedule;
 use crate::snapshot::FamilyAnswers;
+use crate::zone::Rtype;
 use farm_shared::time::Mono;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// What an answer needs to know about a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,46 +19,24 @@ pub struct Facts {
 }
 
 /// The answer sections of one family; `facts` gives what is known of a slot.
-pub fn answers(schedule: &Schedule, facts: impl Fn(u32) -> Option<Facts>) -> FamilyAnswers {
-    let mut v4: Vec<(u32, Ipv4Addr)> = Vec::new();
-    let mut v6: Vec<(u32, Ipv6Addr)> = Vec::new();
-    let mut ends = Vec::with_capacity(schedule.len());
+pub fn answers(schedule: &Schedule, rtype: Rtype, facts: impl Fn(u32) -> Option<Facts>) -> FamilyAnswers {
+    let mut family = FamilyAnswers::new(rtype);
+    let mut named = Vec::new();
     for subset in schedule.subsets() {
-        let before = (v4.len(), v6.len());
-        let mut change_at = Mono::NEVER;
-        let mut whole = true;
-        for &slot in subset {
-            let Some(facts) = facts(slot) else {
-                whole = false;
-                break;
-            };
-            change_at = change_at.min(facts.change_at);
+        named.clear();
+        named.extend(subset.iter().map_while(|&slot| facts(slot).map(|facts| (slot, facts))));
+        if named.len() < subset.len() {
+            continue;
+        }
+        for (slot, facts) in &named {
             match facts.addr {
-                IpAddr::V4(addr) => v4.push((slot, addr)),
-                IpAddr::V6(addr) => v6.push((slot, addr)),
+                IpAddr::V4(addr) => family.add(*slot, &addr.octets()),
+                IpAddr::V6(addr) => family.add(*slot, &addr.octets()),
             }
         }
-        if whole {
-            ends.push((v4.len(), v6.len(), change_at));
-        } else {
-            v4.truncate(before.0);
-            v6.truncate(before.1);
-        }
+        family.end(named.iter().map(|(_, facts)| facts.change_at).min().unwrap_or(Mono::NEVER));
     }
-    if v6.is_empty() {
-        FamilyAnswers::v4(cut(&v4, ends.iter().map(|e| (e.0, e.2))))
-    } else {
-        FamilyAnswers::v6(cut(&v6, ends.iter().map(|e| (e.1, e.2))))
-    }
-}
-
-fn cut<T>(named: &[T], ends: impl Iterator<Item = (usize, Mono)>) -> impl Iterator<Item = (&[T], Mono)> {
-    let mut start = 0;
-    ends.map(move |(end, change_at)| {
-        let subset = named.get(start..end).unwrap_or_default();
-        start = end;
-        (subset, change_at)
-    })
+    family
 }
 
 #[cfg(test)]
@@ -66,6 +45,7 @@ mod tests {
     use super::*;
     use crate::pool::{ScheduleMember, build};
     use farm_shared::draw::Draws;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn the_earliest_change_of_a_named_member_bounds_an_answer() {
@@ -74,7 +54,8 @@ mod tests {
             (0..4).map(|slot| ScheduleMember { slot, addr: addr(slot), weight: 1.0, zone: None }).collect();
         let schedule = build(&members, 2, 0.0, 64, &mut Draws::from_u64(1));
         let change_at = |slot| if slot == 2 { Mono(700) } else { Mono::NEVER };
-        let family = answers(&schedule, |slot| (slot != 3).then(|| Facts { addr: addr(slot), change_at: change_at(slot) }));
+        let family =
+            answers(&schedule, Rtype::A, |slot| (slot != 3).then(|| Facts { addr: addr(slot), change_at: change_at(slot) }));
         assert_eq!(family.len(), schedule.subsets().filter(|s| !s.contains(&3)).count());
         for section in family.sections() {
             assert_eq!(section.change_at == Mono(700), section.slots.contains(&2));

@@ -4,6 +4,7 @@
 //! No query may make it panic, loop, or write past the limit of its transport.
 
 mod lookup;
+mod pools;
 mod resolve;
 
 use std::net::IpAddr;
@@ -76,6 +77,8 @@ pub struct Reply<'s> {
     pub pool: Option<u32>,
     /// Slots of the pool's members named in the answer; empty when the answer was truncated.
     pub named: &'s [u32],
+    /// Which of the pool's answers: see [`crate::snapshot::PoolAnswers::variant`].
+    pub variant: u16,
 }
 
 const AA: u16 = 0x0400;
@@ -93,7 +96,7 @@ const CLASS_IN: u16 = 1;
 pub fn respond<'s>(
     snapshot: &'s Snapshot,
     transport: Transport,
-    _client: IpAddr,
+    client: IpAddr,
     query: &[u8],
     now: Now,
     draw: u64,
@@ -108,7 +111,7 @@ pub fn respond<'s>(
     };
     let question_len = read.question.map_or(0, |question| question.len);
     let writer = Writer::new(out, limit, query.get(wire::HEADER_LEN..)?.get(..question_len)?, read.edns.is_some())?;
-    let mut resolver = Resolver::new(snapshot, writer, now, draw);
+    let mut resolver = Resolver::new(snapshot, writer, client, now, draw);
     resolver.rcode = match (read.fault, read.question, read.edns) {
         (Some(QueryFault::Opcode), _, _) => rcode::NOTIMP,
         (Some(QueryFault::Format), _, _) | (None, None, _) => rcode::FORMERR,
@@ -137,6 +140,7 @@ pub fn respond<'s>(
         truncated: resolver.truncated,
         pool: resolver.pool,
         named: resolver.named,
+        variant: resolver.variant,
         len: resolver.writer.finish(read.id, flags, has_question, read.edns, resolver.rcode, udp_len_max),
     })
 }

@@ -3,11 +3,12 @@
 //! Records go out as whole RRsets. What does not fit sets TC, except additional records that a resolver can do without.
 
 use farm_shared::time::Now;
+use std::net::IpAddr;
 
 use super::lookup::{Found, find};
+use super::pools;
 use crate::name::{NAME_LEN_MAX, Name};
 use crate::name_buf::NameBuf;
-use crate::overlay::OverlayTarget;
 use crate::snapshot::{Limits, Snapshot};
 use crate::wire::{HEADER_LEN, Owner, Section, Writer, rcode};
 use crate::zone::{Node, RrSet, Rtype, Zone};
@@ -18,15 +19,18 @@ const ANY_TTL: u32 = u32::MAX;
 /// The state of one answer.
 #[derive(Debug)]
 pub(super) struct Resolver<'s, 'o> {
-    snapshot: &'s Snapshot,
-    now: Now,
-    draw: u64,
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) now: Now,
+    pub(super) draw: u64,
+    pub(super) client: IpAddr,
     pub(super) writer: Writer<'o>,
     pub(super) rcode: u16,
     pub(super) authoritative: bool,
     pub(super) truncated: bool,
     pub(super) pool: Option<u32>,
     pub(super) named: &'s [u32],
+    /// Which of the pool's answers: see [`crate::snapshot::PoolAnswers::variant`].
+    pub(super) variant: u16,
 }
 
 /// Where the current name of a chain stands in the message. Hardly any answer has one, so it is made at the first step.
@@ -61,17 +65,19 @@ impl<'s> Chain<'s> {
 }
 
 impl<'s, 'o> Resolver<'s, 'o> {
-    pub(super) fn new(snapshot: &'s Snapshot, writer: Writer<'o>, now: Now, draw: u64) -> Self {
+    pub(super) fn new(snapshot: &'s Snapshot, writer: Writer<'o>, client: IpAddr, now: Now, draw: u64) -> Self {
         Self {
             snapshot,
             now,
             draw,
+            client,
             writer,
             rcode: rcode::NOERROR,
             authoritative: false,
             truncated: false,
             pool: None,
             named: &[],
+            variant: 0,
         }
     }
 
@@ -116,7 +122,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             Found::Dname { dname, depth } => self.dname(dname, depth, name, rtype, chain),
             Found::Name { node, target } => {
                 if let Some(target) = target
-                    && let Some(rtype) = target_type(target, rtype, &snapshot.pools)
+                    && let Some(rtype) = pools::serves(target, rtype, snapshot)
                 {
                     self.target(target, rtype, zone, name, name_at);
                     return None;
@@ -225,43 +231,8 @@ impl<'s, 'o> Resolver<'s, 'o> {
         self.follow(name, changed, at, chain)
     }
 
-    /// Answers A or AAAA from a pool or host.
-    #[inline]
-    fn target(&mut self, target: OverlayTarget, rtype: Rtype, zone: &'s Zone, name: &NameBuf, name_at: usize) {
-        let snapshot = self.snapshot;
-        match target {
-            OverlayTarget::Pool(index) => {
-                self.pool = Some(index);
-                let Some(pool) = snapshot.pools.get(index as usize) else {
-                    self.rcode = rcode::SERVFAIL;
-                    return;
-                };
-                let Some(section) = pool.family(rtype).and_then(|family| family.pick(self.draw)) else {
-                    self.negative(zone, name, name_at, pool.negative_ttl_s);
-                    return;
-                };
-                let ttl_s = pool.ttl_s(section.change_at, self.now.mono);
-                match self.writer.prebuilt(name_at, section.records, rtype, ttl_s) {
-                    Some(()) => self.named = section.slots,
-                    None => self.truncated = true,
-                }
-            }
-            OverlayTarget::Host { v4, v6, ttl_s } => {
-                let written = match (rtype, v4, v6) {
-                    (Rtype::A, Some(v4), _) => self.writer.record(Section::Answer, name_at, rtype.0, ttl_s, &v4.octets()),
-                    (Rtype::AAAA, _, Some(v6)) => self.writer.record(Section::Answer, name_at, rtype.0, ttl_s, &v6.octets()),
-                    _ => {
-                        self.negative(zone, name, name_at, ttl_s);
-                        return;
-                    }
-                };
-                self.truncated |= written.is_none();
-            }
-        }
-    }
-
     /// Writes the SOA record that tells how long the absence may be remembered (RFC 2308).
-    fn negative(&mut self, zone: &'s Zone, name: &NameBuf, name_at: usize, ttl_s_max: u32) {
+    pub(super) fn negative(&mut self, zone: &'s Zone, name: &NameBuf, name_at: usize, ttl_s_max: u32) {
         let owner = Owner { at: name_at + name.start_of(zone.labels()), wire: zone.apex().wire() };
         if self.writer.set(Section::Authority, owner, zone.negative_soa(), ttl_s_max).is_none() {
             self.truncated = true;
@@ -302,22 +273,4 @@ fn last_labels(name: &Name, depth: usize) -> Option<&[u8]> {
         rest = labels.get(usize::from(len)..)?;
     }
     Some(rest)
-}
-
-/// The type of address to answer, if the overlay answers this query type: ANY gets the first family that is not empty.
-fn target_type(
-    target: OverlayTarget,
-    rtype: Rtype,
-    pools: &[std::sync::Arc<crate::snapshot::PoolAnswers>],
-) -> Option<Rtype> {
-    let has_v4 = || match target {
-        OverlayTarget::Pool(index) => pools.get(index as usize).is_some_and(|pool| !pool.v4.is_empty()),
-        OverlayTarget::Host { v4, .. } => v4.is_some(),
-    };
-    match rtype {
-        Rtype::A | Rtype::AAAA => Some(rtype),
-        Rtype::ANY if has_v4() => Some(Rtype::A),
-        Rtype::ANY => Some(Rtype::AAAA),
-        _ => None,
-    }
 }

@@ -127,6 +127,48 @@ impl<'o> Writer<'o> {
         Some(())
     }
 
+    /// Writes prebuilt records of any type as one RRset with this TTL and returns where they start; `None`, and nothing written,
+    /// when they do not fit.
+    pub(crate) fn prebuilt_any(&mut self, owner_at: usize, records: &[u8], ttl_s: u32) -> Option<usize> {
+        let start = self.len;
+        self.patched(Section::Answer, records, ttl_s, |_| Some(owner_at))?;
+        Some(start)
+    }
+
+    /// Writes the additional records of a prebuilt section that starts at `start`, all or none: the owner of each is at so many
+    /// octets from there as its first two octets say, or at `owner_at` for 0.
+    pub(crate) fn prebuilt_extra(&mut self, owner_at: usize, start: usize, records: &[u8], ttl_s: u32) {
+        let at = |offset: usize| if offset == 0 { Some(owner_at) } else { start.checked_add(offset) };
+        self.patched(Section::Additional, records, ttl_s, at);
+    }
+
+    fn patched(
+        &mut self,
+        section: Section,
+        records: &[u8],
+        ttl_s: u32,
+        owner_at: impl Fn(usize) -> Option<usize>,
+    ) -> Option<()> {
+        let start = self.len;
+        self.append(records)?;
+        let mut rest = self.out.get_mut(start..self.len)?;
+        let mut count = 0;
+        while let Some(len) = rest.get(10..).and_then(|tail| tail.first_chunk::<2>()) {
+            let (record, tail) = rest.split_at_mut_checked(12 + usize::from(u16::from_be_bytes(*len)))?;
+            let owner = record.first_chunk::<2>().map(|owner| usize::from(u16::from_be_bytes(*owner)));
+            let Some(at) = owner.and_then(&owner_at).filter(|at| *at <= POINTER_MAX) else {
+                self.len = start;
+                return None;
+            };
+            record.get_mut(..2)?.copy_from_slice(&(0xc000 | at as u16).to_be_bytes());
+            record.get_mut(6..10)?.copy_from_slice(&ttl_s.to_be_bytes());
+            count += 1;
+            rest = tail;
+        }
+        self.count(section, count);
+        Some(())
+    }
+
     /// Writes one record and returns where its data starts; `None`, and nothing written, when it does not fit.
     pub(crate) fn record(
         &mut self,

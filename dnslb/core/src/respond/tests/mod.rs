@@ -18,7 +18,7 @@ use hickory_proto::rr::Record;
 use super::{Reply, Transport, respond};
 use crate::name::Name;
 use crate::overlay::{Overlay, OverlayTarget};
-use crate::snapshot::{FamilyAnswers, Limits, PoolAnswers, Snapshot};
+use crate::snapshot::{AnswerSets, FamilyAnswers, Limits, PoolAnswers, Snapshot};
 use crate::zone::{self, Files, Rtype, Zones, rtype_from_text};
 
 pub(super) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -48,6 +48,7 @@ pub(super) fn snapshot(zones: &[(&str, &str)], overlay: &[(&str, OverlayTarget)]
         zones: Arc::new(zones),
         overlay: Arc::new(overlay),
         pools: pools.into_iter().map(Arc::new).collect(),
+        clients: Arc::default(),
         limits: Limits::default(),
     }
 }
@@ -103,14 +104,18 @@ pub(super) fn example() -> Snapshot {
     let one = [member(3), member(1)];
     let v6 = [(1, Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
     let pool = PoolAnswers {
-        v4: FamilyAnswers::v4([(&one[..], Mono(112_500))]),
-        v6: FamilyAnswers::v6([(&v6[..], Mono::NEVER)]),
+        sets: AnswerSets {
+            v4: FamilyAnswers::v4([(&one[..], Mono(112_500))]),
+            v6: FamilyAnswers::v6([(&v6[..], Mono::NEVER)]),
+            ..AnswerSets::default()
+        },
         ttl_s_min: 2,
         ttl_s_max: 30,
         negative_ttl_s: 5,
+        ..PoolAnswers::default()
     };
-    let v4_only = PoolAnswers { v6: FamilyAnswers::default(), ..pool.clone() };
-    let empty = PoolAnswers { v4: FamilyAnswers::default(), v6: FamilyAnswers::default(), ..pool.clone() };
+    let v4_only = PoolAnswers { sets: AnswerSets { v6: FamilyAnswers::default(), ..pool.sets.clone() }, ..pool.clone() };
+    let empty = PoolAnswers { sets: AnswerSets::default(), ..pool.clone() };
     let host = |v4, v6| OverlayTarget::Host { v4, v6, ttl_s: 20 };
     let text = format!("{EXAMPLE}pool TXT \"beside\"\ntopool CNAME pool\ntoempty CNAME empty\nhost.farm TXT \"beside\"\n");
     snapshot(

@@ -8,7 +8,7 @@ use hickory_proto::op::Message;
 use super::{answer, dump, query, snapshot};
 use crate::overlay::OverlayTarget;
 use crate::respond::Transport;
-use crate::snapshot::{FamilyAnswers, PoolAnswers, Snapshot};
+use crate::snapshot::{AnswerSets, FamilyAnswers, PoolAnswers, Snapshot};
 
 const HEAD: &str = "$ORIGIN example.\n$TTL 60\n@ SOA ns.else. admin 1 1 1 1 1\n@ NS ns.else.\n";
 
@@ -102,7 +102,7 @@ fn additional_addresses_far_behind_still_have_their_owner() {
 fn a_truncated_pool_answer_names_nobody() {
     let members: Vec<_> = (0..200).map(super::member).collect();
     let pool = PoolAnswers {
-        v4: FamilyAnswers::v4([(&members[..], Mono::NEVER)]),
+        sets: AnswerSets { v4: FamilyAnswers::v4([(&members[..], Mono::NEVER)]), ..AnswerSets::default() },
         ttl_s_min: 1,
         ttl_s_max: 9,
         ..PoolAnswers::default()

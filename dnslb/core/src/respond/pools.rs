@@ -1,0 +1,92 @@
+//! Answers from what the control loop lays over the zones: pools, their services, and members' own names.
+//!
+//! Sections are prebuilt; here one is picked and patched. Nobody may be named who is not in the section that was picked.
+
+use super::resolve::Resolver;
+use crate::name_buf::NameBuf;
+use crate::overlay::OverlayTarget;
+use crate::snapshot::{AnswerSets, PoolAnswers, Snapshot};
+use crate::wire::{Section, rcode};
+use crate::zone::{Rtype, Zone};
+
+/// The type to answer, if the overlay answers this query type: ANY gets the first that is not empty (RFC 8482 section 4.1).
+#[inline]
+pub(super) fn serves(target: OverlayTarget, rtype: Rtype, snapshot: &Snapshot) -> Option<Rtype> {
+    match (target, rtype) {
+        (OverlayTarget::Service { .. }, Rtype::SRV | Rtype::ANY) => Some(Rtype::SRV),
+        (OverlayTarget::Service { .. }, _) => None,
+        (_, Rtype::A | Rtype::AAAA) => Some(rtype),
+        (OverlayTarget::Pool(index), Rtype::HTTPS) => {
+            // A pool without HTTPS records has no such type; one that has them and nobody to name answers NODATA of its own.
+            snapshot.pools.get(index as usize).filter(|pool| pool.has_https).map(|_| rtype)
+        }
+        (OverlayTarget::Pool(index), Rtype::ANY) => {
+            let has_v4 = snapshot.pools.get(index as usize).is_some_and(|pool| !pool.sets.v4.is_empty());
+            Some(if has_v4 { Rtype::A } else { Rtype::AAAA })
+        }
+        (OverlayTarget::Host { v4, .. }, Rtype::ANY) => Some(if v4.is_some() { Rtype::A } else { Rtype::AAAA }),
+        _ => None,
+    }
+}
+
+impl<'s> Resolver<'s, '_> {
+    /// Answers from a pool, a service or a host, for a type that it [`serves`].
+    #[inline]
+    pub(super) fn target(&mut self, target: OverlayTarget, rtype: Rtype, zone: &'s Zone, name: &NameBuf, name_at: usize) {
+        match target {
+            OverlayTarget::Pool(index) => self.pool(index, None, rtype, zone, name, name_at),
+            OverlayTarget::Service { pool, service } => self.pool(pool, Some(service), rtype, zone, name, name_at),
+            OverlayTarget::Host { v4, v6, ttl_s } => {
+                let written = match (rtype, v4, v6) {
+                    (Rtype::A, Some(v4), _) => self.writer.record(Section::Answer, name_at, rtype.0, ttl_s, &v4.octets()),
+                    (Rtype::AAAA, _, Some(v6)) => self.writer.record(Section::Answer, name_at, rtype.0, ttl_s, &v6.octets()),
+                    _ => {
+                        self.negative(zone, name, name_at, ttl_s);
+                        return;
+                    }
+                };
+                self.truncated |= written.is_none();
+            }
+        }
+    }
+
+    #[inline]
+    fn pool(&mut self, index: u32, service: Option<u16>, rtype: Rtype, zone: &'s Zone, name: &NameBuf, name_at: usize) {
+        self.pool = Some(index);
+        let snapshot = self.snapshot;
+        let Some(pool) = snapshot.pools.get(index as usize) else {
+            self.rcode = rcode::SERVFAIL;
+            return;
+        };
+        let sets = if pool.classes.is_empty() { &pool.sets } else { self.sets_for_client(pool) };
+        let family = match service {
+            None => sets.of(rtype),
+            Some(service) => sets.srv.get(usize::from(service)),
+        };
+        let Some(section) = family.and_then(|family| family.pick(self.draw)) else {
+            self.negative(zone, name, name_at, pool.negative_ttl_s);
+            return;
+        };
+        let ttl_s = pool.ttl_s(section.change_at, self.now.mono);
+        match rtype {
+            Rtype::A | Rtype::AAAA => match self.writer.prebuilt(name_at, section.records, rtype, ttl_s) {
+                Some(()) => self.named = section.slots,
+                None => self.truncated = true,
+            },
+            _ => match self.writer.prebuilt_any(name_at, section.records, ttl_s) {
+                Some(start) => {
+                    self.named = section.slots;
+                    // A resolver can ask for these, so their absence is no truncation.
+                    self.writer.prebuilt_extra(name_at, start, section.extra, ttl_s);
+                }
+                None => self.truncated = true,
+            },
+        }
+    }
+
+    /// The answers for the class of the client.
+    fn sets_for_client(&mut self, pool: &'s PoolAnswers) -> &'s AnswerSets {
+        self.variant = pool.variant(self.snapshot.clients.class_of(self.client));
+        pool.sets(self.variant)
+    }
+}
