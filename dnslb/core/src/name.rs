@@ -245,21 +245,26 @@ impl FromStr for Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() {
-            return f.write_str(".");
-        }
-        for label in self.labels() {
-            for &octet in label {
-                match octet {
-                    b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => write!(f, "\\{}", char::from(octet))?,
-                    0x21..=0x7e => write!(f, "{}", char::from(octet))?,
-                    _ => write!(f, "\\{octet:03}")?,
-                }
-            }
-            f.write_str(".")?;
-        }
-        Ok(())
+        write_name(&self.wire, f)
     }
+}
+
+/// Writes an uncompressed name in presentation format, in the case it is in.
+pub(crate) fn write_name(wire: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
+    if wire.len() <= 1 {
+        return out.write_char('.');
+    }
+    for label in (Labels { rest: wire }) {
+        for &octet in label {
+            match octet {
+                b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => write!(out, "\\{}", char::from(octet))?,
+                0x21..=0x7e => out.write_char(char::from(octet))?,
+                _ => write!(out, "\\{octet:03}")?,
+            }
+        }
+        out.write_char('.')?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Name {

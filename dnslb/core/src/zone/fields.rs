@@ -13,7 +13,7 @@ use crate::name::{Name, presentation_wire, unescape};
 
 /// One field of record data, in presentation and wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+pub(super) enum Field {
     U8,
     U16,
     U32,
@@ -54,7 +54,7 @@ enum Field {
 }
 
 /// The fields of a type; `None` where the `domain` crate knows better.
-fn fields(rtype: Rtype) -> Option<&'static [Field]> {
+pub(super) fn fields(rtype: Rtype) -> Option<&'static [Field]> {
     use Field::{
         Algorithm, Base64, CertificateType, Eui, Hex, HostIdentity, Ipv4, Locator, Name, Names, Nsap, Octets, Prefixes,
         Relay, Text, TextOptional, Texts, Types, U8, U16, U32,

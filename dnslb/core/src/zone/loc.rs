@@ -39,6 +39,32 @@ fn read(words: &[&str]) -> Option<Vec<u8>> {
     words.next().is_none().then_some(wire)
 }
 
+/// The text of LOC data; `None` if it is not of the one known version and length.
+pub(super) fn text(rdata: &[u8]) -> Option<String> {
+    let ([0, size, horizontal, vertical], rest) = rdata.split_first_chunk()? else { return None };
+    let (&[latitude, longitude, altitude_cm], []) = rest.as_chunks::<4>() else { return None };
+    let angle = |octets: [u8; 4], halves: [char; 2]| {
+        let value = u32::from_be_bytes(octets);
+        let half = halves[usize::from(value < ORIGIN)];
+        let thousandths = value.abs_diff(ORIGIN);
+        let (degrees, minutes) = (thousandths / 3_600_000, thousandths / 60_000 % 60);
+        format!("{degrees} {minutes} {}.{:03} {half}", thousandths / 1_000 % 60, thousandths % 1_000)
+    };
+    let metres = |cm: u64| format!("{}.{:02}m", cm / 100, cm % 100);
+    let sphere = |octet: &u8| Some(metres(u64::from(octet >> 4) * 10_u64.checked_pow(u32::from(octet & 0xf))?));
+    let altitude_cm = i64::from(u32::from_be_bytes(altitude_cm)) - ALTITUDE_BASE_CM;
+    Some(format!(
+        "{} {} {}{} {} {} {}",
+        angle(latitude, ['N', 'S']),
+        angle(longitude, ['E', 'W']),
+        if altitude_cm < 0 { "-" } else { "" },
+        metres(altitude_cm.unsigned_abs()),
+        sphere(size)?,
+        sphere(horizontal)?,
+        sphere(vertical)?,
+    ))
+}
+
 /// Degrees, minutes and seconds up to the letter that says which half of the globe.
 fn angle<'a>(words: &mut impl Iterator<Item = &'a str>, halves: [&str; 2], degrees_max: u64) -> Option<u32> {
     let mut thousandths = 0;

@@ -9,6 +9,7 @@ mod build;
 mod canonical;
 mod data;
 mod fields;
+mod fields_text;
 mod generate;
 mod loc;
 mod problem;
@@ -20,6 +21,7 @@ pub mod serial;
 mod set;
 mod text;
 mod view;
+mod write;
 
 pub use apply::ApplyError;
 pub use canonical::{canonical_rdata, name_ranges, same_rdata};
@@ -31,6 +33,7 @@ pub use rtype::{Rtype, rtype_from_text};
 pub(crate) use set::ZoneAt;
 pub use set::{Hosted, Zones, ZonesError};
 pub use view::ZoneName;
+pub use write::write_rdata;
 
 use crate::name::Name;
 

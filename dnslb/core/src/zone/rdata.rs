@@ -30,7 +30,7 @@ pub(super) fn bad(found: impl Into<String>, expected: impl Into<String>) -> BadD
     BadData { found: found.into(), expected: expected.into() }
 }
 
-const LOC: Rtype = Rtype(29);
+pub(super) const LOC: Rtype = Rtype(29);
 
 /// Longest record data, in octets.
 const RDATA_LEN_MAX: usize = 65_535;

@@ -17,7 +17,7 @@ impl Files for InMemory {
     }
 }
 
-fn load_files(files: &[(&str, &[u8])]) -> Result<Loaded, Vec<Problem>> {
+pub(super) fn load_files(files: &[(&str, &[u8])]) -> Result<Loaded, Vec<Problem>> {
     let map = files.iter().map(|(path, content)| ((*path).to_owned(), content.to_vec())).collect();
     load(&Name::from_text("example.com").unwrap(), &InMemory(map), files[0].0)
 }
