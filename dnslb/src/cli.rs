@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::ask::{Question, ask};
+use crate::keygen::{DsOf, Keygen, ds, keygen};
 use crate::load::load;
 use crate::metrics;
 use crate::serve::{ServeError, serve};
@@ -94,6 +95,10 @@ enum Command {
         #[command(flatten)]
         daemon: DaemonArg,
     },
+    /// Makes a key for a zone, as dnssec-keygen does, and prints the name that its files start with.
+    Keygen(Keygen),
+    /// Prints the DS records that a zone's parent needs.
+    Ds(DsOf),
     /// Prints every option as Markdown.
     #[command(hide = true)]
     ConfigDoc,
@@ -206,6 +211,8 @@ fn run(command: Command) -> Result<(), Failure> {
             print(&if json { text + "\n" } else { table(&text) })
         }
         Command::Reload { daemon } => print(&request(&daemon, "POST", "/v1/reload")?),
+        Command::Keygen(command) => print(&keygen(&command).map_err(|text| Failure::Text(EXIT_UNAVAILABLE, text))?),
+        Command::Ds(command) => print(&ds(&command).map_err(|text| Failure::Text(EXIT_UNAVAILABLE, text))?),
         Command::ConfigDoc => print(&table_markdown(&dnslb_core::config::options())),
         Command::MetricsDoc => print(&metrics::document()),
         Command::Generate(generate) => Ok(generate.run::<Cli>(&mut io::stdout())?),

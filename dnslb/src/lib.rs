@@ -9,6 +9,8 @@ pub mod ask;
 pub mod check_tls;
 pub mod checks;
 pub mod cli;
+pub mod key_dir;
+pub mod keygen;
 pub mod load;
 pub mod meters;
 pub mod metrics;

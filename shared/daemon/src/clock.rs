@@ -43,9 +43,14 @@ impl Clock {
 
 /// The root of all draws of a process, seeded by the operating system.
 pub fn draws_from_os() -> io::Result<Draws> {
-    let mut seed = [0; 32];
-    aws_lc_rs::rand::fill(&mut seed).map_err(|_| io::Error::other("the operating system gave no random seed"))?;
-    Ok(Draws::from_seed(seed))
+    secret_from_os().map(Draws::from_seed)
+}
+
+/// Octets that nobody can guess: a private key.
+pub fn secret_from_os() -> io::Result<[u8; 32]> {
+    let mut octets = [0; 32];
+    aws_lc_rs::rand::fill(&mut octets).map_err(|_| io::Error::other("the operating system gave no random octets"))?;
+    Ok(octets)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use aws_lc_rs::agreement;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 
 /// Flag of every key of a zone (RFC 4034 section 2.1.1).
 pub const FLAG_ZONE: u16 = 0x0100;
@@ -177,6 +178,14 @@ impl Dnskey {
     }
 }
 
+/// Presentation format of the data (RFC 4034 section 2.2).
+impl fmt::Display for Dnskey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = self.rdata.get(2).copied().unwrap_or_default();
+        write!(f, "{} {protocol} {} {}", self.flags(), self.algorithm_number(), BASE64.encode(self.public()))
+    }
+}
+
 impl fmt::Debug for Dnskey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dnskey({} {} {})", self.flags(), self.algorithm_number(), self.tag())
@@ -273,9 +282,8 @@ impl fmt::Debug for SigningKey {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 
-    pub(crate) fn key(algorithm: Algorithm, private: &str) -> SigningKey {
+    fn key(algorithm: Algorithm, private: &str) -> SigningKey {
         SigningKey::from_private(algorithm, 257, &BASE64.decode(private).unwrap().try_into().unwrap()).unwrap()
     }
 

@@ -6,14 +6,18 @@
 mod active;
 mod canonical;
 pub mod civil;
+mod denial;
 mod ds;
 mod key;
 mod key_file;
 mod rrsig;
+mod sign_zone;
 
 pub use active::{ActiveKeys, Validity};
-pub use canonical::{CanonicalSet, canonical_rdata};
+pub use canonical::CanonicalSet;
+pub use denial::{HASH_LEN, NSEC3PARAM, nsec_rdata, nsec3_hash, nsec3_owner, nsec3_rdata, type_bitmap};
 pub use ds::{DigestType, Ds};
 pub use key::{Algorithm, Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE, KeyError, PRIVATE_LEN, SigningKey};
 pub use key_file::{KEY_FILE_LEN_MAX, KeyFile, KeyFileError, KeyTimes, base_name, read_public};
 pub use rrsig::{Bogus, Rrsig, Window, seconds, seconds_between, sign_set};
+pub use sign_zone::{Denial, SignZoneError, SignedZone, SigningPlan, sign_zone};
