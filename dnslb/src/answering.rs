@@ -84,21 +84,35 @@ impl Answerer {
     }
 }
 
+/// What came of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// So many octets are the answer.
+    Whole(usize),
+    /// Nothing may be sent.
+    Nothing,
+    /// It is more than a plain query: [`crate::requests::Lane`] answers it.
+    Special,
+}
+
 impl Round<'_> {
-    /// Answers one question into `out`; how many octets, or `None` if nothing may be sent.
-    pub fn answer(&mut self, transport: Transport, client: IpAddr, query: &[u8], out: &mut [u8]) -> Option<usize> {
+    /// Answers one question into `out`.
+    pub fn answer(&mut self, transport: Transport, client: IpAddr, query: &[u8], out: &mut [u8]) -> Answered {
         let draw = self.draws.u64();
         let reply: Option<Reply<'_>> = respond(&self.live.snapshot, transport, client, query, self.now, draw, out);
         let Some(reply) = reply else {
             self.tally.dropped(Dropped::NotAQuery);
-            return None;
+            return Answered::Nothing;
         };
+        if reply.special {
+            return Answered::Special;
+        }
         self.tally.answered(transport, &reply);
         if let Some(pool) = reply.pool {
             self.live.count(self.thread, pool, reply.named, query);
         }
         self.log.offer(draw, client, transport, query, &reply);
-        Some(reply.len)
+        Answered::Whole(reply.len)
     }
 
     /// Counts a question that is not answered.

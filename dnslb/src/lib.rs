@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod named;
 pub mod persist;
 pub mod query_log;
+pub mod requests;
 pub mod serve;
 pub mod shares;
 pub mod shell;

@@ -28,6 +28,7 @@ use crate::meters::Meters;
 use crate::metrics::Metrics;
 use crate::persist::{self, Persister};
 use crate::query_log::QueryLog;
+use crate::requests::{Lane, Rules};
 use crate::shares::Shares;
 use crate::shell::{Parts, Shell, live};
 use crate::tally::Tallies;
@@ -176,8 +177,9 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         later,
     );
     let answering = Answering { published, clock, tallies, log, draws };
+    let lane = Lane::start(&answering, bound.tallies() - 1, Rules::default(), None);
     let transports = bound
-        .start(&answering, limits(&spec.server), spec.server.pin_workers, &clients)
+        .start(&answering, limits(&spec.server), spec.server.pin_workers, &clients, &lane)
         .map_err(|e| ServeError::of("dns", e))?;
     let ready = Ready::default();
     let metrics = Arc::new(metrics);

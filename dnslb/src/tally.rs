@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn tallies_add_up() {
         let tallies = Tallies::new(2);
-        let reply = |rcode, truncated| Reply { len: 20, rcode, truncated, pool: None, named: &[], variant: 0 };
+        let reply =
+            |rcode, truncated| Reply { len: 20, rcode, truncated, pool: None, named: &[], variant: 0, special: false };
         tallies.get(0).answered(Transport::Udp, &reply(0, false));
         tallies.get(1).answered(Transport::Udp, &reply(0, true));
         tallies.get(1).answered(Transport::Tcp, &reply(4_000, false));

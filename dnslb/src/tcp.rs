@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::answering::{Answerer, Answering};
+use crate::answering::{Answered, Answerer, Answering};
+use crate::requests::Lane;
 use crate::tally::Dropped;
 use crate::tcp_clients::{Admitted, Clients};
 use crate::udp::mmsg::client_ip;
@@ -56,6 +57,8 @@ pub struct Source {
     pub thread: usize,
     /// Number of the listener: each has draws of its own.
     pub address: u32,
+    /// Where messages go that are more than plain queries.
+    pub lane: Lane,
 }
 
 /// Accepts and serves until `stop` is set, then ends all connections.
@@ -93,8 +96,9 @@ pub async fn serve(
         let answerer = source.answering.answerer(source.thread, stream_number);
         stream_number += 1;
         let mut stop = stop.clone();
+        let lane = source.lane.clone();
         tokio::spawn(async move {
-            let mut connection = Connection { stream, client, answerer, input: Vec::new(), out: Vec::new() };
+            let mut connection = Connection { stream, client, answerer, lane, input: Vec::new(), out: Vec::new() };
             tokio::select! {
                 () = connection.serve(&admitted, limits) => {}
                 () = admitted.evicted() => {}
@@ -108,6 +112,7 @@ struct Connection {
     stream: TcpStream,
     client: IpAddr,
     answerer: Answerer,
+    lane: Lane,
     /// Octets read and not yet answered: never more than one message and what came with it in one read.
     input: Vec<u8>,
     out: Vec<u8>,
@@ -149,9 +154,22 @@ impl Connection {
                     at += 2 + query.len();
                     // Before its answer leaves, so that whoever has an answer is known to be active.
                     admitted.active();
-                    if !answer(&mut self.answerer, self.client, query, &mut self.out) {
-                        let _ = self.flush().await;
-                        return Step::Close;
+                    match answer(&mut self.answerer, self.client, query, &mut self.out) {
+                        Answered::Whole(_) => {}
+                        Answered::Nothing => {
+                            let _ = self.flush().await;
+                            return Step::Close;
+                        }
+                        Answered::Special => {
+                            let mut messages = self.lane.stream(Transport::Tcp, self.client, query);
+                            while let Some(message) = messages.recv().await {
+                                admitted.active();
+                                push_framed(&mut self.out, &message);
+                                if self.flush().await.is_err() {
+                                    return Step::Close;
+                                }
+                            }
+                        }
                     }
                     step = Step::Answered;
                 }
@@ -185,22 +203,28 @@ enum Step {
     Close,
 }
 
-/// Appends the framed answer; false if the connection must be closed, since what came is no question.
-fn answer(answerer: &mut Answerer, client: IpAddr, query: &[u8], out: &mut Vec<u8>) -> bool {
+/// Appends the framed answer. Nothing of it means that the connection must be closed, since what came is no question.
+fn answer(answerer: &mut Answerer, client: IpAddr, query: &[u8], out: &mut Vec<u8>) -> Answered {
     let answered = catch_unwind(AssertUnwindSafe(|| {
         SCRATCH.with_borrow_mut(|scratch| {
-            let len = answerer.round().answer(Transport::Tcp, client, query, scratch)?;
-            let prefix = u16::try_from(len).ok()?.to_be_bytes();
-            let message = scratch.get(..len)?;
-            out.extend_from_slice(&prefix);
-            out.extend_from_slice(message);
-            Some(())
+            let answered = answerer.round().answer(Transport::Tcp, client, query, scratch);
+            if let Answered::Whole(len) = answered {
+                push_framed(out, scratch.get(..len).unwrap_or_default());
+            }
+            answered
         })
     }));
-    if answered.is_err() {
+    answered.unwrap_or_else(|_| {
         answerer.tally().dropped(Dropped::Defect);
-    }
-    matches!(answered, Ok(Some(())))
+        Answered::Nothing
+    })
+}
+
+/// Appends a message with its length before it.
+fn push_framed(out: &mut Vec<u8>, message: &[u8]) {
+    let len = message.len().min(MESSAGE_LEN_MAX);
+    out.extend_from_slice(&(len as u16).to_be_bytes());
+    out.extend_from_slice(message.get(..len).unwrap_or_default());
 }
 
 #[derive(Debug, PartialEq, Eq)]

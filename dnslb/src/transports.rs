@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::answering::Answering;
+use crate::requests::Lane;
 use crate::tcp::{self, TcpLimits};
 use crate::tcp_clients::Clients;
 use crate::udp::worker;
@@ -51,6 +52,7 @@ impl Bound {
         limits: TcpLimits,
         pin: bool,
         clients: &Arc<Clients>,
+        lane: &Lane,
     ) -> io::Result<Transports> {
         let (stop_tcp, stop) = watch::channel(false);
         let mut transports = Transports { stop_udp: Arc::default(), stop_tcp, threads: Vec::new(), tcp: JoinSet::new() };
@@ -60,10 +62,18 @@ impl Bound {
                 let cpu = pin.then(|| w % cores());
                 let answerer = answering.answerer(w, (a as u64) << 32 | w as u64);
                 let name = format!("udp-{w}");
-                transports.threads.push(worker::start(name, socket, answerer, cpu, Arc::clone(&transports.stop_udp))?);
+                transports.threads.push(worker::start(
+                    name,
+                    socket,
+                    answerer,
+                    lane.clone(),
+                    cpu,
+                    Arc::clone(&transports.stop_udp),
+                )?);
             }
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let source = tcp::Source { answering: answering.clone(), thread: self.workers, address: a as u32 };
+            let source =
+                tcp::Source { answering: answering.clone(), thread: self.workers, address: a as u32, lane: lane.clone() };
             transports.tcp.spawn(tcp::serve(listener, source, Arc::clone(clients), limits, stop.clone()));
         }
         Ok(transports)

@@ -56,9 +56,32 @@ pub struct Exchange<'a> {
     /// Where the answer goes.
     pub answer: &'a mut [u8],
     answer_len: &'a mut usize,
+    storage: &'a libc::sockaddr_storage,
+    storage_len: libc::socklen_t,
+    asked: Option<Asked>,
+}
+
+/// Whence a datagram came and which address it was sent to: all that a later answer needs.
+#[derive(Clone, Copy)]
+pub struct Origin {
+    from: libc::sockaddr_storage,
+    from_len: libc::socklen_t,
+    asked: Option<Asked>,
+}
+
+impl Origin {
+    /// Who sent it.
+    pub fn from(&self) -> Option<SocketAddr> {
+        socket_addr(&self.from)
+    }
 }
 
 impl Exchange<'_> {
+    /// What an answer outside of the batch needs.
+    pub fn origin(&self) -> Origin {
+        Origin { from: *self.storage, from_len: self.storage_len, asked: self.asked }
+    }
+
     /// Sends the first `octets` of `answer` with the batch; without this call (or with 0) nothing is sent.
     pub fn reply(&mut self, octets: usize) {
         *self.answer_len = octets.min(self.answer.len());
@@ -144,6 +167,9 @@ impl Batch {
             cut: slot.cut,
             answer: &mut slot.answer,
             answer_len: &mut slot.answer_len,
+            storage: &slot.from,
+            storage_len: slot.from_len,
+            asked: slot.asked,
         })
     }
 
@@ -192,6 +218,26 @@ impl Batch {
         self.len = 0;
         outcome
     }
+}
+
+/// Sends one answer, from the address that was asked, outside of a batch.
+pub fn send_to(socket: BorrowedFd<'_>, origin: &Origin, answer: &[u8]) -> io::Result<()> {
+    let (mut from, mut control) = (origin.from, Control([0; 64]));
+    let mut vector = libc::iovec { iov_base: answer.as_ptr().cast_mut().cast(), iov_len: answer.len() };
+    let mut header = EMPTY_HEADER.msg_hdr;
+    header.msg_name = ptr::from_mut(&mut from).cast();
+    header.msg_namelen = origin.from_len;
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    if let Some(asked) = origin.asked {
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = control.0.len();
+        header.msg_controllen = write_asked(&header, asked);
+    }
+    // SAFETY: `header` points at a name, a vector and control octets that live in this frame, and at the answer, which the kernel only
+    // reads; all have the lengths given.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Asks the kernel to tell, with each datagram, the local address that it was sent to.

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::mmsg::{Batch, client_ip, ignore_path_mtu, tell_asked_address};
-use crate::answering::{Answerer, Round};
+use super::mmsg::{Batch, Exchange, client_ip, ignore_path_mtu, tell_asked_address};
+use crate::answering::{Answered, Answerer, Round};
+use crate::requests::Lane;
 use crate::tally::{Dropped, Tally};
 
 /// How long a worker may take to see that it shall stop.
@@ -45,6 +46,7 @@ pub fn start(
     name: String,
     socket: UdpSocket,
     mut answerer: Answerer,
+    lane: Lane,
     cpu: Option<usize>,
     stop: Arc<AtomicBool>,
 ) -> io::Result<JoinHandle<()>> {
@@ -52,15 +54,17 @@ pub fn start(
         if let Some(cpu) = cpu {
             pin(cpu);
         }
+        let socket = Arc::new(socket);
         let mut batch = Batch::new();
         let mut failing = false;
+        let special = |exchange: &Exchange<'_>| lane.datagram(&socket, exchange.origin(), exchange.query);
         while !stop.load(Relaxed) {
             match batch.receive(socket.as_fd()) {
                 Ok(0) => {}
                 Ok(_) => {
                     failing = false;
                     let tally = Arc::clone(answerer.tally());
-                    serve(&socket, &mut batch, &tally, |batch| answer_all(batch, answerer.round()));
+                    serve(&socket, &mut batch, &tally, |batch| answer_all(batch, answerer.round(), special));
                 }
                 Err(error) => {
                     // Once per series of failures, and not in a busy loop.
@@ -85,16 +89,17 @@ fn serve(socket: &UdpSocket, batch: &mut Batch, tally: &Tally, answer: impl FnOn
     tally.send_failed(sent.failed);
 }
 
-fn answer_all(batch: &mut Batch, mut round: Round<'_>) {
+fn answer_all(batch: &mut Batch, mut round: Round<'_>, special: impl Fn(&Exchange<'_>)) {
     for mut exchange in batch.exchanges() {
         let from = exchange.from.filter(|from| from.port() != 0);
         match from {
             None => round.drop(Dropped::SourcePort),
             Some(_) if exchange.cut => round.drop(Dropped::TooLong),
-            Some(from) => {
-                let octets = round.answer(Transport::Udp, client_ip(from), exchange.query, exchange.answer);
-                exchange.reply(octets.unwrap_or(0));
-            }
+            Some(from) => match round.answer(Transport::Udp, client_ip(from), exchange.query, exchange.answer) {
+                Answered::Whole(octets) => exchange.reply(octets),
+                Answered::Nothing => {}
+                Answered::Special => special(&exchange),
+            },
         }
     }
 }
@@ -171,7 +176,7 @@ mod tests {
             while seen <= names.len() {
                 let measured = allocation_counter::measure(|| {
                     seen += batch.receive(server.as_fd()).unwrap();
-                    serve(&server, &mut batch, &tally, |batch| answer_all(batch, answerer.round()));
+                    serve(&server, &mut batch, &tally, |batch| answer_all(batch, answerer.round(), |_| {}));
                 });
                 assert!(round == 0 || measured.count_total == 0, "{measured:?}");
             }

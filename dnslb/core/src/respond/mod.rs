@@ -79,6 +79,9 @@ pub struct Reply<'s> {
     pub named: &'s [u32],
     /// Which of the pool's answers: see [`crate::snapshot::PoolAnswers::variant`].
     pub variant: u16,
+    /// Whether the message is more than a plain query: a notification, an update, a transfer, or anything that is signed. What was
+    /// written is what a server says that can do nothing of these; who can must not send it.
+    pub special: bool,
 }
 
 const AA: u16 = 0x0400;
@@ -141,6 +144,7 @@ pub fn respond<'s>(
         pool: resolver.pool,
         named: resolver.named,
         variant: resolver.variant,
+        special: read.special,
         len: resolver.writer.finish(read.id, flags, has_question, read.edns, resolver.rcode, udp_len_max),
     })
 }

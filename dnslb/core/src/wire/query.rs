@@ -17,6 +17,8 @@ pub(crate) struct Query {
     pub(crate) edns: Option<Edns>,
     /// Why the query gets no answer proper, if so.
     pub(crate) fault: Option<QueryFault>,
+    /// Whether it is more than a plain query: see [`crate::respond::Reply::special`].
+    pub(crate) special: bool,
 }
 
 /// What makes a query one to complain about.
@@ -68,10 +70,15 @@ pub(crate) fn read(message: &[u8], name: &mut NameBuf) -> Option<Query> {
     if flags & QR != 0 {
         return None;
     }
-    let mut query = Query { id, flags, question: None, edns: None, fault: None };
+    let mut query = Query { id, flags, question: None, edns: None, fault: None, special: is_special(flags) };
     let body = read_body(message, counts, &mut query, name);
     query.fault = if flags & OPCODE != 0 { Some(QueryFault::Opcode) } else { body.is_none().then_some(QueryFault::Format) };
     Some(query)
+}
+
+/// Whether the opcode is NOTIFY or UPDATE.
+fn is_special(flags: u16) -> bool {
+    matches!((flags & OPCODE) >> 11, 4 | 5)
 }
 
 /// Fills in question and OPT; `None` when the message is malformed. What was read before the fault stays.
@@ -86,6 +93,7 @@ fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query, name: &mut Nam
     at += 4;
     let (rtype, class) = (Rtype(u16::from_be_bytes([type_high, type_low])), u16::from_be_bytes([class_high, class_low]));
     query.question = Some(Question { rtype, class, len: at - HEADER_LEN });
+    query.special |= matches!(rtype, Rtype::AXFR | Rtype::IXFR);
     // Nearly all queries end with an OPT record alone.
     if answers | authority == 0
         && additional == 1
@@ -103,6 +111,7 @@ fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query, name: &mut Nam
     }
     for _ in 0..additional {
         let record = skip_record(message, at)?;
+        query.special |= record.rtype == Rtype::TSIG;
         if record.rtype == Rtype::OPT {
             if query.edns.is_some() || message.get(at) != Some(&0) {
                 query.edns = None;
