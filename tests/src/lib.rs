@@ -14,5 +14,6 @@ pub mod http;
 pub mod imds;
 pub mod peer;
 pub mod question;
+pub mod signing;
 pub mod wait;
 pub mod watch;

@@ -14,9 +14,13 @@ pub(super) enum Found<'s> {
         node: Option<&'s Node>,
         /// The pool or host laid over it.
         target: Option<OverlayTarget>,
+        /// Number of labels of the closest encloser, if a wildcard below it covers the name.
+        wildcard: Option<usize>,
     },
     /// The name is at or below a delegation.
     Cut {
+        /// The delegated name's records.
+        node: &'s Node,
         /// The NS records.
         servers: &'s RrSet,
         /// Number of labels of the delegated name.
@@ -30,7 +34,10 @@ pub(super) enum Found<'s> {
         depth: usize,
     },
     /// The name does not exist.
-    Missing,
+    Missing {
+        /// Number of labels of the closest encloser (RFC 4592 section 3.3.1).
+        encloser: usize,
+    },
 }
 
 /// Looks the name up whose zone was found, for a query of type `rtype`.
@@ -40,7 +47,7 @@ pub(super) fn find<'s>(found: ZoneAt<'s, '_>, overlay: &'s Overlay, rtype: Rtype
     let nodes = zone.nodes();
     let mut node = zone.node(APEX);
     if at.is_whole() {
-        return Found::Name { node, target: overlay.find(&at).and_then(Laid::target) };
+        return Found::Name { node, target: overlay.find(&at).and_then(Laid::target), wildcard: None };
     }
     loop {
         let encloser = at;
@@ -54,8 +61,8 @@ pub(super) fn find<'s>(found: ZoneAt<'s, '_>, overlay: &'s Overlay, rtype: Rtype
             let node = zone.wildcard(&encloser);
             let laid = overlay.find_wildcard(&encloser);
             return match (node, laid) {
-                (None, None) => Found::Missing,
-                _ => Found::Name { node, target: laid.and_then(Laid::target) },
+                (None, None) => Found::Missing { encloser: encloser.depth() },
+                _ => Found::Name { node, target: laid.and_then(Laid::target), wildcard: Some(encloser.depth()) },
             };
         }
         if let Some(node) = node.filter(|node| node.cut)
@@ -63,10 +70,10 @@ pub(super) fn find<'s>(found: ZoneAt<'s, '_>, overlay: &'s Overlay, rtype: Rtype
             && !(rtype == Rtype::DS && at.is_whole())
             && let Some(servers) = node.set(Rtype::NS)
         {
-            return Found::Cut { servers, depth: at.depth() };
+            return Found::Cut { node, servers, depth: at.depth() };
         }
         if at.is_whole() {
-            return Found::Name { node, target: laid.and_then(Laid::target) };
+            return Found::Name { node, target: laid.and_then(Laid::target), wildcard: None };
         }
     }
 }

@@ -3,7 +3,9 @@
 //! [`respond`] is the hot path: it reads the snapshot, writes into the caller's buffer, and allocates, locks and logs nothing.
 //! No query may make it panic, loop, or write past the limit of its transport.
 
+mod denial;
 mod lookup;
+mod nsec3;
 mod pools;
 mod resolve;
 
@@ -115,6 +117,7 @@ pub fn respond<'s>(
     let question_len = read.question.map_or(0, |question| question.len);
     let writer = Writer::new(out, limit, query.get(wire::HEADER_LEN..)?.get(..question_len)?, read.edns.is_some())?;
     let mut resolver = Resolver::new(snapshot, writer, client, now, draw);
+    resolver.dnssec = read.edns.is_some_and(|edns| edns.dnssec_ok);
     resolver.rcode = match (read.fault, read.question, read.edns) {
         (Some(QueryFault::Opcode), _, _) => rcode::NOTIMP,
         (Some(QueryFault::Format), _, _) | (None, None, _) => rcode::FORMERR,

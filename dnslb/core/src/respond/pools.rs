@@ -2,12 +2,11 @@
 //!
 //! Sections are prebuilt; here one is picked and patched. Nobody may be named who is not in the section that was picked.
 
-use super::resolve::Resolver;
-use crate::name_buf::NameBuf;
+use super::resolve::{Place, Resolver};
 use crate::overlay::OverlayTarget;
 use crate::snapshot::{AnswerSets, PoolAnswers, Snapshot};
 use crate::wire::{Section, rcode};
-use crate::zone::{Rtype, Zone};
+use crate::zone::Rtype;
 
 /// The type to answer, if the overlay answers this query type: ANY gets the first that is not empty (RFC 8482 section 4.1).
 #[inline]
@@ -32,16 +31,18 @@ pub(super) fn serves(target: OverlayTarget, rtype: Rtype, snapshot: &Snapshot) -
 impl<'s> Resolver<'s, '_> {
     /// Answers from a pool, a service or a host, for a type that it [`serves`].
     #[inline]
-    pub(super) fn target(&mut self, target: OverlayTarget, rtype: Rtype, zone: &'s Zone, name: &NameBuf, name_at: usize) {
+    pub(super) fn target(&mut self, target: OverlayTarget, rtype: Rtype, place: Place<'s, '_>) {
         match target {
-            OverlayTarget::Pool(index) => self.pool(index, None, rtype, zone, name, name_at),
-            OverlayTarget::Service { pool, service } => self.pool(pool, Some(service), rtype, zone, name, name_at),
+            OverlayTarget::Pool(index) => self.pool(index, None, rtype, place),
+            OverlayTarget::Service { pool, service } => self.pool(pool, Some(service), rtype, place),
             OverlayTarget::Host { v4, v6, ttl_s } => {
                 let written = match (rtype, v4, v6) {
-                    (Rtype::A, Some(v4), _) => self.writer.record(Section::Answer, name_at, rtype.0, ttl_s, &v4.octets()),
-                    (Rtype::AAAA, _, Some(v6)) => self.writer.record(Section::Answer, name_at, rtype.0, ttl_s, &v6.octets()),
+                    (Rtype::A, Some(v4), _) => self.writer.record(Section::Answer, place.at, rtype.0, ttl_s, &v4.octets()),
+                    (Rtype::AAAA, _, Some(v6)) => {
+                        self.writer.record(Section::Answer, place.at, rtype.0, ttl_s, &v6.octets())
+                    }
                     _ => {
-                        self.negative(zone, name, name_at, ttl_s);
+                        self.negative(place, ttl_s, place.no_data());
                         return;
                     }
                 };
@@ -51,7 +52,7 @@ impl<'s> Resolver<'s, '_> {
     }
 
     #[inline]
-    fn pool(&mut self, index: u32, service: Option<u16>, rtype: Rtype, zone: &'s Zone, name: &NameBuf, name_at: usize) {
+    fn pool(&mut self, index: u32, service: Option<u16>, rtype: Rtype, place: Place<'s, '_>) {
         self.pool = Some(index);
         let snapshot = self.snapshot;
         let Some(pool) = snapshot.pools.get(index as usize) else {
@@ -64,20 +65,20 @@ impl<'s> Resolver<'s, '_> {
             Some(service) => sets.srv.get(usize::from(service)),
         };
         let Some(section) = family.and_then(|family| family.pick(self.draw)) else {
-            self.negative(zone, name, name_at, pool.negative_ttl_s);
+            self.negative(place, pool.negative_ttl_s, place.no_data());
             return;
         };
         let ttl_s = pool.ttl_s(section.change_at, self.now.mono);
         match rtype {
-            Rtype::A | Rtype::AAAA => match self.writer.prebuilt(name_at, section.records, rtype, ttl_s) {
+            Rtype::A | Rtype::AAAA => match self.writer.prebuilt(place.at, section.records, rtype, ttl_s) {
                 Some(()) => self.named = section.slots,
                 None => self.truncated = true,
             },
-            _ => match self.writer.prebuilt_any(name_at, section.records, ttl_s) {
+            _ => match self.writer.prebuilt_any(place.at, section.records, ttl_s) {
                 Some(start) => {
                     self.named = section.slots;
                     // A resolver can ask for these, so their absence is no truncation.
-                    self.writer.prebuilt_extra(name_at, start, section.extra, ttl_s);
+                    self.writer.prebuilt_extra(place.at, start, section.extra, ttl_s);
                 }
                 None => self.truncated = true,
             },

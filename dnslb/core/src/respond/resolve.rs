@@ -5,13 +5,14 @@
 use farm_shared::time::Now;
 use std::net::IpAddr;
 
+use super::denial::{Claim, Proofs, prove};
 use super::lookup::{Found, find};
 use super::pools;
 use crate::name::{NAME_LEN_MAX, Name};
 use crate::name_buf::NameBuf;
 use crate::snapshot::{Limits, Snapshot};
 use crate::wire::{HEADER_LEN, Owner, Section, Writer, rcode};
-use crate::zone::{Node, RrSet, Rtype, Zone};
+use crate::zone::{APEX, Node, RrSet, Rtype, Zone};
 
 /// No bound on a TTL.
 const ANY_TTL: u32 = u32::MAX;
@@ -31,6 +32,37 @@ pub(super) struct Resolver<'s, 'o> {
     pub(super) named: &'s [u32],
     /// Which of the pool's answers: see [`crate::snapshot::PoolAnswers::variant`].
     pub(super) variant: u16,
+    /// DO: the client wants signatures and denials.
+    pub(super) dnssec: bool,
+    /// Denials to write into the authority section.
+    proofs: Option<Proofs<'s>>,
+}
+
+/// A name that is answered for: the question's, or one that a chain has come to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'s, 'n> {
+    pub(super) zone: &'s Zone,
+    pub(super) name: &'n NameBuf,
+    /// Where the name is in the message.
+    pub(super) at: usize,
+    /// Number of labels of the closest encloser, if a wildcard below it covers the name.
+    pub(super) wildcard: Option<usize>,
+}
+
+impl<'n> Place<'_, 'n> {
+    pub(super) fn owner(&self) -> Owner<'n> {
+        Owner { at: self.at, wire: self.name.wire() }
+    }
+
+    /// The last `depth` labels of the name as an owner.
+    fn suffix(&self, depth: usize) -> Owner<'n> {
+        Owner { at: self.at + self.name.start_of(depth), wire: self.name.suffix(depth) }
+    }
+
+    /// What a missing type is to be proved as.
+    pub(super) fn no_data(&self) -> Claim {
+        self.wildcard.map_or(Claim::NoData, |encloser| Claim::NoWildcardData { encloser })
+    }
 }
 
 /// Where the current name of a chain stands in the message. Hardly any answer has one, so it is made at the first step.
@@ -78,6 +110,8 @@ impl<'s, 'o> Resolver<'s, 'o> {
             pool: None,
             named: &[],
             variant: 0,
+            dnssec: false,
+            proofs: None,
         }
     }
 
@@ -86,6 +120,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
     pub(super) fn resolve(&mut self, name: &mut NameBuf, rtype: Rtype) {
         let mut chain = Chain(None);
         while self.step(name, rtype, &mut chain).is_some() {}
+        self.write_proofs();
     }
 
     /// Answers for one name; `Some` when it was an alias and `name` now is where it leads.
@@ -106,28 +141,27 @@ impl<'s, 'o> Resolver<'s, 'o> {
         }
         // AA speaks of the first owner name (RFC 1035 section 4.1.1): an alias that leads into a delegation keeps it.
         self.authoritative = true;
-        let name_at = chain.current();
-        let zone = found.zone;
+        let (zone, at) = (found.zone, chain.current());
         match find(found, &snapshot.overlay, rtype) {
-            Found::Missing => {
+            Found::Missing { encloser } => {
                 self.rcode = rcode::NXDOMAIN;
-                self.negative(zone, name, name_at, ANY_TTL);
+                self.negative(Place { zone, name, at, wildcard: None }, ANY_TTL, Claim::NoName { encloser });
                 None
             }
-            Found::Cut { servers, depth } => {
+            Found::Cut { node, servers, depth } => {
                 self.authoritative = chain.count() > 0;
-                self.referral(zone, servers, name_at + name.start_of(depth), name.suffix(depth));
+                self.referral(Place { zone, name, at, wildcard: None }, node, servers, depth);
                 None
             }
             Found::Dname { dname, depth } => self.dname(dname, depth, name, rtype, chain),
-            Found::Name { node, target } => {
+            Found::Name { node, target, wildcard } => {
                 if let Some(target) = target
                     && let Some(rtype) = pools::serves(target, rtype, snapshot)
                 {
-                    self.target(target, rtype, zone, name, name_at);
+                    self.target(target, rtype, Place { zone, name, at, wildcard });
                     return None;
                 }
-                self.node(node, zone, name, rtype, chain)
+                self.node((zone, node, wildcard), name, rtype, chain)
             }
         }
     }
@@ -135,39 +169,45 @@ impl<'s, 'o> Resolver<'s, 'o> {
     /// Answers from the records at a name.
     fn node(
         &mut self,
-        node: Option<&'s Node>,
-        zone: &'s Zone,
+        (zone, node, wildcard): (&'s Zone, Option<&'s Node>, Option<usize>),
         name: &mut NameBuf,
         rtype: Rtype,
         chain: &mut Chain<'s>,
     ) -> Option<()> {
-        let name_at = chain.current();
-        let owner = Owner { at: name_at, wire: name.wire() };
+        let place = Place { zone, name, at: chain.current(), wildcard };
+        if rtype == Rtype::RRSIG {
+            self.signatures_alone(place, node);
+            return None;
+        }
         let set = node.and_then(|node| match rtype {
             // One RRset is enough of an answer to ANY (RFC 8482 section 4.1), and no lever for amplification.
             Rtype::ANY => node.sets.first(),
             _ => node.set(rtype),
         });
         if let Some(set) = set {
-            match self.writer.set(Section::Answer, owner, set, ANY_TTL) {
-                Some(start) => self.additional(zone, set, start),
+            match self.put(Section::Answer, place.owner(), set, ANY_TTL) {
+                Some(start) => {
+                    self.expanded(place);
+                    self.additional(zone, set, start);
+                }
                 None => self.truncated = true,
             }
             return None;
         }
-        // Signatures and denials belong to the alias itself, not to where it leads (RFC 4034 section 2.5).
-        let alias = node.filter(|_| !matches!(rtype, Rtype::NSEC | Rtype::RRSIG)).and_then(|node| node.set(Rtype::CNAME));
+        // A denial belongs to the alias itself, not to where it leads (RFC 4034 section 2.5).
+        let alias = node.filter(|_| rtype != Rtype::NSEC).and_then(|node| node.set(Rtype::CNAME));
         let Some(alias) = alias else {
-            self.negative(zone, name, name_at, ANY_TTL);
+            self.negative(place, ANY_TTL, place.no_data());
             return None;
         };
         if chain.count() >= self.chain_max() {
             return None;
         }
-        let Some(start) = self.writer.set(Section::Answer, owner, alias, ANY_TTL) else {
+        let Some(start) = self.put(Section::Answer, place.owner(), alias, ANY_TTL) else {
             self.truncated = true;
             return None;
         };
+        self.expanded(place);
         self.follow(name, alias.target().map(Name::wire)?, start + 12, chain)
     }
 
@@ -202,7 +242,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
         }
         let name_at = chain.current();
         let owner = Owner { at: name_at + name.start_of(depth), wire: name.suffix(depth) };
-        if !chain.took(dname) && self.writer.set(Section::Answer, owner, dname, ANY_TTL).is_none() {
+        if !chain.took(dname) && self.put(Section::Answer, owner, dname, ANY_TTL).is_none() {
             self.truncated = true;
             return None;
         }
@@ -231,34 +271,135 @@ impl<'s, 'o> Resolver<'s, 'o> {
         self.follow(name, changed, at, chain)
     }
 
-    /// Writes the SOA record that tells how long the absence may be remembered (RFC 2308).
-    pub(super) fn negative(&mut self, zone: &'s Zone, name: &NameBuf, name_at: usize, ttl_s_max: u32) {
-        let owner = Owner { at: name_at + name.start_of(zone.labels()), wire: zone.apex().wire() };
-        if self.writer.set(Section::Authority, owner, zone.negative_soa(), ttl_s_max).is_none() {
-            self.truncated = true;
+    /// Writes an RRset with its signatures, if the client wants them: both or neither (RFC 4035 section 3.1.1).
+    #[inline]
+    fn put(&mut self, section: Section, owner: Owner<'_>, set: &RrSet, ttl_s_max: u32) -> Option<usize> {
+        if !self.dnssec {
+            return self.writer.set(section, owner, set, ttl_s_max);
+        }
+        let mark = self.writer.mark();
+        let start = self.writer.set(section, owner, set, ttl_s_max)?;
+        if self.put_signatures(section, (&[], owner), set, ttl_s_max).is_none() {
+            self.writer.rewind(mark);
+            return None;
+        }
+        Some(start)
+    }
+
+    /// Writes the signatures of an RRset, if it has any; `None` when they do not fit.
+    fn put_signatures(&mut self, section: Section, owner: (&[u8], Owner<'_>), set: &RrSet, ttl_s_max: u32) -> Option<()> {
+        if let Some(sigs) = &set.sigs {
+            self.writer.prepared(section, owner, (&sigs.records, sigs.count), set.ttl_s.min(ttl_s_max))?;
+        }
+        Some(())
+    }
+
+    /// Answers a query for signatures with those of one RRset, as one for ANY (RFC 8482 section 7).
+    fn signatures_alone(&mut self, place: Place<'s, '_>, node: Option<&'s Node>) {
+        let Some(set) = node.and_then(|node| node.sets.iter().find(|set| set.sigs.is_some())) else {
+            self.negative(place, ANY_TTL, place.no_data());
+            return;
+        };
+        match self.put_signatures(Section::Answer, (&[], place.owner()), set, ANY_TTL) {
+            Some(()) => self.expanded(place),
+            None => self.truncated = true,
         }
     }
 
-    /// Sends the client on to the servers of a delegated name.
-    fn referral(&mut self, zone: &'s Zone, servers: &'s RrSet, cut_at: usize, cut: &[u8]) {
-        match self.writer.set(Section::Authority, Owner { at: cut_at, wire: cut }, servers, ANY_TTL) {
-            Some(start) => self.additional(zone, servers, start),
-            None => self.truncated = true,
+    /// Remembers to prove that nothing is closer to the name than the wildcard that it was answered from, if it was.
+    #[inline]
+    pub(super) fn expanded(&mut self, place: Place<'s, '_>) {
+        if let Some(encloser) = place.wildcard
+            && self.dnssec
+        {
+            self.prove(place, Claim::Expanded { encloser });
         }
+    }
+
+    fn prove(&mut self, place: Place<'s, '_>, claim: Claim) {
+        prove(place, claim, self.proofs.get_or_insert_with(Proofs::new));
+    }
+
+    /// Writes the denials that were collected: behind the last answer, before anything additional.
+    #[inline]
+    pub(super) fn write_proofs(&mut self) {
+        // Looked at first: taking it moves half a kilobyte.
+        if self.proofs.is_some()
+            && let Some(proofs) = self.proofs.take()
+        {
+            self.write_these(&proofs);
+        }
+    }
+
+    fn write_these(&mut self, proofs: &Proofs<'s>) {
+        for proof in proofs.iter() {
+            if self.truncated {
+                return;
+            }
+            let prefix = proof.owner.wire().strip_suffix(proof.apex.wire()).unwrap_or_default();
+            let owner = (prefix, Owner { at: proof.apex_at, wire: proof.apex.wire() });
+            let records = (&*proof.set.records, proof.set.count);
+            let written = self.writer.prepared(Section::Authority, owner, records, proof.set.ttl_s);
+            let written = written.and_then(|_| self.put_signatures(Section::Authority, owner, proof.set, ANY_TTL));
+            self.truncated |= written.is_none();
+        }
+    }
+
+    /// Writes the SOA record that tells how long the absence may be remembered (RFC 2308), and the proof of it.
+    pub(super) fn negative(&mut self, place: Place<'s, '_>, ttl_s_max: u32, claim: Claim) {
+        let zone = place.zone;
+        let owner = Owner { wire: zone.apex().wire(), ..place.suffix(zone.labels()) };
+        let soa = zone.negative_soa();
+        if !self.dnssec {
+            self.truncated |= self.writer.set(Section::Authority, owner, soa, ttl_s_max).is_none();
+            return;
+        }
+        // The signatures lie with the record itself, whose TTL they speak of.
+        let signed = zone.node(APEX).and_then(|apex| apex.set(Rtype::SOA)).unwrap_or(soa);
+        if self.put(Section::Authority, owner, signed, ttl_s_max.min(soa.ttl_s)).is_none() {
+            self.truncated = true;
+            return;
+        }
+        self.prove(place, claim);
+        self.write_proofs();
+    }
+
+    /// Sends the client on to the servers of a delegated name, with the DS records that sign it or the proof that it has none
+    /// (RFC 4035 section 3.1.4).
+    fn referral(&mut self, place: Place<'s, '_>, node: &'s Node, servers: &'s RrSet, depth: usize) {
+        let owner = place.suffix(depth);
+        let Some(start) = self.put(Section::Authority, owner, servers, ANY_TTL) else {
+            self.truncated = true;
+            return;
+        };
+        if self.dnssec {
+            match node.set(Rtype::DS) {
+                Some(ds) => self.truncated |= self.put(Section::Authority, owner, ds, ANY_TTL).is_none(),
+                None => self.prove(place, Claim::Insecure { cut: depth }),
+            }
+        }
+        self.additional(place.zone, servers, start);
     }
 
     /// Writes the addresses of names in an RRset that was written at `start`. Only glue that a referral needs sets TC
     /// (RFC 9471 section 3).
     fn additional(&mut self, zone: &'s Zone, set: &'s RrSet, start: usize) {
+        self.write_proofs();
+        if self.truncated {
+            return;
+        }
         for extra in set.extras() {
             let Some((name, node)) = zone.extra(extra) else { continue };
             let owner = Owner { at: start + extra.name_at as usize, wire: name.wire() };
             for rtype in [Rtype::A, Rtype::AAAA] {
-                if let Some(addresses) = node.set(rtype)
-                    && self.writer.set(Section::Additional, owner, addresses, ANY_TTL).is_none()
-                {
+                let Some(addresses) = node.set(rtype) else { continue };
+                if self.writer.set(Section::Additional, owner, addresses, ANY_TTL).is_none() {
                     self.truncated |= extra.required;
                     return;
+                }
+                // Here signatures may be left out (RFC 4035 section 3.1.1).
+                if self.dnssec {
+                    let _ = self.put_signatures(Section::Additional, (&[], owner), addresses, ANY_TTL);
                 }
             }
         }

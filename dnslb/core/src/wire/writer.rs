@@ -30,6 +30,13 @@ pub(crate) struct Owner<'a> {
     pub(crate) wire: &'a [u8],
 }
 
+/// A place in a message that writing can go back to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    len: usize,
+    counts: [u16; 3],
+}
+
 /// A message being written.
 #[derive(Debug)]
 pub(crate) struct Writer<'o> {
@@ -91,12 +98,44 @@ impl<'o> Writer<'o> {
         Some(start)
     }
 
+    /// Writes prepared records below `prefix`, the first labels of their owner, with this TTL; `None`, and nothing written, when
+    /// they do not fit.
+    pub(crate) fn prepared(
+        &mut self,
+        section: Section,
+        (prefix, owner): (&[u8], Owner<'_>),
+        (records, count): (&[u8], u16),
+        ttl_s: u32,
+    ) -> Option<usize> {
+        let start = self.len;
+        self.records_with_owner(prefix, owner, records, ttl_s).or_else(|| {
+            self.len = start;
+            None
+        })?;
+        self.count(section, count);
+        Some(start)
+    }
+
+    /// Where writing has come to, for [`Writer::rewind`].
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { len: self.len, counts: self.counts }
+    }
+
+    /// Takes back what was written since the mark.
+    pub(crate) fn rewind(&mut self, mark: Mark) {
+        (self.len, self.counts) = (mark.len, mark.counts);
+    }
+
     fn set_with_owner(&mut self, owner: Owner<'_>, set: &RrSet, ttl_s_max: u32) -> Option<()> {
+        self.records_with_owner(&[], owner, &set.records, set.ttl_s.min(ttl_s_max))
+    }
+
+    fn records_with_owner(&mut self, prefix: &[u8], owner: Owner<'_>, mut rest: &[u8], ttl_s: u32) -> Option<()> {
         let pointer = (owner.at <= POINTER_MAX).then(|| (0xc000 | owner.at as u16).to_be_bytes());
-        let ttl = set.ttl_s.min(ttl_s_max).to_be_bytes();
-        let mut rest: &[u8] = &set.records;
+        let ttl = ttl_s.to_be_bytes();
         while let Some(len) = rest.get(10..).and_then(|tail| tail.first_chunk::<2>()) {
             let (record, tail) = rest.split_at_checked(12 + usize::from(u16::from_be_bytes(*len)))?;
+            self.append(prefix)?;
             match &pointer {
                 Some(pointer) => self.append(pointer)?,
                 None => self.append(owner.wire)?,
