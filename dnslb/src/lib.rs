@@ -3,14 +3,17 @@
 //! What is decided is decided in the core; this crate carries data in and out of it. `unsafe` is denied by the workspace's lints
 //! everywhere but in [`udp::mmsg`].
 
+pub mod accept;
 pub mod admin;
 pub mod answering;
 pub mod ask;
+pub mod certificates;
 pub mod check_tls;
 pub mod checks;
 pub mod cli;
 pub mod key_dir;
 pub mod keygen;
+pub mod encrypted;
 pub mod load;
 pub mod meters;
 pub mod metrics;
@@ -18,6 +21,7 @@ pub mod named;
 pub mod persist;
 pub mod query_log;
 pub mod requests;
+pub mod security;
 pub mod serve;
 pub mod shares;
 pub mod shell;
@@ -26,3 +30,6 @@ pub mod tcp;
 pub mod tcp_clients;
 pub mod transports;
 pub mod udp;
+
+#[cfg(test)]
+mod test_certificate;

@@ -5,6 +5,7 @@
 
 use dnslb_core::config::{self, FarmSpec, Spec};
 use dnslb_core::zone::{Files, Zones};
+use farm_daemon::clock::Clock;
 use farm_daemon::settings::{check_token, read_config, resolve, token_path, warn_if_open};
 use farm_daemon::state_dir::read_capped;
 use farm_shared::config::{Place, Problem, has_errors};
@@ -12,6 +13,7 @@ use farm_shared::heartbeat::Keyring;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::certificates::Pair;
 use crate::check_tls::TlsConfigs;
 
 /// Octets of one zone file or key file.
@@ -27,6 +29,8 @@ pub struct Loaded {
     pub keyring: Keyring,
     /// Whom its HTTPS checks trust.
     pub tls: Arc<TlsConfigs>,
+    /// The certificate of encrypted transports, if any is configured.
+    pub pair: Option<Pair>,
     /// The file of what the admin interface asks for on a loopback address; `dnslb serve` makes it.
     pub token_path: Option<PathBuf>,
     /// Where the state is kept, if it is.
@@ -72,12 +76,35 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
         problems.extend(found.into_iter().map(|found| place.problem(found, "a PEM file with certificates")));
         TlsConfigs::default()
     });
+    let pair = pair(&spec, path, &text, &mut problems);
     if has_errors(&problems) {
         return Err(problems);
     }
     let state_dir = spec.server.state_dir.as_ref().map(|dir| resolve(path, dir));
     let token_path = token_path(&spec.admin, path);
-    Ok(Loaded { spec, zones, keyring, tls: Arc::new(tls), token_path, state_dir, warnings: problems })
+    Ok(Loaded { spec, zones, keyring, tls: Arc::new(tls), pair, token_path, state_dir, warnings: problems })
+}
+
+/// The certificate and key of encrypted transports.
+fn pair(spec: &Spec, path: &Path, text: &str, problems: &mut Vec<Problem>) -> Option<Pair> {
+    let encrypted = &spec.server.encrypted;
+    let (Some(cert), Some(key)) = (&encrypted.cert_file, &encrypted.key_file) else { return None };
+    let place = |key: &str| Place { file: path.display().to_string(), line: line_of(text, key), key: key.to_owned() };
+    let key = resolve(path, key);
+    problems.extend(warn_if_open(&key, &place("server.tls_key_file")));
+    match Pair::read(&resolve(path, cert), &key) {
+        Ok(pair) => {
+            if pair.not_after() < Clock::start().now().wall {
+                let expected = "one that is valid: clients refuse this one";
+                problems.push(place("server.tls_cert_file").warning("a certificate that is out of date", expected));
+            }
+            Some(pair)
+        }
+        Err(why) => {
+            problems.push(place("server.tls_cert_file").problem(why, "a certificate and its key in PEM form"));
+            None
+        }
+    }
 }
 
 /// The first line on which an option of that name is set, by its last part; 1 if there is none.
@@ -99,6 +126,16 @@ pub fn restart_needed(old: &Spec, new: &Spec, config: &Path) -> Vec<Problem> {
         ("server.tcp_connections_per_client_max", a.tcp_connections_per_client_max == b.tcp_connections_per_client_max),
         ("server.tcp_idle_timeout", a.tcp_idle_timeout_ms == b.tcp_idle_timeout_ms),
         ("server.tcp_total_timeout", a.tcp_total_timeout_ms == b.tcp_total_timeout_ms),
+        ("server.listen_tls", a.encrypted.listen_tls == b.encrypted.listen_tls),
+        ("server.listen_https", a.encrypted.listen_https == b.encrypted.listen_https),
+        ("server.listen_quic", a.encrypted.listen_quic == b.encrypted.listen_quic),
+        ("server.https_path", a.encrypted.https_path == b.encrypted.https_path),
+        ("server.encrypted_connections_max", a.encrypted.connections_max == b.encrypted.connections_max),
+        (
+            "server.encrypted_connections_per_client_max",
+            a.encrypted.connections_per_client_max == b.encrypted.connections_per_client_max,
+        ),
+        ("server.tls_handshake_timeout", a.encrypted.handshake_timeout_ms == b.encrypted.handshake_timeout_ms),
         ("server.state_dir", a.state_dir == b.state_dir),
         ("server.query_log_sample", a.query_log_sample == b.query_log_sample),
         ("heartbeat.listen_udp", old.heartbeat.udp == new.heartbeat.udp),

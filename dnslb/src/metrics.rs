@@ -13,9 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::certificates::Certificates;
 use crate::checks::Checker;
+use crate::encrypted;
 use crate::meters::Meters;
 use crate::query_log::QueryLog;
+use crate::security::Handshakes;
 use crate::shares::Shares;
 use crate::shell::Ask;
 use crate::tally::Tallies;
@@ -35,6 +38,10 @@ pub struct Metrics {
     pub shares: Arc<Shares>,
     /// TCP connections.
     pub clients: Arc<Clients>,
+    /// Connections and handshakes of encrypted transports.
+    pub encrypted: encrypted::Counters,
+    /// Their certificate.
+    pub certificates: Option<Arc<Certificates>>,
     /// Checks.
     pub checker: Checker,
     /// Reloads and publications.
@@ -101,6 +108,8 @@ impl Metrics {
         let help = "TCP connections that were closed to make room for another, the longest idle first.";
         out.single("dnslb_tcp_evicted_total", Kind::Counter, help, evicted);
 
+        self.encrypted(out);
+
         out.family("dnslb_checks_total", Kind::Counter, &["outcome"], "Health checks that ended, by outcome.");
         let [ok, failed, not_run] = self.checker.counts();
         out.sample(&[("outcome", "ok")], ok)
@@ -117,6 +126,36 @@ impl Metrics {
         let help = "Times that the state could not be written to `state_dir`.";
         out.single("dnslb_state_write_failures_total", Kind::Counter, help, failures);
         self.refusals.expose(out);
+    }
+
+    fn encrypted(&self, out: &mut Exposition) {
+        let (open, [accepted, refused, evicted]) = self.encrypted.clients.counts();
+        let help = "Connections over TLS, HTTPS and QUIC that are open, those that shake hands among them.";
+        out.single("dnslb_encrypted_connections", Kind::Gauge, help, open);
+        let help = "Connections over TLS, HTTPS and QUIC that were taken.";
+        out.single("dnslb_encrypted_connections_total", Kind::Counter, help, accepted);
+        let help = "Connections over TLS, HTTPS and QUIC that were refused because their client has too many.";
+        out.single("dnslb_encrypted_refused_total", Kind::Counter, help, refused);
+        let help = "Connections over TLS, HTTPS and QUIC that were closed to make room for another.";
+        out.single("dnslb_encrypted_evicted_total", Kind::Counter, help, evicted);
+        let help = "TLS handshakes of clients, by transport and outcome.";
+        out.family("dnslb_tls_handshakes_total", Kind::Counter, &["transport", "outcome"], help);
+        for (transport, handshakes) in encrypted::TRANSPORTS.into_iter().zip(&self.encrypted.handshakes) {
+            for (outcome, count) in Handshakes::OUTCOMES.into_iter().zip(handshakes.counts()) {
+                out.sample(&[("transport", transport), ("outcome", outcome)], count);
+            }
+        }
+        let help = "Changes of the certificate's files, by whether the new pair was put in force.";
+        out.family("dnslb_tls_certificate_loads_total", Kind::Counter, &["outcome"], help);
+        let help = "When the certificate in force ends, in seconds since the epoch.";
+        let loads = self.certificates.as_ref().map(|certificates| certificates.loads());
+        for (outcome, count) in ["ok", "failed"].into_iter().zip(loads.into_iter().flatten()) {
+            out.sample(&[("outcome", outcome)], count);
+        }
+        out.family("dnslb_tls_certificate_not_after_timestamp_seconds", Kind::Gauge, &[], help);
+        if let Some(certificates) = &self.certificates {
+            out.sample(&[], certificates.not_after().0 as f64 / 1e3);
+        }
     }
 
     fn state(&self, out: &mut Exposition, status: &Status, specs: &[PoolSpec]) {
@@ -213,6 +252,8 @@ pub fn document() -> String {
         tallies: Tallies::new(1),
         shares: Arc::new(Shares::new(1)),
         clients: Arc::default(),
+        encrypted: encrypted::Counters::default(),
+        certificates: None,
         checker: Checker::new(outcomes),
         meters: Arc::default(),
         refusals: Arc::default(),

@@ -17,12 +17,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::admin;
 use crate::answering::Answering;
+use crate::certificates::Certificates;
 use crate::checks::{self, Checker};
+use crate::encrypted;
 use crate::load::{Loaded, load};
 use crate::meters::Meters;
 use crate::metrics::Metrics;
@@ -32,9 +33,8 @@ use crate::requests::{Lane, Rules};
 use crate::shares::Shares;
 use crate::shell::{Parts, Shell, live};
 use crate::tally::Tallies;
-use crate::tcp::TcpLimits;
 use crate::tcp_clients::Clients;
-use crate::transports::Bound;
+use crate::transports::{Bound, Shared};
 
 /// Heartbeats that may wait for the control loop: two for each of 2,000 members.
 const HEARTBEATS_MAX: usize = 4_096;
@@ -71,10 +71,12 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let Loaded { spec, zones, keyring, tls, token_path, state_dir, .. } = loaded;
+    let Loaded { spec, zones, keyring, tls, pair, token_path, state_dir, .. } = loaded;
     bound_panic_output();
+    let encrypted_max = if spec.server.encrypted.is_wanted() { spec.server.encrypted.connections_max } else { 0 };
     raise_open_files(
-        (spec.server.tcp_connections_max + HEARTBEAT_CONNECTIONS_MAX + checks::RUNNING_MAX + OTHER_FILES) as u64,
+        (spec.server.tcp_connections_max + encrypted_max + HEARTBEAT_CONNECTIONS_MAX + checks::RUNNING_MAX + OTHER_FILES)
+            as u64,
     );
     let clock = Clock::start();
     let draws = draws_from_os().map_err(|e| ServeError::of("random seed", e))?;
@@ -84,9 +86,9 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
 
     // All listeners first: a daemon that cannot have its second address must not answer on its first.
     let mut announcer = Announcer::new(ports_file);
-    let bound = Bound::bind(&spec.server.listen, spec.server.workers).map_err(|e| ServeError::of("dns", e))?;
-    for (n, addr) in bound.local_addrs().into_iter().enumerate() {
-        announcer.add_nth("dns", n, addr);
+    let bound = Bound::bind(&spec.server).map_err(|e| ServeError::of("dns", e))?;
+    for (name, n, addr) in bound.local_addrs() {
+        announcer.add_nth(name, n, addr);
     }
     let mut heartbeat_udp = Vec::new();
     for (n, addr) in spec.heartbeat.udp.iter().enumerate() {
@@ -129,6 +131,8 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let shares = Arc::new(Shares::new(bound.tallies()));
     let tallies = Tallies::new(bound.tallies());
     let clients = Arc::new(Clients::default());
+    let encrypted = encrypted::Counters::default();
+    let certificates = pair.map(|pair| Arc::new(Certificates::new(pair)));
     let log = QueryLog::start(u64::from(spec.server.query_log_sample)).map_err(|e| ServeError::of("query log", e))?;
 
     let mut control = Control::new(Arc::clone(&spec), zones, saved, clock.now(), draws.child("control", 0));
@@ -148,6 +152,8 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         tallies: tallies.clone(),
         shares: Arc::clone(&shares),
         clients: Arc::clone(&clients),
+        encrypted: encrypted.clone(),
+        certificates: certificates.clone(),
         checker: checker.clone(),
         meters: Arc::clone(&meters),
         refusals: Arc::clone(&receiver.refusals),
@@ -165,6 +171,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
             checker,
             outcomes,
             tls,
+            certificates: certificates.clone(),
             receiver,
             keyring,
             persister: state_dir.map(Persister::start),
@@ -178,9 +185,14 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     );
     let answering = Answering { published, clock, tallies, log, draws };
     let lane = Lane::start(&answering, bound.tallies() - 1, Rules::default(), None);
-    let transports = bound
-        .start(&answering, limits(&spec.server), spec.server.pin_workers, &clients, &lane)
-        .map_err(|e| ServeError::of("dns", e))?;
+    let shared = Shared {
+        answering: &answering,
+        lane: &lane,
+        clients: &clients,
+        certificates: certificates.as_ref(),
+        encrypted: &encrypted,
+    };
+    let transports = bound.start(&spec.server, &shared).map_err(|e| ServeError::of("dns", e))?;
     let ready = Ready::default();
     let metrics = Arc::new(metrics);
     let admin_task = admin_listener.map(|listener| {
@@ -210,15 +222,6 @@ fn bound_panic_output() {
             show(info);
         }
     }));
-}
-
-fn limits(server: &dnslb_core::config::ServerSpec) -> TcpLimits {
-    TcpLimits {
-        connections_max: server.tcp_connections_max,
-        connections_per_client_max: server.tcp_connections_per_client_max,
-        idle_timeout: Duration::from_millis(server.tcp_idle_timeout_ms),
-        total_timeout: Duration::from_millis(server.tcp_total_timeout_ms),
-    }
 }
 
 fn open_state(path: &Path) -> Result<Arc<StateDir>, ServeError> {

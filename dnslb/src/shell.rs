@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::answering::Published;
+use crate::certificates::Certificates;
 use crate::check_tls::TlsConfigs;
 use crate::checks::{Checker, Outcome};
 use crate::load::{Loaded, load, restart_needed};
@@ -77,6 +78,8 @@ pub struct Parts {
     pub outcomes: mpsc::Receiver<Outcome>,
     /// Whom HTTPS checks trust.
     pub tls: Arc<TlsConfigs>,
+    /// The certificate of encrypted transports, if any is configured.
+    pub certificates: Option<Arc<Certificates>>,
     /// Heartbeats.
     pub receiver: Receiver,
     /// The keys of the receiver.
@@ -327,7 +330,10 @@ impl Shell {
                 for warning in &loaded.warnings {
                     tracing::warn!("{warning}");
                 }
-                let Loaded { spec, zones, keyring, tls, .. } = *loaded;
+                let Loaded { spec, zones, keyring, tls, pair, .. } = *loaded;
+                if let (Some(certificates), Some(pair)) = (&self.parts.certificates, pair) {
+                    certificates.replace(pair);
+                }
                 self.parts.keyring.store(Arc::new(keyring));
                 self.parts.tls = tls;
                 self.step(Event::Reload { spec, zones }, To::default());

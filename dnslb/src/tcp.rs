@@ -1,4 +1,5 @@
-//! Questions over TCP: two octets of length, then the message (RFC 1035 4.2.2), many in flight per connection (RFC 7766).
+//! Questions over TCP, and over TLS: two octets of length, then the message (RFC 1035 4.2.2, RFC 7858 3.3), many in flight per
+//! connection (RFC 7766).
 //!
 //! A client must never hold more than its share: connections are capped in all and per client, a connection ends when it brings
 //! no whole question for a while, and a client that does not read is not waited for.
@@ -9,23 +10,21 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::accept::{Caps, Taken, accept};
 use crate::answering::{Answered, Answerer, Answering};
 use crate::requests::Lane;
+use crate::security::Security;
 use crate::tally::Dropped;
 use crate::tcp_clients::{Admitted, Clients};
-use crate::udp::mmsg::client_ip;
 
-/// What a connection may cost.
+/// How long a connection may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpLimits {
-    /// Connections in all; one more closes the one that was idle longest.
-    pub connections_max: usize,
-    /// Connections of one client; one more is refused.
-    pub connections_per_client_max: usize,
+pub struct StreamLimits {
     /// A connection that brings no whole question for so long is closed.
     pub idle_timeout: Duration,
     /// And any after so long.
@@ -33,16 +32,13 @@ pub struct TcpLimits {
 }
 
 /// How long a client may take to read its answers. Milliseconds are enough for one that is there.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers wait for one another up to so many octets before they are written.
 const OUT_OCTETS: usize = 64 * 1024;
 
 /// A read buffer begins so long, and grows only for a question that is longer.
 const READ_OCTETS: usize = 4 * 1024;
-
-/// How long accepting rests after a failure such as "too many open files".
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// One message's room for each thread of the runtime: answering never waits, so connections can share it.
@@ -59,57 +55,53 @@ pub struct Source {
     pub address: u32,
     /// Where messages go that are more than plain queries.
     pub lane: Lane,
+    /// Connections so far.
+    connections: u64,
 }
 
-/// Accepts and serves until `stop` is set, then ends all connections.
-pub async fn serve(
-    listener: TcpListener,
-    source: Source,
-    clients: Arc<Clients>,
-    limits: TcpLimits,
-    mut stop: tokio::sync::watch::Receiver<bool>,
-) {
-    let mut failing = false;
-    // The high bit keeps these streams of draws apart from those of the UDP workers.
-    let mut stream_number = 1 << 63 | u64::from(source.address) << 40;
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                if !failing {
-                    tracing::error!(%error, "accepting over TCP fails");
-                }
-                failing = true;
-                tokio::time::sleep(ACCEPT_REST).await;
-                continue;
-            }
-        };
-        failing = false;
-        let client = client_ip(peer);
-        let Some(admitted) = clients.admit(client, limits.connections_max, limits.connections_per_client_max) else {
-            continue;
-        };
-        let answerer = source.answering.answerer(source.thread, stream_number);
-        stream_number += 1;
-        let mut stop = stop.clone();
-        let lane = source.lane.clone();
-        tokio::spawn(async move {
-            let mut connection = Connection { stream, client, answerer, lane, input: Vec::new(), out: Vec::new() };
-            tokio::select! {
-                () = connection.serve(&admitted, limits) => {}
-                () = admitted.evicted() => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
-        });
+impl Source {
+    /// A listener's source.
+    pub fn new(answering: &Answering, lane: &Lane, thread: usize, address: u32) -> Self {
+        Self { answering: answering.clone(), thread, address, lane: lane.clone(), connections: 0 }
+    }
+
+    /// What the next connection answers with.
+    pub fn answerer(&mut self) -> Answerer {
+        // The high bit keeps these streams of draws apart from those of the UDP workers.
+        let stream = 1 << 63 | u64::from(self.address) << 40 | self.connections;
+        self.connections += 1;
+        self.answering.answerer(self.thread, stream)
     }
 }
 
-struct Connection {
-    stream: TcpStream,
+/// Accepts and serves until `stop` is set, then ends all connections. With `security`, the first thing is a handshake.
+pub async fn serve(
+    listener: TcpListener,
+    mut source: Source,
+    security: Option<Arc<Security>>,
+    clients: Arc<Clients>,
+    caps: Caps,
+    limits: StreamLimits,
+    stop: watch::Receiver<bool>,
+) {
+    accept(listener, clients, caps, stop, |Taken { stream, client, admitted }| {
+        let (answerer, lane, security) = (source.answerer(), source.lane.clone(), security.clone());
+        async move {
+            match security {
+                None => Connection::new(stream, Transport::Tcp, client, answerer, lane).serve(&admitted, limits).await,
+                Some(security) => {
+                    let Some(stream) = security.handshake(stream).await else { return };
+                    Connection::new(stream, Transport::Tls, client, answerer, lane).serve(&admitted, limits).await;
+                }
+            }
+        }
+    })
+    .await;
+}
+
+struct Connection<S> {
+    stream: S,
+    transport: Transport,
     client: IpAddr,
     answerer: Answerer,
     lane: Lane,
@@ -118,10 +110,13 @@ struct Connection {
     out: Vec<u8>,
 }
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(stream: S, transport: Transport, client: IpAddr, answerer: Answerer, lane: Lane) -> Self {
+        Self { stream, transport, client, answerer, lane, input: Vec::new(), out: Vec::new() }
+    }
+
     /// Serves until the client ends, errs, or runs out of time.
-    async fn serve(&mut self, admitted: &Admitted, limits: TcpLimits) {
-        let _ = self.stream.set_nodelay(true);
+    async fn serve(mut self, admitted: &Admitted, limits: StreamLimits) {
         let end = Instant::now() + limits.total_timeout;
         let mut idle_end = (Instant::now() + limits.idle_timeout).min(end);
         loop {
@@ -154,14 +149,14 @@ impl Connection {
                     at += 2 + query.len();
                     // Before its answer leaves, so that whoever has an answer is known to be active.
                     admitted.active();
-                    match answer(&mut self.answerer, self.client, query, &mut self.out) {
+                    match answer(&mut self.answerer, self.transport, self.client, query, &mut self.out) {
                         Answered::Whole(_) => {}
                         Answered::Nothing => {
                             let _ = self.flush().await;
                             return Step::Close;
                         }
                         Answered::Special => {
-                            let mut messages = self.lane.stream(Transport::Tcp, self.client, query);
+                            let mut messages = self.lane.stream(self.transport, self.client, query);
                             while let Some(message) = messages.recv().await {
                                 admitted.active();
                                 push_framed(&mut self.out, &message);
@@ -204,10 +199,16 @@ enum Step {
 }
 
 /// Appends the framed answer. Nothing of it means that the connection must be closed, since what came is no question.
-fn answer(answerer: &mut Answerer, client: IpAddr, query: &[u8], out: &mut Vec<u8>) -> Answered {
+pub(crate) fn answer(
+    answerer: &mut Answerer,
+    transport: Transport,
+    client: IpAddr,
+    query: &[u8],
+    out: &mut Vec<u8>,
+) -> Answered {
     let answered = catch_unwind(AssertUnwindSafe(|| {
         SCRATCH.with_borrow_mut(|scratch| {
-            let answered = answerer.round().answer(Transport::Tcp, client, query, scratch);
+            let answered = answerer.round().answer(transport, client, query, scratch);
             if let Answered::Whole(len) = answered {
                 push_framed(out, scratch.get(..len).unwrap_or_default());
             }
@@ -221,7 +222,7 @@ fn answer(answerer: &mut Answerer, client: IpAddr, query: &[u8], out: &mut Vec<u
 }
 
 /// Appends a message with its length before it.
-fn push_framed(out: &mut Vec<u8>, message: &[u8]) {
+pub(crate) fn push_framed(out: &mut Vec<u8>, message: &[u8]) {
     let len = message.len().min(MESSAGE_LEN_MAX);
     out.extend_from_slice(&(len as u16).to_be_bytes());
     out.extend_from_slice(message.get(..len).unwrap_or_default());

@@ -5,11 +5,12 @@
 
 mod load;
 mod read;
+mod read_encrypted;
 mod read_pool;
 mod spec;
 
 pub use load::{Loaded, load, options};
-pub use spec::{FarmSpec, PoolSpec, ServerSpec, Spec, StaticMember, WeightRule, ZoneSpec};
+pub use spec::{EncryptedSpec, FarmSpec, PoolSpec, ServerSpec, Spec, StaticMember, WeightRule, ZoneSpec};
 
 #[cfg(test)]
 mod tests;

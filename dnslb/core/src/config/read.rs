@@ -2,6 +2,7 @@
 //!
 //! Reads all options before it judges any, and notes problems instead of stopping: a user must see them all at once.
 
+use super::read_encrypted::encrypted;
 use super::spec::{FarmSpec, ServerSpec, ZoneSpec};
 use crate::name::Name;
 use farm_shared::config::Section;
@@ -67,6 +68,7 @@ pub(super) fn server(root: &Section) -> Option<ServerSpec> {
             0..=i64::from(u32::MAX),
             "One query in so many is logged; 0 for none.",
         ) as u32,
+        encrypted: encrypted(&s),
     };
     Some(ServerSpec { id: id.unwrap_or(spec.id), ..spec })
 }

@@ -55,6 +55,38 @@ pub struct ServerSpec {
     pub state_dir: Option<String>,
     /// One query in so many is logged; 0 for none.
     pub query_log_sample: u32,
+    /// DNS over TLS, HTTPS and QUIC.
+    pub encrypted: EncryptedSpec,
+}
+
+/// The options in `[server]` about encrypted transports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncryptedSpec {
+    /// Addresses that answer over TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Addresses that answer over HTTPS.
+    pub listen_https: Vec<SocketAddr>,
+    /// Addresses that answer over QUIC.
+    pub listen_quic: Vec<SocketAddr>,
+    /// The certificate with its chain: a PEM file.
+    pub cert_file: Option<String>,
+    /// Its key: a PEM file.
+    pub key_file: Option<String>,
+    /// The path of questions over HTTPS.
+    pub https_path: String,
+    /// Open connections in all.
+    pub connections_max: usize,
+    /// Open connections of one client address.
+    pub connections_per_client_max: usize,
+    /// How long a handshake may take, in milliseconds.
+    pub handshake_timeout_ms: u64,
+}
+
+impl EncryptedSpec {
+    /// Whether any of them listens.
+    pub fn is_wanted(&self) -> bool {
+        !(self.listen_tls.is_empty() && self.listen_https.is_empty() && self.listen_quic.is_empty())
+    }
 }
 
 /// `[[farm]]`

@@ -5,9 +5,11 @@
 
 mod plan;
 mod state;
+mod validity;
 
 pub use plan::{CheckId, CheckJob, CheckPlan};
 pub use state::{CheckState, Measured};
+pub use validity::{days_left, not_after};
 
 /// What a check does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
