@@ -19,6 +19,8 @@ pub mod pool;
 pub mod respond;
 pub mod site;
 pub mod snapshot;
+pub mod store;
 pub mod tsig;
+pub mod update;
 pub mod wire;
 pub mod zone;

@@ -30,6 +30,14 @@ pub mod rcode {
     pub const REFUSED: u16 = 5;
     /// A DNAME leads to a name that is too long.
     pub const YXDOMAIN: u16 = 6;
+    /// A set exists that should not (RFC 2136).
+    pub const YXRRSET: u16 = 7;
+    /// A set does not exist that should (RFC 2136).
+    pub const NXRRSET: u16 = 8;
+    /// The server is not authoritative for the zone (RFC 2136), or the sender is not who it says (RFC 8945).
+    pub const NOTAUTH: u16 = 9;
+    /// A name is not in the zone (RFC 2136).
+    pub const NOTZONE: u16 = 10;
     /// The EDNS version is not supported.
     pub const BADVERS: u16 = 16;
 }

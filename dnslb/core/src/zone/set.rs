@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::data::Zone;
+use super::history::History;
 use crate::name::Name;
 use crate::name_buf::{Descent, NameBuf};
 use crate::name_table::{Depths, NameTable, root, step};
@@ -16,12 +17,14 @@ pub struct Hosted {
     /// A secondary's data that no primary has confirmed for longer than the SOA's expire field (RFC 1035 section 3.3.13): nothing is
     /// answered from it.
     pub expired: bool,
+    /// The changes that led to it, for incremental transfers.
+    pub history: Arc<History>,
 }
 
 impl Hosted {
     /// A zone whose data holds.
     pub fn new(zone: Arc<Zone>) -> Self {
-        Self { zone, expired: false }
+        Self { zone, expired: false, history: Arc::default() }
     }
 }
 
@@ -51,6 +54,13 @@ pub(crate) struct ZoneAt<'a, 'n> {
     pub(crate) zone: &'a Zone,
     pub(crate) hosted: &'a Hosted,
     pub(crate) at: Descent<'n>,
+}
+
+impl Default for Zones {
+    /// No zones.
+    fn default() -> Self {
+        Self { table: NameTable::new(), labels_max: 0, depths: Depths::default() }
+    }
 }
 
 impl Zones {
@@ -178,7 +188,7 @@ mod tests {
     #[test]
     fn a_zone_is_replaced_and_a_deeper_one_added() {
         let zones = Zones::new([zone("example.com", ONE), zone("example.net", ONE)]).unwrap();
-        let with = zones.with(Hosted { zone: zone("example.com", TWO), expired: true });
+        let with = zones.with(Hosted { expired: true, ..Hosted::new(zone("example.com", TWO)) });
         let with = with.with(Hosted::new(zone("b.a.example.com", TWO)));
         let serials = |zones: &Zones| zones.iter().map(|zone| zone.serial()).collect::<Vec<_>>();
         assert_eq!((serials(&zones), serials(&with)), (vec![1, 1], vec![2, 1, 2]), "the old set stays as it was");
