@@ -36,6 +36,13 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
     let document = Document::parse(file, text);
     let root = document.root();
     let (spec, mut parts) = read(&root);
+    if let Some(spec) = &spec
+        && spec.server.state_dir.is_none()
+    {
+        for (_, section) in parts.zones.iter().filter(|(zone, _)| !zone.update.is_empty()) {
+            section.problem("update", "no `server.state_dir`", "a directory for the journal of updates");
+        }
+    }
     let mut zone_problems = Vec::new();
     let zones = load_zones(&parts, files, &mut zone_problems);
     for (farm, section) in &mut parts.farms {

@@ -4,6 +4,7 @@
 
 use crate::health::CheckSpec;
 use crate::name::Name;
+use crate::update::Grant;
 use farm_shared::heartbeat::{FarmKey, Role};
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
@@ -109,6 +110,8 @@ pub struct ZoneSpec {
     pub name: Name,
     /// Its master file.
     pub file: String,
+    /// Who may update it (RFC 2136); nobody if empty.
+    pub update: Vec<Grant>,
 }
 
 /// How members are weighted.

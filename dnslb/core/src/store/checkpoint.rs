@@ -11,23 +11,23 @@ const MAGIC: &[u8; 8] = b"DNSLBZ1\n";
 
 /// What a checkpoint says beside the records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meta {
+pub(super) struct Meta {
     /// The zone.
-    pub apex: Name,
+    pub(super) apex: Name,
     /// Which of the zone's checkpoints it is: the journal that goes on from it has the same number.
-    pub generation: u64,
+    pub(super) generation: u64,
     /// The number of the first frame behind it.
-    pub next: u64,
+    pub(super) next: u64,
     /// Whether an operator has the zone frozen.
-    pub frozen: bool,
+    pub(super) frozen: bool,
     /// The digest of the master file that the data followed last.
-    pub seed: [u8; 32],
+    pub(super) seed: [u8; 32],
     /// When a primary last confirmed a secondary's data; 0 for never.
-    pub confirmed: Wall,
+    pub(super) confirmed: Wall,
 }
 
 /// The file of a zone.
-pub fn write(meta: &Meta, zone: &Zone) -> Vec<u8> {
+pub(super) fn write(meta: &Meta, zone: &Zone) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&meta.generation.to_be_bytes());
     out.extend_from_slice(&meta.next.to_be_bytes());
@@ -41,7 +41,7 @@ pub fn write(meta: &Meta, zone: &Zone) -> Vec<u8> {
 }
 
 /// Reads a file; `None` if it does not hold.
-pub fn read(octets: &[u8]) -> Option<(Meta, Vec<Record>)> {
+pub(super) fn read(octets: &[u8]) -> Option<(Meta, Vec<Record>)> {
     let (body, crc) = octets.split_last_chunk::<4>()?;
     if crc32c(&[body]) != u32::from_be_bytes(*crc) {
         return None;

@@ -10,7 +10,6 @@ mod held;
 pub mod journal;
 mod orders;
 mod restore;
-mod text;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,12 +18,11 @@ use crate::config::{Spec, ZoneSpec};
 use crate::name::Name;
 use crate::update::{Context, Protected, Requestor, Update, evaluate};
 use crate::wire::rcode;
-use crate::zone::{ApplyError, Diff, History, Hosted, Zone, Zones, serial};
+use crate::zone::{ApplyError, Diff, History, Zone, Zones, serial};
 use farm_shared::time::{Now, Wall};
 use held::{Held, Waiting};
 
 pub use held::digest;
-pub use text::master_file;
 pub use restore::{Restored, Stored, generation_of, restore};
 
 /// Tells apart who waits for an answer.

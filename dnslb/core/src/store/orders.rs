@@ -13,7 +13,9 @@ impl Store {
     pub(super) fn order(&mut self, now: Now, request: RequestId, apex: &Name, order: Order) -> Vec<StoreEffect> {
         let result = match self.zones.get_mut(apex) {
             None => Err(format!("{apex} is no zone of this server")),
-            Some(held) if !held.is_dynamic() => Err(format!("{apex} takes no updates: its master file is read by `dnslb reload`")),
+            Some(held) if !held.is_dynamic() => {
+                Err(format!("{apex} takes no updates: its master file is read by `dnslb reload`"))
+            }
             Some(held) if held.file_wanted.is_some() => Err(format!("the master file of {apex} is being written")),
             Some(held) => obey(held, now, request, order),
         };

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::dnssec::canonical_rdata;
 use crate::name::Name;
-use crate::zone::{Diff, Record, Rtype, Zone, serial};
+use crate::zone::{Diff, Record, Rtype, Zone, canonical_rdata, serial};
 
 /// The records of one name and type: canonical form to the form that is served.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

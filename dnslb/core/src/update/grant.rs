@@ -60,7 +60,8 @@ impl FromStr for NamePattern {
         });
         let mut pattern: Vec<LabelPattern> = words.collect();
         let stand_in = plain.split('.').map(|word| if matches!(word, "*" | "**") { "x" } else { word });
-        let name = Name::from_text(&stand_in.collect::<Vec<_>>().join(".")).map_err(|_| "a domain name, with * or ** for labels")?;
+        let name = Name::from_text(&stand_in.collect::<Vec<_>>().join("."))
+            .map_err(|_| "a domain name, with * or ** for labels")?;
         // An escaped dot would shift the labels.
         if name.label_count() != pattern.len() {
             return Err("a domain name without escaped dots, with * or ** for labels");

@@ -89,7 +89,9 @@ fn read_message(octets: &[u8]) -> Option<(Update, Class)> {
         // RFC 2136 section 3.4.1.3.
         let fits = match item.class {
             UpdateClass::Zone => !item.rtype.is_meta(),
-            UpdateClass::Any => item.ttl_s == 0 && item.rdata.is_empty() && (!item.rtype.is_meta() || item.rtype == Rtype::ANY),
+            UpdateClass::Any => {
+                item.ttl_s == 0 && item.rdata.is_empty() && (!item.rtype.is_meta() || item.rtype == Rtype::ANY)
+            }
             UpdateClass::None => item.ttl_s == 0 && !item.rtype.is_meta(),
         };
         if !fits {

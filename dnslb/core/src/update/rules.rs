@@ -125,8 +125,7 @@ fn is_allowed(context: &Context<'_>, item: &Item) -> bool {
         let may = |rtype: &Rtype| stays(*rtype) || is_made_by_signing(*rtype) || granted(*rtype);
         return if types.is_empty() { names_granted(context, &item.owner) } else { types.iter().all(may) };
     }
-    granted(item.rtype)
-        && !(item.class == UpdateClass::Zone && context.protected.forbids(&item.owner, item.rtype, apex))
+    granted(item.rtype) && !(item.class == UpdateClass::Zone && context.protected.forbids(&item.owner, item.rtype, apex))
 }
 
 fn names_granted(context: &Context<'_>, name: &Name) -> bool {

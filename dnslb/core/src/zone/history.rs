@@ -114,7 +114,11 @@ mod tests {
 
     #[test]
     fn a_chain_is_given_from_a_version_on() {
-        let history = History::default().with(diff(7, 8, 1)).with(diff(8, 10, 1)).with(diff(10, u32::MAX, 1)).with(diff(u32::MAX, 1, 1));
+        let history = History::default().with(diff(7, 8, 1)).with(diff(8, 10, 1)).with(diff(10, u32::MAX, 1)).with(diff(
+            u32::MAX,
+            1,
+            1,
+        ));
         assert_eq!(since(&history, 8), Some(vec![10, u32::MAX, 1]));
         assert_eq!(since(&history, u32::MAX), Some(vec![1]));
         assert_eq!((since(&history, 9), since(&history, 1)), (None, None));
