@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use crate::accept::Caps;
 use crate::answering::Answering;
 use crate::certificates::Certificates;
+use crate::https::{self, Requests};
+use crate::quic;
 use crate::requests::Lane;
 use crate::security::{Handshakes, Security};
 use crate::tcp::{self, Source, StreamLimits};
@@ -38,6 +40,8 @@ pub struct Counters {
     pub clients: Arc<Clients>,
     /// Handshakes over TLS, HTTPS and QUIC.
     pub handshakes: [Arc<Handshakes>; 3],
+    /// Requests over HTTPS.
+    pub requests: Arc<Requests>,
 }
 
 /// The labels of [`Counters::handshakes`].
@@ -112,7 +116,7 @@ impl Bound {
             address += 1;
             Source::new(parts.answering, parts.lane, parts.thread, address - 1)
         };
-        let [tls, _https, _quic] = &parts.counters.handshakes;
+        let [tls, https, quic] = &parts.counters.handshakes;
         let clients = || Arc::clone(&parts.counters.clients);
         for listener in self.tls {
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -120,6 +124,30 @@ impl Bound {
             let security = Some(Arc::new(Security::new(config, handshake_timeout, tls)));
             let stop = parts.stop.clone();
             listeners.spawn_on(tcp::serve(listener, source(), security, clients(), caps, parts.limits, stop), handle);
+        }
+        for listener in self.https {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let config = parts.certificates.server_config(&https::ALPN, false).map_err(io::Error::other)?;
+            let shared = https::Listener {
+                security: Security::new(config, handshake_timeout, https),
+                path: parts.spec.https_path.clone(),
+                limits: parts.limits,
+                requests: Arc::clone(&parts.counters.requests),
+            };
+            let serve = https::serve(listener, source(), Arc::new(shared), clients(), caps, parts.stop.clone());
+            listeners.spawn_on(serve, handle);
+        }
+        for socket in self.quic {
+            let config = parts.certificates.server_config(&[b"doq"], true).map_err(io::Error::other)?;
+            let endpoint = quic::endpoint(socket, config, parts.limits)?;
+            let listener = quic::Listener {
+                caps,
+                limits: parts.limits,
+                handshake_timeout,
+                clients: clients(),
+                handshakes: Arc::clone(quic),
+            };
+            listeners.spawn_on(quic::serve(endpoint, source(), Arc::new(listener), parts.stop.clone()), handle);
         }
         drop(entered);
         Ok(Encrypted { runtime, listeners })

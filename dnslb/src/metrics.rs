@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::certificates::Certificates;
 use crate::checks::Checker;
 use crate::encrypted;
+use crate::https::STATUSES;
 use crate::meters::Meters;
 use crate::query_log::QueryLog;
 use crate::security::Handshakes;
@@ -144,6 +145,11 @@ impl Metrics {
             for (outcome, count) in Handshakes::OUTCOMES.into_iter().zip(handshakes.counts()) {
                 out.sample(&[("transport", transport), ("outcome", outcome)], count);
             }
+        }
+        let help = "Requests over HTTPS, by the status of their response.";
+        out.family("dnslb_https_requests_total", Kind::Counter, &["status"], help);
+        for (status, count) in STATUSES.into_iter().zip(self.encrypted.requests.counts()) {
+            out.sample(&[("status", status.as_str())], count);
         }
         let help = "Changes of the certificate's files, by whether the new pair was put in force.";
         out.family("dnslb_tls_certificate_loads_total", Kind::Counter, &["outcome"], help);

@@ -173,7 +173,11 @@ fn compare(denial: Denial) {
         questions.len(),
         headings[..headings.len().min(200)].join(", ")
     );
-    println!("{denial:?}: {} questions to {} peers; differences with a reason: {excuses:#?}", questions.len(), servers.peers.len());
+    println!(
+        "{denial:?}: {} questions to {} peers; differences with a reason: {excuses:#?}",
+        questions.len(),
+        servers.peers.len()
+    );
     small_answers(&servers, &questions, &ours);
 }
 

@@ -3,9 +3,11 @@
 //! Every index here comes from the network. Reading never trusts a length, writing never passes its limit, neither panics.
 
 mod query;
+mod survey;
 mod writer;
 
 pub(crate) use query::{Edns, QueryFault, read};
+pub use survey::{KEEPALIVE, freshness_s, has_option};
 pub(crate) use writer::{Owner, Section, Writer};
 
 /// Length of a message header in octets.
