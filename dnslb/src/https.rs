@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use dnslb_core::respond::{MESSAGE_LEN_MAX, Transport};
 use dnslb_core::wire::freshness_s;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -201,9 +201,9 @@ impl Desk {
     async fn response(&self, request: Request<Incoming>) -> Response<Message> {
         let response = match self.exchange(request).await {
             Ok(response) => response,
-            Err(status) => {
-                let text = status.canonical_reason().unwrap_or_default();
-                let mut response = Response::new(Message { octets: Some(Bytes::from_static(text.as_bytes())), _turn: None });
+            Err(Refusal { status, rest }) => {
+                let text = Bytes::from_static(status.canonical_reason().unwrap_or_default().as_bytes());
+                let mut response = Response::new(Message { octets: Some(text), _turn: None, _rest: rest });
                 *response.status_mut() = status;
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
                 if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -216,15 +216,15 @@ impl Desk {
         response
     }
 
-    async fn exchange(&self, request: Request<Incoming>) -> Result<Response<Message>, StatusCode> {
+    async fn exchange(&self, request: Request<Incoming>) -> Result<Response<Message>, Refusal> {
         if request.uri().path() != self.listener.path {
-            return Err(StatusCode::NOT_FOUND);
+            return Err(Refusal { status: StatusCode::NOT_FOUND, rest: Some(request.into_body()) });
         }
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
         let query = match *request.method() {
             Method::GET => by_get(request.uri().query().unwrap_or_default()).ok_or(StatusCode::BAD_REQUEST)?,
             Method::POST => by_post(request).await?,
-            _ => return Err(StatusCode::METHOD_NOT_ALLOWED),
+            _ => return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, rest: Some(request.into_body()) }),
         };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.admitted.active();
@@ -234,7 +234,7 @@ impl Desk {
             tcp::answer(&mut answerer, Transport::Https, self.client, &query, &mut framed)
         };
         let octets = match answered {
-            Answered::Nothing => return Err(StatusCode::BAD_REQUEST),
+            Answered::Nothing => return Err(StatusCode::BAD_REQUEST.into()),
             Answered::Whole(_) => Bytes::from(framed).slice(2..),
             // A response carries one message (RFC 8484 4.2): what would need more has its place on a stream.
             Answered::Special => {
@@ -243,7 +243,7 @@ impl Desk {
             }
         };
         let lifetime = HeaderValue::try_from(format!("max-age={}", freshness_s(&octets)));
-        let mut response = Response::new(Message { octets: Some(octets), _turn: Some(turn) });
+        let mut response = Response::new(Message { octets: Some(octets), _turn: Some(turn), _rest: None });
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Ok(lifetime) = lifetime {
             response.headers_mut().insert(CACHE_CONTROL, lifetime);
@@ -258,22 +258,45 @@ fn by_get(query: &str) -> Option<Bytes> {
     URL_SAFE_NO_PAD.decode(text).ok().map(Bytes::from)
 }
 
-async fn by_post(request: Request<Incoming>) -> Result<Bytes, StatusCode> {
+async fn by_post(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let media_type = header(CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default();
-    if !media_type.trim().eq_ignore_ascii_case(MEDIA_TYPE) {
-        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let is_message = media_type.trim().eq_ignore_ascii_case(MEDIA_TYPE);
+    let len = header(CONTENT_LENGTH).and_then(|len| len.parse::<u64>().ok());
+    let body = request.into_body();
+    if !is_message {
+        return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, rest: Some(body) });
     }
     // Said before a body is sent that would be thrown away.
-    if header(CONTENT_LENGTH).and_then(|len| len.parse::<u64>().ok()).is_some_and(|len| len > MESSAGE_LEN_MAX as u64) {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    if len.is_some_and(|len| len > MESSAGE_LEN_MAX as u64) {
+        return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, rest: Some(body) });
     }
-    let body = Limited::new(request.into_body(), MESSAGE_LEN_MAX).collect();
-    match timeout(BODY_TIMEOUT, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
-        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
-        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(|_| Err(StatusCode::REQUEST_TIMEOUT.into()))
+}
+
+async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {
+    let mut octets = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+        let Some(data) = frame.data_ref() else { continue };
+        if octets.len() + data.len() > MESSAGE_LEN_MAX {
+            return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, rest: Some(body) });
+        }
+        octets.extend_from_slice(data);
+    }
+    Ok(octets.into())
+}
+
+/// A request that is answered with an error.
+struct Refusal {
+    status: StatusCode,
+    /// The body that was not read: it must not be dropped before the response has left, or the stream ends without one.
+    rest: Option<Incoming>,
+}
+
+impl From<StatusCode> for Refusal {
+    fn from(status: StatusCode) -> Self {
+        Self { status, rest: None }
     }
 }
 
@@ -281,6 +304,7 @@ async fn by_post(request: Request<Incoming>) -> Result<Bytes, StatusCode> {
 struct Message {
     octets: Option<Bytes>,
     _turn: Option<OwnedSemaphorePermit>,
+    _rest: Option<Incoming>,
 }
 
 impl Body for Message {

@@ -30,12 +30,11 @@ pub fn freshness_s(message: &[u8]) -> u32 {
             let minimum = record.data.len().checked_sub(4).filter(|_| record.data.len() >= SOA_TAIL_LEN);
             lower(minimum.and_then(|at| number(record.data, at)).unwrap_or(0));
         }
-        (Section::Answer | Section::Authority, _) => lower(record.ttl_s),
         (Section::Additional, TYPE_OPT) => {}
-        (Section::Additional, _) => lower(record.ttl_s),
+        _ => lower(record.ttl_s),
     });
     // A TTL with its highest bit set counts as 0 (RFC 2181 8).
-    whole.and(ttl_s).filter(|ttl_s| *ttl_s <= i32::MAX as u32).unwrap_or(0)
+    whole.and(ttl_s).filter(|ttl_s| i32::try_from(*ttl_s).is_ok()).unwrap_or(0)
 }
 
 /// Whether an OPT record of the message has the option `code`.
