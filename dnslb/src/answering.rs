@@ -1,7 +1,9 @@
 //! What every transport needs to answer: the snapshot, the clock, the draws and where to count.
 
 use arc_swap::{ArcSwap, Guard};
-use dnslb_core::respond::{Reply, Transport, respond};
+use dnslb_core::cookie::Proof;
+use dnslb_core::respond::{Reply, Transport, respond, respond_limited};
+use dnslb_core::rrl::{self, Table, Verdict};
 use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
 use farm_shared::time::Now;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 
 use crate::named::Live;
 use crate::query_log::QueryLog;
-use crate::tally::{Dropped, Tallies, Tally};
+use crate::tally::{Dropped, Limited, Tallies, Tally};
 
 /// Where the control loop publishes.
 pub type Published = Arc<ArcSwap<Live>>;
@@ -28,6 +30,8 @@ pub struct Answering {
     pub log: QueryLog,
     /// The parent of the answering threads' draws.
     pub draws: Draws,
+    /// What networks were sent lately over UDP, if the daemon was started with a rate limit.
+    pub sent: Option<Arc<Table>>,
 }
 
 impl Answering {
@@ -40,6 +44,7 @@ impl Answering {
             tally: self.tallies.get(thread),
             log: self.log.clone(),
             draws: self.draws.child("answers", stream),
+            sent: self.sent.clone(),
         }
     }
 }
@@ -52,6 +57,7 @@ pub struct Answerer {
     tally: Arc<Tally>,
     log: QueryLog,
     draws: Draws,
+    sent: Option<Arc<Table>>,
 }
 
 /// An [`Answerer`] with one snapshot and one reading of the clock: for one batch.
@@ -62,6 +68,7 @@ pub struct Round<'a> {
     tally: &'a Tally,
     log: &'a QueryLog,
     draws: &'a mut Draws,
+    sent: Option<&'a Table>,
 }
 
 impl Answerer {
@@ -75,6 +82,7 @@ impl Answerer {
             tally: &self.tally,
             log: &self.log,
             draws: &mut self.draws,
+            sent: self.sent.as_deref(),
         }
     }
 
@@ -107,12 +115,51 @@ impl Round<'_> {
         if reply.special {
             return Answered::Special;
         }
+        let reply = match self.sent {
+            Some(sent) if transport == Transport::Udp => {
+                let Some(reply) = self.within_limits(sent, client, query, draw, reply, out) else {
+                    return Answered::Nothing;
+                };
+                reply
+            }
+            _ => reply,
+        };
         self.tally.answered(transport, &reply);
         if let Some(pool) = reply.pool {
             self.live.count(self.thread, pool, reply.named, query);
         }
         self.log.offer(draw, client, transport, query, &reply);
         Answered::Whole(reply.len)
+    }
+
+    /// The reply that a rate limit allows; `None` if it allows none.
+    fn within_limits<'s>(
+        &'s self,
+        sent: &Table,
+        client: IpAddr,
+        query: &[u8],
+        draw: u64,
+        reply: Reply<'s>,
+        out: &mut [u8],
+    ) -> Option<Reply<'s>> {
+        let snapshot = &self.live.snapshot;
+        let Some(policy) = snapshot.service.rrl.as_ref().filter(|_| reply.proof != Proof::Valid) else { return Some(reply) };
+        match rrl::decide(sent, policy, self.now.mono, client, reply.response, draw) {
+            Verdict::Pass => Some(reply),
+            _ if policy.log_only => {
+                self.tally.limited(Limited::Logged);
+                Some(reply)
+            }
+            Verdict::Drop => {
+                self.tally.limited(Limited::Dropped);
+                None
+            }
+            Verdict::Slip => {
+                let short = respond_limited(snapshot, client, query, self.now, out)?;
+                self.tally.limited(if short.truncated { Limited::Truncated } else { Limited::BadCookie });
+                Some(short)
+            }
+        }
     }
 
     /// Counts a question that is not answered.

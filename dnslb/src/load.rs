@@ -63,6 +63,9 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     };
     let Some((spec, zones)) = core else { return Err(problems) };
     problems.extend(check_token(&spec.admin, path));
+    if let Some((file, place)) = &spec.service.secret_file {
+        problems.extend(warn_if_open(&resolve(path, file), place));
+    }
     let mut keyring = Keyring::default();
     for FarmSpec { trust, key, .. } in &spec.farms {
         problems.extend(warn_if_open(&resolve(path, &trust.key_file), &trust.key_place));
@@ -137,6 +140,7 @@ pub fn restart_needed(old: &Spec, new: &Spec, config: &Path) -> Vec<Problem> {
         ),
         ("server.tls_handshake_timeout", a.encrypted.handshake_timeout_ms == b.encrypted.handshake_timeout_ms),
         ("server.state_dir", a.state_dir == b.state_dir),
+        ("rrl.table_entries", table_entries(old) == table_entries(new)),
         ("server.query_log_sample", a.query_log_sample == b.query_log_sample),
         ("heartbeat.listen_udp", old.heartbeat.udp == new.heartbeat.udp),
         ("heartbeat.listen_http", old.heartbeat.http == new.heartbeat.http),
@@ -154,6 +158,11 @@ pub fn restart_needed(old: &Spec, new: &Spec, config: &Path) -> Vec<Problem> {
             )
         })
         .collect()
+}
+
+/// The table of the rate limit, if there is one.
+fn table_entries(spec: &Spec) -> Option<usize> {
+    spec.service.rrl.as_ref().map(|rrl| rrl.table_entries)
 }
 
 #[cfg(test)]

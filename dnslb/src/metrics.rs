@@ -96,6 +96,16 @@ impl Metrics {
         for (why, count) in self.tallies.dropped() {
             out.sample(&[("reason", why.label())], count);
         }
+        let help = "Answers over UDP that a rate limit held back, by what was done instead (`logged`: nothing).";
+        out.family("dnslb_rate_limited_total", Kind::Counter, &["action"], help);
+        for (how, count) in self.tallies.limited() {
+            out.sample(&[("action", how.label())], count);
+        }
+        let help = "Answers to queries with a cookie, by what it proves.";
+        out.family("dnslb_cookies_total", Kind::Counter, &["cookie"], help);
+        for (cookie, count) in self.tallies.cookies() {
+            out.sample(&[("cookie", cookie)], count);
+        }
         let help = "Answers over UDP that the kernel refused to send.";
         out.single("dnslb_send_errors_total", Kind::Counter, help, self.tallies.send_errors());
         let help = "Sampled questions that the query log lost because its writer was behind.";
@@ -284,6 +294,7 @@ fn rcode_name(rcode: u16) -> String {
         5 => "REFUSED",
         6 => "YXDOMAIN",
         16 => "BADVERS",
+        23 => "BADCOOKIE",
         other => return other.to_string(),
     };
     name.to_owned()

@@ -222,6 +222,7 @@ mod tests {
             })],
             clients: Arc::default(),
             limits: Limits::default(),
+            service: Arc::default(),
         })
     }
 

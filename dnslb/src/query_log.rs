@@ -140,7 +140,7 @@ mod tests {
     fn a_full_log_loses_samples_and_does_not_wait() {
         let (sender, receiver) = sync_channel(1);
         let log = QueryLog { one_in: 2, sender: Some(sender), lost: Arc::default() };
-        let reply = Reply { len: 12, rcode: 0, truncated: false, pool: None, named: &[], variant: 0, special: false };
+        let reply = Reply { len: 12, rcode: 0, truncated: false, ..Reply::default() };
         let client = "192.0.2.1".parse().unwrap();
         for draw in 0..5 {
             log.offer(draw, client, Transport::Udp, &[0; 600], &reply);

@@ -2,6 +2,7 @@
 
 use arc_swap::ArcSwap;
 use dnslb_core::control::{Control, Effect, Saved};
+use dnslb_core::rrl::Table;
 use farm_daemon::admin::{Admin, AdminListener, Ready};
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::limits::raise_open_files;
@@ -183,7 +184,8 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         },
         later,
     );
-    let answering = Answering { published, clock, tallies, log, draws };
+    let sent = spec.service.rrl.as_ref().map(|rrl| Arc::new(Table::new(rrl.table_entries)));
+    let answering = Answering { published, clock, tallies, log, draws, sent };
     let lane = Lane::start(&answering, bound.tallies() - 1, Rules::default(), None);
     let shared = Shared {
         answering: &answering,

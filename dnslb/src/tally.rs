@@ -3,6 +3,7 @@
 //!
 //! Counting must never lock, allocate or share a cache line between busy threads.
 
+use dnslb_core::cookie::Proof;
 use dnslb_core::respond::{Reply, Transport};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,6 +42,37 @@ impl Dropped {
     }
 }
 
+/// What became of an answer that a rate limit held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Nothing was sent.
+    Dropped,
+    /// TC was sent instead.
+    Truncated,
+    /// BADCOOKIE was sent instead, with a good cookie.
+    BadCookie,
+    /// It was sent, because limits are only counted.
+    Logged,
+}
+
+impl Limited {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Dropped, Self::Truncated, Self::BadCookie, Self::Logged];
+
+    /// The label in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Truncated => "truncated",
+            Self::BadCookie => "badcookie",
+            Self::Logged => "logged",
+        }
+    }
+}
+
+/// What cookies say, by the label in metrics: those of [`Proof`] but for `None`.
+const PROOFS: [(Proof, &str); 3] = [(Proof::Asks, "client_only"), (Proof::Invalid, "invalid"), (Proof::Valid, "valid")];
+
 /// The counters of one thread. Each begins on a cache line of its own.
 #[derive(Default)]
 #[repr(align(128))]
@@ -48,6 +80,9 @@ pub struct Tally {
     answers: [[AtomicU64; RCODES]; TRANSPORTS],
     truncated: [AtomicU64; TRANSPORTS],
     dropped: [AtomicU64; Dropped::ALL.len()],
+    limited: [AtomicU64; Limited::ALL.len()],
+    /// By [`Proof`].
+    cookies: [AtomicU64; PROOFS.len() + 1],
     send_errors: AtomicU64,
 }
 
@@ -62,6 +97,18 @@ impl Tally {
         if reply.truncated
             && let Some(counter) = self.truncated.get(transport)
         {
+            counter.fetch_add(1, Relaxed);
+        }
+        if reply.proof != Proof::None
+            && let Some(counter) = self.cookies.get(reply.proof as usize)
+        {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// One answer that a rate limit held back.
+    pub fn limited(&self, how: Limited) {
+        if let Some(counter) = self.limited.get(how as usize) {
             counter.fetch_add(1, Relaxed);
         }
     }
@@ -120,6 +167,16 @@ impl Tallies {
         Dropped::ALL.map(|why| (why, self.sum(|tally| tally.dropped.get(why as usize))))
     }
 
+    /// Answers so far that a rate limit held back, by what became of them.
+    pub fn limited(&self) -> [(Limited, u64); Limited::ALL.len()] {
+        Limited::ALL.map(|how| (how, self.sum(|tally| tally.limited.get(how as usize))))
+    }
+
+    /// Answers so far to queries with a cookie, by what it says.
+    pub fn cookies(&self) -> [(&'static str, u64); PROOFS.len()] {
+        PROOFS.map(|(proof, label)| (label, self.sum(|tally| tally.cookies.get(proof as usize))))
+    }
+
     /// Answers so far that the kernel refused to send.
     pub fn send_errors(&self) -> u64 {
         self.sum(|tally| Some(&tally.send_errors))
@@ -137,17 +194,20 @@ mod tests {
     #[test]
     fn tallies_add_up() {
         let tallies = Tallies::new(2);
-        let reply =
-            |rcode, truncated| Reply { len: 20, rcode, truncated, pool: None, named: &[], variant: 0, special: false };
+        let reply = |rcode, truncated| Reply { len: 20, rcode, truncated, ..Reply::default() };
         tallies.get(0).answered(Transport::Udp, &reply(0, false));
         tallies.get(1).answered(Transport::Udp, &reply(0, true));
         tallies.get(1).answered(Transport::Tcp, &reply(4_000, false));
         tallies.get(9).dropped(Dropped::TooLong);
         tallies.get(0).send_failed(0);
         tallies.get(0).send_failed(2);
-        assert_eq!(tallies.answers(), [("udp", 0, 2), ("tcp", 24, 1)]);
+        tallies.get(0).limited(Limited::BadCookie);
+        tallies.get(1).answered(Transport::Quic, &Reply { proof: Proof::Valid, ..reply(0, false) });
+        assert_eq!(tallies.answers(), [("udp", 0, 2), ("tcp", 24, 1), ("quic", 0, 1)]);
         assert_eq!(tallies.truncated(), [("udp", 1), ("tcp", 0), ("tls", 0), ("https", 0), ("quic", 0)]);
         assert_eq!(tallies.dropped().map(|(_, n)| n), [0, 0, 1, 0]);
         assert_eq!(tallies.send_errors(), 2);
+        assert_eq!(tallies.limited().map(|(_, n)| n), [0, 0, 1, 0]);
+        assert_eq!(tallies.cookies(), [("client_only", 0), ("invalid", 0), ("valid", 1)]);
     }
 }

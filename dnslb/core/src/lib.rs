@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod control;
+pub mod cookie;
 pub mod dnssec;
 pub mod health;
 pub mod message;
@@ -17,6 +18,9 @@ mod name_table;
 pub mod overlay;
 pub mod pool;
 pub mod respond;
+pub mod rrl;
+pub mod service;
+mod siphash;
 pub mod site;
 pub mod snapshot;
 pub mod store;

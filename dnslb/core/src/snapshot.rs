@@ -8,6 +8,7 @@ use std::sync::Arc;
 use farm_shared::time::Mono;
 
 use crate::overlay::Overlay;
+use crate::service::Service;
 use crate::site::ClientMap;
 use crate::zone::{Rtype, Zones};
 
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub clients: Arc<ClientMap>,
     /// Bounds of every answer.
     pub limits: Limits,
+    /// What the server says of itself, cookies and rate limits.
+    pub service: Arc<Service>,
 }
 
 /// Bounds of every answer.

@@ -56,6 +56,7 @@ fn snapshot() -> Snapshot {
         pools: vec![Arc::new(pool)],
         clients: Arc::default(),
         limits: Limits::default(),
+        service: Arc::default(),
     }
 }
 

@@ -151,7 +151,7 @@ mod tests {
             _ => None,
         });
         let published = Arc::new(ArcSwap::from_pointee(published.unwrap()));
-        let answering = Answering { published, clock, tallies: tallies.clone(), log: QueryLog::off(), draws };
+        let answering = Answering { published, clock, tallies: tallies.clone(), log: QueryLog::off(), draws, sent: None };
         (answering.answerer(0, 0), tallies)
     }
 

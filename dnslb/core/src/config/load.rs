@@ -35,7 +35,10 @@ pub struct Loaded {
 pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Problem>> {
     let document = Document::parse(file, text);
     let root = document.root();
-    let (spec, mut parts) = read(&root);
+    let (mut spec, mut parts) = read(&root);
+    if let Some(spec) = &mut spec {
+        spec.service.read_secrets(&root, files);
+    }
     if let Some(spec) = &spec
         && spec.server.state_dir.is_none()
     {
@@ -90,14 +93,26 @@ struct Parts {
 
 /// The lists come apart, with their sections; the specification gets them when they are complete.
 fn read(root: &Section) -> (Option<Spec>, Parts) {
-    let server = read::server(root);
+    let server = read::server(root).map(|(server, mut service)| {
+        service.read_rrl(root);
+        (server, service)
+    });
     let heartbeat = HeartbeatListen::read(root);
-    let admin = AdminListen::read(root, server.as_ref().and_then(|server| server.state_dir.as_deref()));
+    let admin = AdminListen::read(root, server.as_ref().and_then(|(server, _)| server.state_dir.as_deref()));
     let lease = read_lease(root);
     let farms = read::farms(root);
     let zones = read::zones(root);
     let pools = read_pool::pools(root, &farms);
-    let empty = |server| Spec { server, heartbeat, admin, lease, farms: Vec::new(), zones: Vec::new(), pools: Vec::new() };
+    let empty = |(server, service)| Spec {
+        server,
+        service,
+        heartbeat,
+        admin,
+        lease,
+        farms: Vec::new(),
+        zones: Vec::new(),
+        pools: Vec::new(),
+    };
     (server.map(empty), Parts { farms, zones, pools })
 }
 

@@ -7,9 +7,11 @@ mod load;
 mod read;
 mod read_encrypted;
 mod read_pool;
+mod service;
 mod spec;
 
 pub use load::{Loaded, load, options};
+pub use service::{RrlSpec, ServiceSpec};
 pub use spec::{EncryptedSpec, FarmSpec, PoolSpec, ServerSpec, Spec, StaticMember, WeightRule, ZoneSpec};
 
 #[cfg(test)]

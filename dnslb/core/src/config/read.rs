@@ -3,6 +3,7 @@
 //! Reads all options before it judges any, and notes problems instead of stopping: a user must see them all at once.
 
 use super::read_encrypted::encrypted;
+use super::service::ServiceSpec;
 use super::spec::{FarmSpec, ServerSpec, ZoneSpec};
 use crate::name::Name;
 use crate::update::Grant;
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 pub(super) const NAME: &str = "a domain name";
 const DAY_MS: u64 = 86_400_000;
 
-pub(super) fn server(root: &Section) -> Option<ServerSpec> {
+pub(super) fn server(root: &Section) -> Option<(ServerSpec, ServiceSpec)> {
     let s = root.table("server", "The server itself.");
     let id =
         s.parsed("id", Some("dnslb"), LABEL, "This front end's id, in replies to heartbeats. No two front ends share one.");
@@ -71,7 +72,8 @@ pub(super) fn server(root: &Section) -> Option<ServerSpec> {
         ) as u32,
         encrypted: encrypted(&s),
     };
-    Some(ServerSpec { id: id.unwrap_or(spec.id), ..spec })
+    let service = ServiceSpec::read_server(&s);
+    Some((ServerSpec { id: id.unwrap_or(spec.id), ..spec }, service))
 }
 
 /// Farms with their sections, for what is checked later.

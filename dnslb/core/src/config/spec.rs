@@ -2,6 +2,7 @@
 //!
 //! Holds no state and nothing that changes at run time.
 
+use super::service::ServiceSpec;
 use crate::health::CheckSpec;
 use crate::name::Name;
 use crate::update::Grant;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 pub struct Spec {
     /// The server itself.
     pub server: ServerSpec,
+    /// What it says of itself, cookies and rate limits.
+    pub service: ServiceSpec,
     /// Where heartbeats arrive.
     pub heartbeat: HeartbeatListen,
     /// Where operators reach it.

@@ -88,6 +88,7 @@ impl Control {
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.answers)).collect(),
             clients: Arc::clone(&self.clients),
             limits: Limits { udp_len_max: self.spec.server.udp_payload_max, ..Limits::default() },
+            service: Arc::clone(&self.service),
         }
     }
 

@@ -25,6 +25,7 @@ pub use status::{FarmStatus, MemberStatus, PoolStatus, Status};
 use crate::config::Spec;
 use crate::health::{CheckId, CheckPlan};
 use crate::overlay::Overlay;
+use crate::service::Service;
 use crate::site::ClientMap;
 use crate::zone::Zones;
 use farm_shared::draw::Draws;
@@ -48,6 +49,7 @@ pub struct Control {
     /// Pool and position among its static members.
     check_owners: BTreeMap<CheckId, (usize, usize)>,
     overlay: Arc<Overlay>,
+    service: Arc<Service>,
     clients: Arc<ClientMap>,
     /// Own names in the snapshot that was published last, by farm and member.
     own_names: BTreeSet<(Id, Id)>,
@@ -96,6 +98,7 @@ impl Control {
             checks: CheckPlan::new(draws.child("checks", 0)),
             check_owners: BTreeMap::new(),
             overlay: Arc::new(Overlay::empty()),
+            service: Arc::default(),
             clients: Arc::default(),
             own_names: BTreeSet::new(),
             names_taken: BTreeSet::new(),

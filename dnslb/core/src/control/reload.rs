@@ -51,6 +51,7 @@ impl Control {
                 farm.named_no_more(gone.named.iter(), &gone.spec, now.mono);
             }
         }
+        self.service = Arc::new(spec.service.service(&self.draws, spec.server.tcp_idle_timeout_ms));
         (self.spec, self.zones) = (spec, zones);
         (self.marks.overlay, self.marks.publish) = (true, true);
     }

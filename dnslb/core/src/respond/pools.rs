@@ -5,7 +5,7 @@
 use super::resolve::{Place, Resolver};
 use crate::overlay::OverlayTarget;
 use crate::snapshot::{AnswerSets, PoolAnswers, Snapshot};
-use crate::wire::{Section, rcode};
+use crate::wire::{Section, ede, rcode};
 use crate::zone::Rtype;
 
 /// The type to answer, if the overlay answers this query type: ANY gets the first that is not empty (RFC 8482 section 4.1).
@@ -65,6 +65,9 @@ impl<'s> Resolver<'s, '_> {
             Some(service) => sets.srv.get(usize::from(service)),
         };
         let Some(section) = family.and_then(|family| family.pick(self.draw)) else {
+            if sets.v4.is_empty() && sets.v6.is_empty() {
+                self.extended_error = Some(ede::NOT_READY);
+            }
             self.negative(place, pool.negative_ttl_s, place.no_data());
             return;
         };

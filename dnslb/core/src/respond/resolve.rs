@@ -11,7 +11,7 @@ use super::pools;
 use crate::name::{NAME_LEN_MAX, Name};
 use crate::name_buf::NameBuf;
 use crate::snapshot::{Limits, Snapshot};
-use crate::wire::{HEADER_LEN, Owner, Section, Writer, rcode};
+use crate::wire::{ClientSubnet, HEADER_LEN, Owner, Section, Writer, ede, rcode};
 use crate::zone::{APEX, Node, RrSet, Rtype, Zone};
 
 /// No bound on a TTL.
@@ -36,6 +36,16 @@ pub(super) struct Resolver<'s, 'o> {
     pub(super) dnssec: bool,
     /// Denials to write into the authority section.
     proofs: Option<Proofs<'s>>,
+    /// Why there is no answer proper (RFC 8914), if that can be told.
+    pub(super) extended_error: Option<u16>,
+    /// The network that the query was asked for (RFC 7871), if it says one and such are looked at.
+    pub(super) subnet: Option<ClientSubnet>,
+    /// For how long a prefix of the client subnet the answer holds, in bits (RFC 7871); 0 for everybody.
+    pub(super) subnet_scope: u8,
+    /// The zone that was answered from last.
+    pub(super) zone: Option<&'s Zone>,
+    /// Whether a wildcard or a DNAME record took part.
+    pub(super) synthesized: bool,
 }
 
 /// A name that is answered for: the question's, or one that a chain has come to.
@@ -112,6 +122,11 @@ impl<'s, 'o> Resolver<'s, 'o> {
             variant: 0,
             dnssec: false,
             proofs: None,
+            extended_error: None,
+            subnet: None,
+            subnet_scope: 0,
+            zone: None,
+            synthesized: false,
         }
     }
 
@@ -129,6 +144,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
         let Some(found) = snapshot.zones.zone_of(name, rtype == Rtype::DS) else {
             if chain.count() == 0 {
                 self.rcode = rcode::REFUSED;
+                self.extended_error = Some(ede::NOT_AUTHORITATIVE);
             }
             return None;
         };
@@ -142,6 +158,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
         // AA speaks of the first owner name (RFC 1035 section 4.1.1): an alias that leads into a delegation keeps it.
         self.authoritative = true;
         let (zone, at) = (found.zone, chain.current());
+        self.zone = Some(zone);
         match find(found, &snapshot.overlay, rtype) {
             Found::Missing { encloser } => {
                 self.rcode = rcode::NXDOMAIN;
@@ -155,6 +172,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             }
             Found::Dname { dname, depth } => self.dname(dname, depth, name, rtype, chain),
             Found::Name { node, target, wildcard } => {
+                self.synthesized |= wildcard.is_some();
                 if let Some(target) = target
                     && let Some(rtype) = pools::serves(target, rtype, snapshot)
                 {
@@ -240,6 +258,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
         if chain.count() >= self.chain_max() {
             return None;
         }
+        self.synthesized = true;
         let name_at = chain.current();
         let owner = Owner { at: name_at + name.start_of(depth), wire: name.suffix(depth) };
         if !chain.took(dname) && self.put(Section::Answer, owner, dname, ANY_TTL).is_none() {

@@ -2,19 +2,20 @@
 //!
 //! Every index here comes from the network. Reading never trusts a length, writing never passes its limit, neither panics.
 
+mod opt;
+mod options;
 mod query;
 mod survey;
 mod writer;
 
-pub(crate) use query::{Edns, QueryFault, read};
+pub(crate) use opt::{Opt, Verdict};
+pub use options::ClientSubnet;
+pub(crate) use query::{Edns, Query, QueryFault, Question, read};
 pub use survey::{KEEPALIVE, freshness_s, has_option};
 pub(crate) use writer::{Owner, Section, Writer};
 
 /// Length of a message header in octets.
 pub(crate) const HEADER_LEN: usize = 12;
-
-/// Length of an OPT record without options, in octets.
-pub(crate) const OPT_LEN: usize = 11;
 
 /// Response codes used in answers (RFC 6895 section 2.3).
 pub mod rcode {
@@ -42,4 +43,20 @@ pub mod rcode {
     pub const NOTZONE: u16 = 10;
     /// The EDNS version is not supported.
     pub const BADVERS: u16 = 16;
+    /// The server cookie is missing or bad, and answers are limited (RFC 7873 section 8).
+    pub const BADCOOKIE: u16 = 23;
+}
+
+/// Extended errors in answers (RFC 8914 section 5.2).
+pub mod ede {
+    /// Nothing can be named because no backend is in service.
+    pub const NOT_READY: u16 = 14;
+    /// The query is not allowed.
+    pub const PROHIBITED: u16 = 18;
+    /// No zone of ours holds the name.
+    pub const NOT_AUTHORITATIVE: u16 = 20;
+    /// The kind of query is not supported.
+    pub const NOT_SUPPORTED: u16 = 21;
+    /// The zone's data is too old to be used.
+    pub const INVALID_DATA: u16 = 24;
 }

@@ -1,6 +1,7 @@
 //! Reading a query: header, one question, and the OPT record wherever it is.
 
 use super::HEADER_LEN;
+use super::options::Options;
 use crate::name_buf::NameBuf;
 use crate::zone::Rtype;
 
@@ -10,11 +11,11 @@ const OPCODE: u16 = 0x7800;
 
 /// A query's header and what could be read behind it.
 #[derive(Debug)]
-pub(crate) struct Query {
+pub(crate) struct Query<'q> {
     pub(crate) id: [u8; 2],
     pub(crate) flags: u16,
     pub(crate) question: Option<Question>,
-    pub(crate) edns: Option<Edns>,
+    pub(crate) edns: Option<Edns<'q>>,
     /// Why the query gets no answer proper, if so.
     pub(crate) fault: Option<QueryFault>,
     /// Whether it is more than a plain query: see [`crate::respond::Reply::special`].
@@ -41,18 +42,24 @@ pub(crate) struct Question {
 
 /// The client's OPT record (RFC 6891).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Edns {
+pub(crate) struct Edns<'q> {
     /// Longest UDP answer the client takes, in octets; at least 512.
     pub(crate) udp_len_max: u16,
     pub(crate) version: u8,
     /// DO bit: the client wants signatures.
     pub(crate) dnssec_ok: bool,
+    /// Whether there are any options.
+    pub(crate) has_options: bool,
+    pub(crate) options: Options<'q>,
 }
 
-impl Edns {
-    /// From the class field and the third and second lowest octet of the TTL field.
-    fn new(class: u16, version: u8, flags: u8) -> Self {
-        Self { udp_len_max: class.max(512), version, dnssec_ok: flags & 0x80 != 0 }
+impl<'q> Edns<'q> {
+    /// From the class field, the third and second lowest octet of the TTL field, and the data. `None` when the data is malformed.
+    fn new(class: u16, version: u8, flags: u8, data: &'q [u8]) -> Option<Self> {
+        // What another version's options look like is not known (RFC 6891 section 6.1.3).
+        let has_options = !data.is_empty() && version == 0;
+        let options = if has_options { Options::read(data)? } else { Options::default() };
+        Some(Self { udp_len_max: class.max(512), version, dnssec_ok: flags & 0x80 != 0, has_options, options })
     }
 }
 
@@ -62,7 +69,7 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
 
 /// Reads a message, and the name of its question into `name`. `None` means that nobody may be answered: too short for a
 /// header, or itself an answer.
-pub(crate) fn read(message: &[u8], name: &mut NameBuf) -> Option<Query> {
+pub(crate) fn read<'q>(message: &'q [u8], name: &mut NameBuf) -> Option<Query<'q>> {
     let [id_high, id_low, header @ ..] = *message.first_chunk::<HEADER_LEN>()?;
     let (header, _) = header.as_chunks::<2>();
     let &[flags, counts @ ..] = header.first_chunk::<5>()?;
@@ -82,29 +89,41 @@ fn is_special(flags: u16) -> bool {
 }
 
 /// Fills in question and OPT; `None` when the message is malformed. What was read before the fault stays.
-fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query, name: &mut NameBuf) -> Option<()> {
+fn read_body<'q>(message: &'q [u8], counts: [u16; 4], query: &mut Query<'q>, name: &mut NameBuf) -> Option<()> {
     let [questions, answers, authority, additional] = counts;
-    if questions != 1 {
-        return None;
+    let mut at = HEADER_LEN;
+    match questions {
+        1 => {
+            name.read(message.get(HEADER_LEN..)?)?;
+            at += name.wire().len();
+            let [type_high, type_low, class_high, class_low] = *message.get(at..)?.first_chunk()?;
+            at += 4;
+            let rtype = Rtype(u16::from_be_bytes([type_high, type_low]));
+            let class = u16::from_be_bytes([class_high, class_low]);
+            query.question = Some(Question { rtype, class, len: at - HEADER_LEN });
+            query.special |= matches!(rtype, Rtype::AXFR | Rtype::IXFR);
+        }
+        // A cookie may be asked for without a question (RFC 7873 section 5.4).
+        0 => {}
+        _ => return None,
     }
-    name.read(message.get(HEADER_LEN..)?)?;
-    let mut at = HEADER_LEN + name.wire().len();
-    let [type_high, type_low, class_high, class_low] = *message.get(at..)?.first_chunk()?;
-    at += 4;
-    let (rtype, class) = (Rtype(u16::from_be_bytes([type_high, type_low])), u16::from_be_bytes([class_high, class_low]));
-    query.question = Some(Question { rtype, class, len: at - HEADER_LEN });
-    query.special |= matches!(rtype, Rtype::AXFR | Rtype::IXFR);
     // Nearly all queries end with an OPT record alone.
     if answers | authority == 0
         && additional == 1
         && let [0, 0, 41, size_high, size_low, _, version, flags, _, len_high, len_low, options @ ..] = message.get(at..)?
         && options.len() == usize::from(u16::from_be_bytes([*len_high, *len_low]))
     {
-        check_options(options)?;
-        query.edns = Some(Edns::new(u16::from_be_bytes([*size_high, *size_low]), *version, *flags));
-        return Some(());
+        query.edns = Some(Edns::new(u16::from_be_bytes([*size_high, *size_low]), *version, *flags, options)?);
+    } else {
+        read_records(message, at, [answers, authority, additional], query)?;
     }
+    let wants_cookie = query.edns.is_some_and(|edns| edns.options.cookie.is_some());
+    (query.question.is_some() || wants_cookie).then_some(())
+}
 
+/// Reads what stands behind a question in any other form: every record, the OPT record among the additional ones.
+fn read_records<'q>(message: &'q [u8], mut at: usize, counts: [u16; 3], query: &mut Query<'q>) -> Option<()> {
+    let [answers, authority, additional] = counts;
     // Every record takes at least eleven octets, so the counts cannot make this long.
     for _ in 0..u32::from(answers) + u32::from(authority) {
         at = skip_record(message, at)?.end;
@@ -117,9 +136,8 @@ fn read_body(message: &[u8], counts: [u16; 4], query: &mut Query, name: &mut Nam
                 query.edns = None;
                 return None;
             }
-            check_options(message.get(record.rdata..record.end)?)?;
             let [_, version, flags, _] = record.ttl;
-            query.edns = Some(Edns::new(record.class, version, flags));
+            query.edns = Some(Edns::new(record.class, version, flags, message.get(record.rdata..record.end)?)?);
         }
         at = record.end;
     }
@@ -166,13 +184,4 @@ fn skip_record(message: &[u8], start: usize) -> Option<Skipped> {
         rdata,
         end,
     })
-}
-
-/// Checks that options fill the OPT record exactly; what they say is not looked at.
-fn check_options(mut options: &[u8]) -> Option<()> {
-    while !options.is_empty() {
-        let len = usize::from(u16_at(options, 2)?);
-        options = options.get(4 + len..)?;
-    }
-    Some(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Room for the OPT record is kept from the start, so that truncation never costs it (RFC 6891 section 7).
 
-use super::{Edns, HEADER_LEN, OPT_LEN};
+use super::{HEADER_LEN, Opt, Verdict};
 use crate::zone::{OWNER_POINTER, RrSet, Rtype};
 
 /// Highest offset a compression pointer can express.
@@ -43,21 +43,24 @@ pub(crate) struct Writer<'o> {
     out: &'o mut [u8],
     /// Records end here at the latest; the OPT record may lie behind.
     limit: usize,
+    /// The message ends here at the latest.
+    limit_whole: usize,
     len: usize,
     counts: [u16; 3],
 }
 
 impl<'o> Writer<'o> {
     /// A message of at most `limit` octets that starts with a header, yet empty, and the octets of a question, and keeps room
-    /// for an OPT record `with_opt`. `None` when `out` cannot even hold these.
-    pub(crate) fn new(out: &'o mut [u8], limit: usize, question: &[u8], with_opt: bool) -> Option<Self> {
-        let limit = limit.min(out.len()).checked_sub(if with_opt { OPT_LEN } else { 0 })?;
+    /// for an OPT record of `opt_len` octets. `None` when `out` cannot even hold these.
+    pub(crate) fn new(out: &'o mut [u8], limit: usize, question: &[u8], opt_len: usize) -> Option<Self> {
+        let limit_whole = limit.min(out.len());
+        let limit = limit_whole.checked_sub(opt_len)?;
         let len = HEADER_LEN + question.len();
         if len > limit {
             return None;
         }
         out.get_mut(HEADER_LEN..len)?.copy_from_slice(question);
-        Some(Self { out, limit, len, counts: [0; 3] })
+        Some(Self { out, limit, limit_whole, len, counts: [0; 3] })
     }
 
     /// What is written at `range`.
@@ -226,6 +229,22 @@ impl<'o> Writer<'o> {
         Some(start + 12)
     }
 
+    /// Writes a TXT record of class CH about the server itself, at the question's name with TTL 0; `None`, and nothing written,
+    /// when it does not fit.
+    pub(crate) fn chaos_text(&mut self, rdata: &[u8]) -> Option<()> {
+        let [type_high, type_low] = Rtype::TXT.0.to_be_bytes();
+        let [len_high, len_low] = (rdata.len() as u16).to_be_bytes();
+        let [pointer_high, pointer_low] = OWNER_POINTER;
+        let head = [pointer_high, pointer_low, type_high, type_low, 0, 3, 0, 0, 0, 0, len_high, len_low];
+        let start = self.len;
+        self.append(&head).and_then(|()| self.append(rdata)).or_else(|| {
+            self.len = start;
+            None
+        })?;
+        self.count(Section::Answer, 1);
+        Some(())
+    }
+
     fn record_parts(&mut self, owner_at: usize, rtype: u16, ttl_s: u32, rdata: &[u8]) -> Option<()> {
         if owner_at > POINTER_MAX {
             return None;
@@ -238,26 +257,29 @@ impl<'o> Writer<'o> {
         self.append(rdata)
     }
 
-    /// Writes the header and, if `edns` says so, the OPT record with our payload size; returns the message's length.
+    /// Number of records in the answer section so far.
+    pub(crate) fn answers(&self) -> u16 {
+        self.counts[Section::Answer as usize]
+    }
+
+    /// Writes the header and the OPT record, if there is one; returns the message's length.
     pub(crate) fn finish(
         mut self,
         id: [u8; 2],
         flags: u16,
         has_question: bool,
-        edns: Option<Edns>,
-        rcode: u16,
-        udp_len_max: u16,
+        opt: Option<&Opt<'_>>,
+        verdict: Verdict,
     ) -> usize {
         let mut additional = self.counts[Section::Additional as usize];
-        if let Some(edns) = edns {
-            let size = udp_len_max.to_be_bytes();
-            let opt_type = Rtype::OPT.0.to_be_bytes();
-            let dnssec_ok = if edns.dnssec_ok { 0x80 } else { 0 };
-            let opt = [0, opt_type[0], opt_type[1], size[0], size[1], (rcode >> 4) as u8, 0, dnssec_ok, 0, 0, 0];
-            self.limit += OPT_LEN;
-            additional += u16::from(self.append(&opt).is_some());
+        if let Some(opt) = opt
+            && let Some(room) = self.out.get_mut(self.len..self.limit_whole)
+        {
+            let written = opt.write(room, self.len, verdict);
+            self.len += written;
+            additional += u16::from(written > 0);
         }
-        let [flags_high, flags_low] = (flags | (rcode & 0xf)).to_be_bytes();
+        let [flags_high, flags_low] = (flags | (verdict.rcode & 0xf)).to_be_bytes();
         let [answers_high, answers_low] = self.counts[Section::Answer as usize].to_be_bytes();
         let [authority_high, authority_low] = self.counts[Section::Authority as usize].to_be_bytes();
         let [additional_high, additional_low] = additional.to_be_bytes();

@@ -3,6 +3,7 @@
 
 mod messages;
 mod names;
+mod options;
 mod properties;
 mod sizes;
 
@@ -50,6 +51,7 @@ pub(super) fn snapshot(zones: &[(&str, &str)], overlay: &[(&str, OverlayTarget)]
         pools: pools.into_iter().map(Arc::new).collect(),
         clients: Arc::default(),
         limits: Limits::default(),
+        service: Arc::default(),
     }
 }
 
