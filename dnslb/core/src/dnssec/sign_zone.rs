@@ -319,3 +319,6 @@ impl Signer<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
