@@ -24,6 +24,7 @@ mod siphash;
 pub mod site;
 pub mod snapshot;
 pub mod store;
+pub mod transfer;
 pub mod tsig;
 pub mod update;
 pub mod wire;

@@ -5,8 +5,11 @@
 
 use super::read;
 use super::read_pool;
-use super::spec::{FarmSpec, PoolSpec, Spec};
+use super::read_zone;
+use super::spec::{FarmSpec, KeySpec, PoolSpec, Spec, ZoneKind};
 use crate::name::Name;
+use crate::store::is_dynamic;
+use crate::tsig::{Keys, TsigKey};
 use crate::zone::{self, Files, Rtype, Zones, ZonesError};
 use farm_shared::config::{Document, OptionDoc, Problem, Section, Severity, has_errors};
 use farm_shared::heartbeat::FarmKey;
@@ -36,14 +39,20 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
     let document = Document::parse(file, text);
     let root = document.root();
     let (mut spec, mut parts) = read(&root);
+    let mut keys = Keys::default();
+    for (spec, section) in &parts.keys {
+        if let Some(key) = tsig_key(spec, section, files) {
+            keys.insert(key);
+        }
+    }
     if let Some(spec) = &mut spec {
         spec.service.read_secrets(&root, files);
     }
     if let Some(spec) = &spec
         && spec.server.state_dir.is_none()
     {
-        for (_, section) in parts.zones.iter().filter(|(zone, _)| !zone.update.is_empty()) {
-            section.problem("update", "no `server.state_dir`", "a directory for the journal of updates");
+        for (_, section) in parts.zones.iter().filter(|(zone, _)| is_dynamic(zone)) {
+            section.problem("", "no `server.state_dir`", "a directory to keep what changes the zone");
         }
     }
     let mut zone_problems = Vec::new();
@@ -71,7 +80,8 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
             let farms = parts.farms.into_iter().map(|(farm, _)| farm).collect();
             let pools = parts.pools.into_iter().map(|(pool, _)| pool).collect();
             let zone_specs = parts.zones.into_iter().map(|(zone, _)| zone).collect();
-            let spec = Arc::new(Spec { farms, pools, zones: zone_specs, ..spec });
+            let key_specs = parts.keys.into_iter().map(|(key, _)| key).collect();
+            let spec = Arc::new(Spec { farms, pools, zones: zone_specs, key_specs, keys, ..spec });
             Ok(Loaded { spec, zones: Arc::new(zones), warnings: problems })
         }
         _ => Err(problems),
@@ -87,6 +97,7 @@ pub fn options() -> Vec<OptionDoc> {
 
 struct Parts {
     farms: Vec<(FarmSpec, Section)>,
+    keys: Vec<(KeySpec, Section)>,
     zones: Vec<(super::ZoneSpec, Section)>,
     pools: Vec<(PoolSpec, Section)>,
 }
@@ -101,7 +112,8 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
     let admin = AdminListen::read(root, server.as_ref().and_then(|(server, _)| server.state_dir.as_deref()));
     let lease = read_lease(root);
     let farms = read::farms(root);
-    let zones = read::zones(root);
+    let keys = read_zone::keys(root);
+    let zones = read_zone::zones(root, &keys);
     let pools = read_pool::pools(root, &farms);
     let empty = |(server, service)| Spec {
         server,
@@ -110,10 +122,12 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
         admin,
         lease,
         farms: Vec::new(),
+        key_specs: Vec::new(),
+        keys: Keys::default(),
         zones: Vec::new(),
         pools: Vec::new(),
     };
-    (server.map(empty), Parts { farms, zones, pools })
+    (server.map(empty), Parts { farms, keys, zones, pools })
 }
 
 /// The files, the first of which was read already: what cannot be read at all is the configuration's problem.
@@ -132,7 +146,7 @@ impl Files for Main<'_> {
 
 fn load_zones(parts: &Parts, files: &dyn Files, problems: &mut Vec<Problem>) -> Result<Zones, ZonesError> {
     let mut loaded = Vec::new();
-    for (spec, section) in &parts.zones {
+    for (spec, section) in parts.zones.iter().filter(|(spec, _)| spec.kind == ZoneKind::Primary) {
         let octets = match files.read(&spec.file) {
             Ok(octets) => Cell::new(octets),
             Err(_) if spec.file.is_empty() => continue,
@@ -177,6 +191,24 @@ fn key(farm: &FarmSpec, section: &Section, files: &dyn Files) -> Option<FarmKey>
     };
     section.problem("key_file", found.0, found.1);
     None
+}
+
+fn tsig_key(spec: &KeySpec, section: &Section, files: &dyn Files) -> Option<TsigKey> {
+    if spec.secret_file.is_empty() {
+        return None;
+    }
+    let text = match files.read(&spec.secret_file) {
+        Ok(octets) => String::from_utf8(octets).unwrap_or_default(),
+        Err(why) => {
+            section.problem("secret_file", why, "a file that can be read");
+            return None;
+        }
+    };
+    let key = TsigKey::from_file(&spec.name, spec.algorithm, &text).inspect_err(|why| {
+        let found = format!("{why} in {:?}", spec.secret_file);
+        section.problem("secret_file", found, "a key clause of that name and algorithm, or a secret in base64");
+    });
+    key.ok()
 }
 
 fn check_farm(farm: &FarmSpec, section: &Section, within: &Within<'_>) {

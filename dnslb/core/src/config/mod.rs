@@ -7,12 +7,16 @@ mod load;
 mod read;
 mod read_encrypted;
 mod read_pool;
+mod read_zone;
 mod service;
 mod spec;
 
 pub use load::{Loaded, load, options};
 pub use service::{RrlSpec, ServiceSpec};
-pub use spec::{EncryptedSpec, FarmSpec, PoolSpec, ServerSpec, Spec, StaticMember, WeightRule, ZoneSpec};
+pub use spec::{
+    EncryptedSpec, FarmSpec, KeySpec, NotifySpec, PoolSpec, PrimarySpec, ServerSpec, Spec, StaticMember, WeightRule,
+    ZoneKind, ZoneSpec,
+};
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,8 @@
 
 use super::read_encrypted::encrypted;
 use super::service::ServiceSpec;
-use super::spec::{FarmSpec, ServerSpec, ZoneSpec};
+use super::spec::{FarmSpec, ServerSpec};
 use crate::name::Name;
-use crate::update::Grant;
 use farm_shared::config::Section;
 use farm_shared::id::Id;
 use farm_shared::settings::{FarmTrust, LABEL, SOCKET};
@@ -97,52 +96,6 @@ pub(super) fn farms(root: &Section) -> Vec<(FarmSpec, Section)> {
         farms.push((FarmSpec { trust, key: None, member_zone, member_ttl_s }, s));
     }
     farms
-}
-
-/// Zones with their sections.
-pub(super) fn zones(root: &Section) -> Vec<(ZoneSpec, Section)> {
-    let mut zones = Vec::new();
-    let mut seen = Unique::default();
-    for s in root.tables("zone", "A zone that is served.") {
-        let name: Option<Name> = s.parsed("name", None, NAME, "Its apex.");
-        let file = s.required_string("file", "Its master file (RFC 1035). A relative path starts at this file's directory.");
-        let update = grants(&s);
-        let Some(name) = name else { continue };
-        seen.note(&s, "name", &name);
-        zones.push((ZoneSpec { name, file, update }, s));
-    }
-    if zones.is_empty() {
-        root.problem("zone", "no zone", "one [[zone]] at least");
-    }
-    zones
-}
-
-/// Who may update a zone.
-fn grants(zone: &Section) -> Vec<Grant> {
-    let mut grants = Vec::new();
-    for s in zone.tables("update", "Who may change the zone by dynamic updates (RFC 2136); needs `server.state_dir`.") {
-        let key = s.optional_parsed("key", NAME, "The TSIG key that must have signed the update, by its name in [[key]].");
-        let prefixes =
-            s.list("prefixes", &[], "a prefix", "Addresses from which it may come. Without a key they alone decide.");
-        let names = s.list(
-            "names",
-            &[],
-            "a domain name, with * or ** for labels",
-            "Names that may be changed: `*` stands for any one label, `**` for any number, `\\*` for the label of a wildcard. All if \
-             empty.",
-        );
-        let types = s.list(
-            "types",
-            &[],
-            "a record type that can be updated",
-            "Types that may be changed; ANY for all. All but NS and SOA if empty.",
-        );
-        if key.is_none() && prefixes.is_empty() && !s.has("key") && !s.has("prefixes") {
-            s.problem("", "neither `key` nor `prefixes`", "at least one of them: nobody would be allowed anything");
-        }
-        grants.push(Grant { key, prefixes, names, types });
-    }
-    grants
 }
 
 /// A duration of whole seconds, from one second to a day.

@@ -5,7 +5,9 @@
 use super::service::ServiceSpec;
 use crate::health::CheckSpec;
 use crate::name::Name;
+use crate::tsig::{HmacAlgorithm, Keys};
 use crate::update::Grant;
+use farm_shared::config::Place;
 use farm_shared::heartbeat::{FarmKey, Role};
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
@@ -28,6 +30,10 @@ pub struct Spec {
     pub lease: LeasePolicy,
     /// Farms whose heartbeats are heard.
     pub farms: Vec<FarmSpec>,
+    /// Keys of transfers, updates and notifications, as configured.
+    pub key_specs: Vec<KeySpec>,
+    /// The same with their secrets.
+    pub keys: Keys,
     /// Zones that are served.
     pub zones: Vec<ZoneSpec>,
     /// Pools, in the order of the snapshot.
@@ -106,13 +112,66 @@ pub struct FarmSpec {
     pub member_ttl_s: u32,
 }
 
+/// `[[key]]`: a secret that we share with a peer (RFC 8945).
+#[derive(Clone, Debug)]
+pub struct KeySpec {
+    /// Its name, which both sides must agree on.
+    pub name: Name,
+    /// Its algorithm; none for what the file says, or HMAC-SHA256.
+    pub algorithm: Option<HmacAlgorithm>,
+    /// The file of the secret.
+    pub secret_file: String,
+    /// Where that stands.
+    pub place: Place,
+}
+
+/// Where a zone's data comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ZoneKind {
+    /// From its master file, and updates.
+    #[default]
+    Primary,
+    /// From another server.
+    Secondary,
+}
+
+/// `[[zone.notify]]`: who is told when a zone changes (RFC 1996).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NotifySpec {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The key that signs.
+    pub key: Option<Name>,
+}
+
+/// `[[zone.primary]]`: whom a secondary zone is asked from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrimarySpec {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The key that signs.
+    pub key: Option<Name>,
+    /// The name in its certificate, if it is to be asked over TLS (RFC 9103).
+    pub tls_name: Option<String>,
+    /// A file of the certificates to trust in place of the system's.
+    pub tls_ca_file: Option<String>,
+}
+
 /// `[[zone]]`
 #[derive(Clone, Debug)]
 pub struct ZoneSpec {
     /// Its apex.
     pub name: Name,
-    /// Its master file.
+    /// Its master file; empty for a secondary.
     pub file: String,
+    /// Where its data comes from.
+    pub kind: ZoneKind,
+    /// Who may have it whole; nobody if empty.
+    pub transfer: Vec<crate::transfer::Grant>,
+    /// Who is told of changes.
+    pub notify: Vec<NotifySpec>,
+    /// Whom a secondary asks, in this order.
+    pub primaries: Vec<PrimarySpec>,
     /// Who may update it (RFC 2136); nobody if empty.
     pub update: Vec<Grant>,
 }

@@ -14,7 +14,7 @@ mod restore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Spec, ZoneSpec};
+use crate::config::{Spec, ZoneKind, ZoneSpec};
 use crate::name::Name;
 use crate::update::{Context, Protected, Requestor, Update, evaluate};
 use crate::wire::rcode;
@@ -326,7 +326,7 @@ impl Store {
 
 /// Whether a zone's data is the store's, and not its file's alone.
 pub fn is_dynamic(spec: &ZoneSpec) -> bool {
-    !spec.update.is_empty()
+    !spec.update.is_empty() || spec.kind == ZoneKind::Secondary
 }
 
 /// The difference between two versions of a zone. The new one keeps its serial if it is newer; else it gets the next one.

@@ -30,6 +30,7 @@ pub(crate) use data::{APEX, Node, OWNER_POINTER};
 pub use data::{Nsec3, RrSet, Sigs, Zone};
 pub use history::{HISTORY_OCTETS_MAX, History};
 pub use problem::{Problem, Severity};
+pub use rdata::is_well_formed;
 pub use record::{Diff, Record, RecordRef, Soa};
 pub use rtype::{Rtype, rtype_from_text};
 pub(crate) use set::ZoneAt;

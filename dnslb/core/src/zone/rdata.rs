@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use domain::base::ParsedName;
 use domain::base::iana::{Class, Rtype as Registered};
 use domain::base::name::Name as DomainName;
 use domain::base::rdata::{ComposeRecordData as _, ParseAnyRecordData as _};
@@ -150,6 +151,13 @@ fn entry_text(rtype: Rtype, source: &[u8], tokens: &[Token], origin: &Name) -> R
     }
     text.push('\n');
     Ok(text)
+}
+
+/// Whether data is of the form that its type has; data of an unknown type always is (RFC 3597). Names in it must be uncompressed.
+pub fn is_well_formed(rtype: Rtype, rdata: &[u8]) -> bool {
+    let mut parser = Parser::from_ref(rdata);
+    let parsed = AllRecordData::<&[u8], ParsedName<&[u8]>>::parse_any_rdata(Registered::from_int(rtype.0), &mut parser);
+    parsed.is_ok() && parser.remaining() == 0
 }
 
 /// `\# length hex…` (RFC 3597 section 5). Data of a known type must still be of its form.
