@@ -11,6 +11,7 @@ mod ds;
 mod key;
 mod key_file;
 mod rrsig;
+pub mod schedule;
 mod sign_zone;
 
 pub use active::{ActiveKeys, Validity};
