@@ -254,7 +254,7 @@ pub(crate) fn write_name(wire: &[u8], out: &mut impl fmt::Write) -> fmt::Result 
     if wire.len() <= 1 {
         return out.write_char('.');
     }
-    for label in (Labels { rest: wire }) {
+    for label in Labels::of(wire) {
         for &octet in label {
             match octet {
                 b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => write!(out, "\\{}", char::from(octet))?,
@@ -316,6 +316,13 @@ impl PartialOrd for Name {
 #[derive(Debug, Clone)]
 pub struct Labels<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Labels<'a> {
+    /// The labels of a name in wire format.
+    pub(crate) fn of(wire: &'a [u8]) -> Self {
+        Self { rest: wire }
+    }
 }
 
 impl<'a> Iterator for Labels<'a> {

@@ -29,6 +29,11 @@ pub(crate) fn step(at: &mut Descent<'_>) -> Option<()> {
     at.step(mix)
 }
 
+/// Hash of the wildcard directly below the name that a walk has come to.
+pub(crate) fn hash_wildcard(parent: &Descent<'_>) -> u64 {
+    mix(parent.hash(), WILDCARD)
+}
+
 /// Hash of a whole name.
 pub(crate) fn hash_name(name: &Name) -> u64 {
     let name = NameBuf::of(name);
@@ -110,7 +115,7 @@ impl<V> NameTable<V> {
 
     /// Index of the wildcard directly below the name that a walk has come to.
     pub(crate) fn find_wildcard(&self, parent: &Descent<'_>) -> Option<u32> {
-        self.probe(mix(parent.hash(), WILDCARD), |key| key.strip_prefix(b"\x01*") == Some(parent.suffix()))
+        self.probe(hash_wildcard(parent), |key| key.strip_prefix(b"\x01*") == Some(parent.suffix()))
     }
 
     pub(crate) fn find_name(&self, name: &Name) -> Option<u32> {
@@ -158,15 +163,6 @@ impl<V> NameTable<V> {
         for (index, hash) in hashes.into_iter().enumerate() {
             self.place(hash, index as u32);
         }
-    }
-
-    /// The same names with other values.
-    pub(crate) fn map<W>(self, mut change: impl FnMut(&Name, V) -> W) -> NameTable<W> {
-        let entries = self.entries.into_iter().map(|(name, value)| {
-            let value = change(&name, value);
-            (name, value)
-        });
-        NameTable { entries: entries.collect(), slots: self.slots }
     }
 }
 

@@ -9,7 +9,7 @@ use super::resolve::Place;
 use crate::name::{NAME_LEN_MAX, Name};
 use crate::name_buf::NameBuf;
 use crate::snapshot::Limits;
-use crate::zone::{APEX, RrSet, Rtype, Zone};
+use crate::zone::{RrSet, Rtype, Zone};
 
 /// Most proofs of one answer: one for each wildcard that a chain passed, and three for its end (RFC 5155 section 7.2.2).
 const PROOFS_MAX: usize = Limits::CHAIN_CEILING as usize + 3;
@@ -73,7 +73,7 @@ pub(super) enum Claim {
 pub(super) fn prove<'s>(place: Place<'s, '_>, claim: Claim, proofs: &mut Proofs<'s>) {
     let Place { zone, name, at, .. } = place;
     let apex_at = at + name.start_of(zone.labels());
-    let Some(apex) = zone.node(APEX) else { return };
+    let Some(apex) = zone.apex_node() else { return };
     if apex.set(Rtype::NSEC).is_some() {
         ByName { zone, name, apex_at, proofs }.prove(claim);
     } else if let Some(params) = apex.set(Rtype::NSEC3PARAM).and_then(|set| Nsec3Params::from_rdata(set.rdata().next()?)) {

@@ -3,7 +3,7 @@
 
 use crate::name_table::step;
 use crate::overlay::{Laid, Overlay, OverlayTarget};
-use crate::zone::{APEX, Node, RrSet, Rtype, ZoneAt};
+use crate::zone::{Node, RrSet, Rtype, ZoneAt};
 
 /// What there is at a name.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) enum Found<'s> {
 pub(super) fn find<'s>(found: ZoneAt<'s, '_>, overlay: &'s Overlay, rtype: Rtype) -> Found<'s> {
     let ZoneAt { zone, mut at, .. } = found;
     let nodes = zone.nodes();
-    let mut node = zone.node(APEX);
+    let mut node = zone.apex_node();
     if at.is_whole() {
         return Found::Name { node, target: overlay.find(&at).and_then(Laid::target), wildcard: None };
     }

@@ -12,7 +12,7 @@ use crate::name::{NAME_LEN_MAX, Name};
 use crate::name_buf::NameBuf;
 use crate::snapshot::{Limits, Snapshot};
 use crate::wire::{ClientSubnet, HEADER_LEN, Owner, Section, Writer, ede, rcode};
-use crate::zone::{APEX, Node, RrSet, Rtype, Zone};
+use crate::zone::{Node, RrSet, Rtype, Zone};
 
 /// No bound on a TTL.
 const ANY_TTL: u32 = u32::MAX;
@@ -374,7 +374,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             return;
         }
         // The signatures lie with the record itself, whose TTL they speak of.
-        let signed = zone.node(APEX).and_then(|apex| apex.set(Rtype::SOA)).unwrap_or(soa);
+        let signed = zone.apex_node().and_then(|apex| apex.set(Rtype::SOA)).unwrap_or(soa);
         if self.put(Section::Authority, owner, signed, ttl_s_max.min(soa.ttl_s)).is_none() {
             self.truncated = true;
             return;
@@ -408,7 +408,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             return;
         }
         for extra in set.extras() {
-            let Some((name, node)) = zone.extra(extra) else { continue };
+            let Some((name, node)) = zone.extra(set, extra) else { continue };
             let owner = Owner { at: start + extra.name_at as usize, wire: name.wire() };
             for rtype in [Rtype::A, Rtype::AAAA] {
                 let Some(addresses) = node.set(rtype) else { continue };

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::rtype::Rtype;
 
 /// Length in octets of the uncompressed name at the start of `octets`, with its root label; `None` if it does not end there.
-fn name_len(octets: &[u8]) -> Option<usize> {
+pub(super) fn name_len(octets: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         match octets.get(at)? {

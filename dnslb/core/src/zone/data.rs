@@ -3,32 +3,30 @@
 //! Every RRset is the octets of its records as they go on the wire, with an owner pointer to offset 12 (the question) that the
 //! answer path rewrites when the owner is another name. Nothing here changes after loading.
 
+use super::canonical::name_len;
+use super::chunks::Chunks;
+use super::nodes::Nodes;
 use super::record::Soa;
 use super::rtype::Rtype;
 use crate::name::Name;
-use crate::name_buf::Descent;
-use crate::name_table::NameTable;
+use crate::name_buf::{Descent, NameBuf};
+use crate::name_table::{root, step};
 
 /// The owner field of every prepared record: a compression pointer to the question's name.
 pub(crate) const OWNER_POINTER: [u8; 2] = [0xc0, 0x0c];
-
-/// Index of the apex among the nodes of a zone.
-pub(crate) const APEX: u32 = 0;
 
 /// A checked zone.
 #[derive(Debug, Clone)]
 pub struct Zone {
     pub(super) apex: Name,
     pub(super) labels: usize,
-    pub(super) nodes: NameTable<Node>,
+    pub(super) nodes: Nodes,
     pub(super) has_wildcards: bool,
     pub(super) negative_soa: RrSet,
     pub(super) soa: Soa,
     pub(super) record_count: usize,
-    /// All nodes in canonical order.
-    pub(super) order: Vec<u32>,
     /// Hashed denials in the order of their hashes. Their owners are no names of the zone (RFC 5155 section 7.2.8).
-    pub(super) nsec3: Vec<Nsec3>,
+    pub(super) nsec3: Chunks<Nsec3>,
 }
 
 /// One record of a hashed denial (RFC 5155).
@@ -63,10 +61,8 @@ pub struct RrSet {
     pub(crate) count: u16,
     /// Whole records: owner pointer, type, class, TTL, length, data.
     pub(crate) records: Box<[u8]>,
-    /// Where CNAME and DNAME lead.
-    pub(super) target: Option<Name>,
-    /// Names in the data of NS, MX and SRV that have addresses in the same zone.
-    pub(super) extras: Box<[Extra]>,
+    /// What few sets have.
+    pub(super) more: Option<Box<More>>,
     /// Its signatures.
     pub(crate) sigs: Option<Box<Sigs>>,
 }
@@ -79,13 +75,24 @@ pub struct Sigs {
     pub(crate) count: u16,
 }
 
-/// Addresses worth adding to an answer.
+/// Where the names in an RRset's data lead.
+#[derive(Debug, Clone)]
+pub(super) struct More {
+    /// Where CNAME and DNAME lead.
+    pub(super) target: Option<Name>,
+    /// Names in the data of NS, MX, SRV, SVCB and HTTPS that lie in the zone.
+    pub(super) extras: Box<[Extra]>,
+    /// The owner, when it is among the extras.
+    pub(super) owner: Option<Name>,
+}
+
+/// A name whose addresses are worth adding to an answer, if it has any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extra {
-    /// Where in the RRset's records the name starts.
+    /// Hash of the name.
+    pub(super) hash: u64,
+    /// Where in the RRset's records the name starts; for the owner, where a record does.
     pub(crate) name_at: u32,
-    /// The node of that name.
-    pub(crate) node: u32,
     /// Whether the delegation is useless without them: the name lies at or below the cut (RFC 9471).
     pub(crate) required: bool,
 }
@@ -93,6 +100,37 @@ pub(crate) struct Extra {
 impl Node {
     pub(crate) fn set(&self, rtype: Rtype) -> Option<&RrSet> {
         self.sets.iter().find(|set| set.rtype == rtype)
+    }
+
+    /// Number of records, signatures among them.
+    pub(super) fn record_count(&self) -> usize {
+        self.sets.iter().map(RrSet::record_count).sum()
+    }
+}
+
+impl Nsec3 {
+    /// The hash that an owner stands for; `None` if it is not of that form.
+    pub(super) fn hash_of(apex: &Name, owner: &Name) -> Option<Box<[u8]>> {
+        let label = owner.labels().next()?;
+        if owner.wire().get(1 + label.len()..) != Some(apex.wire()) {
+            return None;
+        }
+        let (mut octets, mut bits, mut held) = (Vec::with_capacity(label.len() * 5 / 8), 0_u32, 0);
+        // Base32 with extended hex alphabet and no padding (RFC 4648 section 7).
+        for digit in label {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'v' => digit - b'a' + 10,
+                _ => return None,
+            };
+            bits = bits << 5 | u32::from(value);
+            held += 5;
+            if held >= 8 {
+                held -= 8;
+                octets.push((bits >> held) as u8);
+            }
+        }
+        (!octets.is_empty()).then(|| octets.into())
     }
 }
 
@@ -110,7 +148,7 @@ impl RrSet {
             records.extend_from_slice(rdata);
             count += 1;
         }
-        Self { rtype, ttl_s, count, records: records.into(), target: None, extras: Box::default(), sigs: None }
+        Self { rtype, ttl_s, count, records: records.into(), more: None, sigs: None }
     }
 
     /// The type.
@@ -135,12 +173,22 @@ impl RrSet {
 
     /// Where CNAME and DNAME lead.
     pub(crate) fn target(&self) -> Option<&Name> {
-        self.target.as_ref()
+        self.more.as_ref()?.target.as_ref()
     }
 
-    /// Addresses worth adding to an answer with this set, what must be there first.
+    /// Names whose addresses are worth adding to an answer with this set, what must be there first.
     pub(crate) fn extras(&self) -> &[Extra] {
-        &self.extras
+        self.more.as_ref().map_or(&[], |more| &more.extras)
+    }
+
+    /// Whether an extra is the owner itself, for which the root stands in the data.
+    pub(super) fn is_owner(&self, extra: &Extra) -> bool {
+        self.records.get(extra.name_at as usize) == Some(&OWNER_POINTER[0])
+    }
+
+    /// Number of records, signatures among them.
+    pub(super) fn record_count(&self) -> usize {
+        usize::from(self.count) + self.sigs.as_ref().map_or(0, |sigs| usize::from(sigs.count))
     }
 }
 
@@ -200,42 +248,49 @@ impl Zone {
 
     /// Whether `name` exists in the zone, perhaps as an empty non-terminal or wildcard.
     pub fn contains(&self, name: &Name) -> bool {
-        self.nodes.find_name(name).is_some()
+        self.nodes.find(name).is_some()
     }
 
-    /// The delegated name at or above `name`, whose data is another server's.
+    /// The highest delegated name at or above `name`, whose data is another server's.
     pub fn cut_above(&self, name: &Name) -> Option<Name> {
-        let mut found = None;
-        let mut at = Some(name.clone());
-        while let Some(name) = at.filter(|name| name.is_at_or_below(&self.apex)) {
-            if self.nodes.get_name(&name).is_some_and(|node| node.cut) {
-                found = Some(name.clone());
+        let name = NameBuf::of(name);
+        let mut at = root(&name);
+        loop {
+            if at.depth() >= self.labels && self.nodes.get(&at).is_some_and(|node| node.cut) {
+                return Name::from_wire(at.suffix()).ok();
             }
-            at = name.parent();
+            step(&mut at)?;
         }
-        found
     }
 
-    /// The node that an [`Extra`] means, and its name.
-    pub(crate) fn extra(&self, extra: &Extra) -> Option<(&Name, &Node)> {
-        self.nodes.entry(extra.node).map(|(name, node)| (name, node))
+    /// The node of a name in the data of `set`, and that name; `None` if it does not exist. Addresses below a delegation go with
+    /// NS records alone: elsewhere they would be taken for this zone's own.
+    pub(crate) fn extra(&self, set: &RrSet, extra: &Extra) -> Option<(&Name, &Node)> {
+        let (name, node) = if set.is_owner(extra) {
+            self.nodes.get_hashed(extra.hash, set.more.as_ref()?.owner.as_ref()?.wire())?
+        } else {
+            let rest = set.records.get(extra.name_at as usize..)?;
+            self.nodes.get_hashed(extra.hash, rest.get(..name_len(rest)?)?)?
+        };
+        (set.rtype == Rtype::NS || !node.below_cut).then_some((name, node))
     }
 
     pub(crate) fn labels(&self) -> usize {
         self.labels
     }
 
-    pub(crate) fn nodes(&self) -> &NameTable<Node> {
+    pub(crate) fn nodes(&self) -> &Nodes {
         &self.nodes
     }
 
-    pub(crate) fn node(&self, index: u32) -> Option<&Node> {
-        self.nodes.entry(index).map(|(_, node)| node)
+    /// What lies at the apex.
+    pub(crate) fn apex_node(&self) -> Option<&Node> {
+        self.nodes.first().map(|(_, node)| node)
     }
 
     /// The wildcard directly below the name that a walk has come to.
     pub(crate) fn wildcard(&self, at: &Descent<'_>) -> Option<&Node> {
-        if self.has_wildcards { self.node(self.nodes.find_wildcard(at)?) } else { None }
+        if self.has_wildcards { self.nodes.wildcard(at) } else { None }
     }
 
     /// The SOA record with the TTL of negative answers: the smaller of its TTL and its minimum field (RFC 2308 section 3).

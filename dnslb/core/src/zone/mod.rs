@@ -7,12 +7,16 @@
 mod apply;
 mod build;
 mod canonical;
+mod check;
+mod chunks;
 mod data;
+mod draft;
 mod fields;
 mod fields_text;
 mod generate;
 mod history;
 mod loc;
+mod nodes;
 mod problem;
 mod rdata;
 mod reader;
@@ -26,7 +30,7 @@ mod write;
 
 pub use apply::ApplyError;
 pub use canonical::{canonical_rdata, name_ranges, same_rdata};
-pub(crate) use data::{APEX, Node, OWNER_POINTER};
+pub(crate) use data::{Node, OWNER_POINTER};
 pub use data::{Nsec3, RrSet, Sigs, Zone};
 pub use history::{HISTORY_OCTETS_MAX, History};
 pub use problem::{Problem, Severity};
@@ -62,7 +66,8 @@ pub struct Loaded {
 pub fn load(origin: &Name, files: &dyn Files, main: &str) -> Result<Loaded, Vec<Problem>> {
     let mut problems = problem::Problems::default();
     let records = reader::read(origin, files, main, &mut problems);
-    let zone = build::build(origin, &problem::Place::whole(main), records, build::Glue::MustBe, &mut problems);
+    let whole = problem::Place::whole(problems.file(main));
+    let zone = build::build(origin, whole, records, build::Source::File, &mut problems);
     match (zone, problems.has_errors()) {
         (Some(zone), false) => Ok(Loaded { zone, warnings: problems.into_list() }),
         _ => Err(problems.into_list()),
@@ -70,22 +75,23 @@ pub fn load(origin: &Name, files: &dyn Files, main: &str) -> Result<Loaded, Vec<
 }
 
 impl Zone {
-    /// Makes a zone of records, by the rules that hold for files: all in the zone, one SOA record, CNAME alone, one TTL an RRset.
-    /// Glue that is missing is a warning here, since an update may bring it later. Problems have no line.
+    /// Makes a zone of records that come from elsewhere than a file, by the rules that must hold for every zone: all in the zone,
+    /// one SOA record, CNAME alone, one TTL an RRset. What [`load`] says of odd but possible data is not said here, and glue
+    /// may be missing, since an update may bring it later. Problems have no line.
     ///
     /// # Errors
     /// As [`load`].
     pub fn from_records(apex: &Name, records: impl IntoIterator<Item = Record>) -> Result<Loaded, Vec<Problem>> {
         let mut problems = problem::Problems::default();
-        let place = problem::Place::whole("");
-        let records = records.into_iter().map(|Record { owner, rtype, ttl_s, rdata }| reader::Record {
-            place: place.clone(),
+        let place = problem::Place::whole(problems.file(""));
+        let lines = records.into_iter().map(|Record { owner, rtype, ttl_s, rdata }| draft::Line {
+            place,
             owner,
             rtype,
             ttl_s,
-            rdata: rdata.into(),
+            rdata,
         });
-        let zone = build::build(apex, &place, records, build::Glue::MayCome, &mut problems);
+        let zone = build::build(apex, place, lines.collect(), build::Source::Records, &mut problems);
         match (zone, problems.has_errors()) {
             (Some(zone), false) => Ok(Loaded { zone, warnings: problems.into_list() }),
             _ => Err(problems.into_list()),

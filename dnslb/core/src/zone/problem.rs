@@ -1,9 +1,7 @@
 //! What is wrong with a zone file, said so that it can be mended: file, line, what was found, what was expected.
 
-use std::fmt;
-use std::rc::Rc;
-
 use super::PROBLEMS_MAX;
+use std::fmt;
 
 /// Whether a problem keeps a zone from being served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,45 +37,62 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A place in a zone file.
-#[derive(Debug, Clone)]
+/// A place in one of the files of a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    pub(super) file: Rc<str>,
+    /// Number of the file: see [`Problems::file`].
+    pub(super) file: u32,
     pub(super) line: u32,
 }
 
 impl Place {
     /// The file as a whole.
-    pub(super) fn whole(file: &str) -> Self {
-        Self { file: file.into(), line: 0 }
+    pub(super) fn whole(file: u32) -> Self {
+        Self { file, line: 0 }
     }
 }
 
 /// A bounded list of problems: warnings never crowd out errors, nor errors warnings.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
-    list: Vec<Problem>,
+    files: Vec<String>,
+    list: Vec<(Place, Problem)>,
     errors: usize,
     warnings: usize,
 }
 
 impl Problems {
-    pub(super) fn error(&mut self, place: &Place, found: impl Into<String>, expected: impl Into<String>) {
+    /// The number by which places mean a file.
+    pub(super) fn file(&mut self, path: &str) -> u32 {
+        let known = self.files.iter().position(|file| file == path);
+        known.unwrap_or_else(|| {
+            self.files.push(path.to_owned());
+            self.files.len() - 1
+        }) as u32
+    }
+
+    /// The path of a file.
+    pub(super) fn path(&self, file: u32) -> &str {
+        self.files.get(file as usize).map_or("", String::as_str)
+    }
+
+    pub(super) fn error(&mut self, place: Place, found: impl Into<String>, expected: impl Into<String>) {
         self.errors += 1;
         if self.errors <= PROBLEMS_MAX {
             self.push(place, Severity::Error, found.into(), expected.into());
         }
     }
 
-    pub(super) fn warning(&mut self, place: &Place, found: impl Into<String>, expected: impl Into<String>) {
+    pub(super) fn warning(&mut self, place: Place, found: impl Into<String>, expected: impl Into<String>) {
         self.warnings += 1;
         if self.warnings <= PROBLEMS_MAX {
             self.push(place, Severity::Warning, found.into(), expected.into());
         }
     }
 
-    fn push(&mut self, place: &Place, severity: Severity, found: String, expected: String) {
-        self.list.push(Problem { file: place.file.to_string(), line: place.line, severity, found, expected });
+    fn push(&mut self, place: Place, severity: Severity, found: String, expected: String) {
+        let file = self.path(place.file).to_owned();
+        self.list.push((place, Problem { file, line: place.line, severity, found, expected }));
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -94,7 +109,9 @@ impl Problems {
         self.errors >= PROBLEMS_MAX
     }
 
-    pub(super) fn into_list(self) -> Vec<Problem> {
-        self.list
+    /// The problems in the order of files and lines.
+    pub(super) fn into_list(mut self) -> Vec<Problem> {
+        self.list.sort_by_key(|(place, _)| *place);
+        self.list.into_iter().map(|(_, problem)| problem).collect()
     }
 }

@@ -3,9 +3,8 @@
 //! Every problem is reported and the reading goes on with the next entry. Includes are bounded in depth and number, so that a
 //! file that includes itself ends as well.
 
-use std::rc::Rc;
-
 use super::Files;
+use super::draft::Line;
 use super::generate::{self, Range, STEPS_MAX};
 use super::problem::{Place, Problems};
 use super::rdata;
@@ -22,16 +21,6 @@ const GENERATED_MAX: u32 = 1 << 20;
 /// Highest TTL in seconds (RFC 2181 section 8).
 const TTL_S_MAX: u32 = 0x7fff_ffff;
 
-/// One record as read, not yet checked against the others.
-#[derive(Debug)]
-pub(super) struct Record {
-    pub(super) place: Place,
-    pub(super) owner: Name,
-    pub(super) rtype: Rtype,
-    pub(super) ttl_s: u32,
-    pub(super) rdata: Vec<u8>,
-}
-
 /// What an entry inherits from those before it.
 #[derive(Debug, Clone)]
 struct Context {
@@ -44,20 +33,21 @@ struct Context {
 struct Reader<'a> {
     files: &'a dyn Files,
     problems: &'a mut Problems,
-    records: Vec<Record>,
+    lines: Vec<Line>,
     includes: usize,
     generated: u32,
 }
 
 /// Reads `main` and what it includes.
-pub(super) fn read(origin: &Name, files: &dyn Files, main: &str, problems: &mut Problems) -> Vec<Record> {
-    let mut reader = Reader { files, problems, records: Vec::new(), includes: 0, generated: 0 };
+pub(super) fn read(origin: &Name, files: &dyn Files, main: &str, problems: &mut Problems) -> Vec<Line> {
+    let file = problems.file(main);
+    let mut reader = Reader { files, problems, lines: Vec::new(), includes: 0, generated: 0 };
     let mut context = Context { origin: origin.clone(), owner: None, ttl_s_default: None, ttl_s_last: None };
     match files.read(main) {
-        Ok(source) => reader.file(&main.into(), &source, &mut context, 0),
-        Err(why) => reader.problems.error(&Place::whole(main), why, "a readable zone file"),
+        Ok(source) => reader.file(file, &source, &mut context, 0),
+        Err(why) => reader.problems.error(Place::whole(file), why, "a readable zone file"),
     }
-    reader.records
+    reader.lines
 }
 
 /// Seconds of a TTL, plain or with the units w, d, h, m, s (`1h30m`); `None` if it is neither or above 2^31-1.
@@ -102,24 +92,24 @@ fn resolve(including: &str, path: &str) -> String {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, file: &Rc<str>, source: &[u8], context: &mut Context, depth: usize) {
+    fn file(&mut self, file: u32, source: &[u8], context: &mut Context, depth: usize) {
         let mut splitter = Splitter::new(source);
         while !self.problems.is_full() {
             match splitter.next_entry() {
                 Ok(None) => return,
                 Ok(Some(entry)) => {
-                    let place = Place { file: Rc::clone(file), line: entry.line };
-                    self.entry(&place, source, &entry, context, depth);
+                    let place = Place { file, line: entry.line };
+                    self.entry(place, source, &entry, context, depth);
                 }
                 Err(broken) => {
-                    let place = Place { file: Rc::clone(file), line: broken.line };
-                    self.problems.error(&place, broken.found, broken.expected);
+                    let place = Place { file, line: broken.line };
+                    self.problems.error(place, broken.found, broken.expected);
                 }
             }
         }
     }
 
-    fn entry(&mut self, place: &Place, source: &[u8], entry: &Entry, context: &mut Context, depth: usize) {
+    fn entry(&mut self, place: Place, source: &[u8], entry: &Entry, context: &mut Context, depth: usize) {
         let octets = |token: &Token| source.get(token.range.clone()).unwrap_or_default();
         let mut tokens = entry.tokens.as_slice();
         let Some(first) = tokens.first() else { return };
@@ -209,10 +199,10 @@ impl Reader<'_> {
         if context.ttl_s_last.is_none() {
             context.ttl_s_last = Some(ttl_s);
         }
-        self.records.push(Record { place: place.clone(), owner, rtype, ttl_s, rdata });
+        self.lines.push(Line { place, owner, rtype, ttl_s, rdata: rdata.into() });
     }
 
-    fn directive(&mut self, place: &Place, source: &[u8], tokens: &[Token], context: &mut Context, depth: usize) {
+    fn directive(&mut self, place: Place, source: &[u8], tokens: &[Token], context: &mut Context, depth: usize) {
         let words: Vec<&[u8]> = tokens.iter().map(|token| source.get(token.range.clone()).unwrap_or_default()).collect();
         let (name, arguments) =
             words.split_first().map_or((String::new(), &[][..]), |(name, rest)| (lossy(name).to_ascii_uppercase(), rest));
@@ -259,7 +249,7 @@ impl Reader<'_> {
     /// One record for each number of a range, from the words behind it. A broken template is reported once.
     fn generate(
         &mut self,
-        place: &Place,
+        place: Place,
         source: &[u8],
         range: &[u8],
         tokens: &[Token],
@@ -301,21 +291,22 @@ impl Reader<'_> {
     }
 
     /// Reads another file. It starts with the state of the including file, which is as before afterwards (RFC 1035 section 5.1).
-    fn include(&mut self, place: &Place, path: &str, origin: Option<Name>, context: &Context, depth: usize) {
+    fn include(&mut self, place: Place, path: &str, origin: Option<Name>, context: &Context, depth: usize) {
         self.includes += 1;
         if depth >= INCLUDE_DEPTH_MAX || self.includes > INCLUDES_MAX {
             let expected = format!("includes nested at most {INCLUDE_DEPTH_MAX} deep and {INCLUDES_MAX} in all");
             self.problems.error(place, format!("$INCLUDE {path}"), expected);
             return;
         }
-        let path = resolve(&place.file, path);
+        let path = resolve(self.problems.path(place.file), path);
         match self.files.read(&path) {
             Ok(source) => {
                 let mut inner = context.clone();
                 if let Some(origin) = origin {
                     inner.origin = origin;
                 }
-                self.file(&path.as_str().into(), &source, &mut inner, depth + 1);
+                let file = self.problems.file(&path);
+                self.file(file, &source, &mut inner, depth + 1);
             }
             Err(why) => self.problems.error(place, format!("$INCLUDE {path}: {why}"), "a readable file"),
         }

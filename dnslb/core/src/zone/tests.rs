@@ -22,7 +22,7 @@ pub(super) fn load_files(files: &[(&str, &[u8])]) -> Result<Loaded, Vec<Problem>
     load(&Name::from_text("example.com").unwrap(), &InMemory(map), files[0].0)
 }
 
-const HEAD: &str = "@ 60 SOA ns.else. admin 1 2 3 4 5\n@ 60 NS ns.else.\n";
+const HEAD: &str = "@ 60 SOA ns.else. admin 1 2 3 9 5\n@ 60 NS ns.else.\n";
 
 /// Loads `records` behind a SOA and NS record, which are lines 1 and 2.
 fn load_text(records: &str) -> Result<Loaded, Vec<Problem>> {
@@ -107,13 +107,13 @@ fn presentation_format() {
         "@ 1 MX 0 @\nt 1 TXT @\nh 1 HTTPS 0 @",
         &[
             "example.com. 1 MX 0000076578616d706c6503636f6d00",
-            "t.example.com. 1 TXT 0140",
             "h.example.com. 1 HTTPS 0000076578616d706c6503636f6d00",
+            "t.example.com. 1 TXT 0140",
         ],
     );
     check(
         "p 1 PTR x.\nh 1 HINFO a b\nn 1 NAPTR 1 2 u s \"\" .",
-        &["p.example.com. 1 PTR 017800", "h.example.com. 1 HINFO 01610162", "n.example.com. 1 NAPTR 00010002017501730000"],
+        &["h.example.com. 1 HINFO 01610162", "n.example.com. 1 NAPTR 00010002017501730000", "p.example.com. 1 PTR 017800"],
     );
     check(
         "$GENERATE 1-2 h-$ 7 A 192.0.2.$\n$GENERATE 0-17/16 ${0,7,n}.x IN TXT ( \"a $$\" ${1,3,x} )",
@@ -237,7 +237,9 @@ fn every_problem_at_once_but_not_without_end() {
     let text = "a A 1\n".repeat(1_000);
     assert_eq!(load_text(&text).unwrap_err().len(), PROBLEMS_MAX);
     let text = format!("{}a 1 A x\n", "a 1 A 192.0.2.1\n".repeat(1_000));
-    assert_eq!(load_text(&text).unwrap_err().last().unwrap().severity, Severity::Warning);
+    let problems = load_text(&text).unwrap_err();
+    assert_eq!(problems.last().unwrap().severity, Severity::Error, "in the order of lines");
+    assert_eq!(problems.len(), PROBLEMS_MAX + 1);
 }
 
 #[test]
@@ -251,10 +253,10 @@ fn includes() {
     assert_eq!(
         records(&load_files(files).unwrap().zone),
         [
+            "after.example.com. 7 A c0000203",
             "a.sub.example.com. 7 A c0000201",
             "a.sub.example.com. 7 TXT 0178",
             "b.sub.example.com. 7 A c0000202",
-            "after.example.com. 7 A c0000203",
         ]
         .map(str::to_owned)
     );

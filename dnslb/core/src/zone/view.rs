@@ -5,7 +5,9 @@
 use super::data::{Node, Nsec3, RrSet, Zone};
 use super::record::RecordRef;
 use super::rtype::Rtype;
-use crate::name::{Name, canonical_cmp};
+use crate::name::Name;
+use crate::name_buf::NameBuf;
+use crate::name_table::{root, step};
 
 /// A name of a zone, with what lies there.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +17,10 @@ pub struct ZoneName<'z> {
 }
 
 impl<'z> ZoneName<'z> {
+    fn of((name, node): &'z (Name, Node)) -> Self {
+        Self { name, node }
+    }
+
     /// The name.
     pub fn name(self) -> &'z Name {
         self.name
@@ -59,46 +65,71 @@ impl Zone {
 
     /// What lies at a name; `None` when it does not exist.
     pub fn get(&self, name: &Name) -> Option<ZoneName<'_>> {
-        self.named(self.nodes.find_name(name)?)
+        self.nodes.entry(self.nodes.find(name)?).map(ZoneName::of)
     }
 
     /// Every name, the empty non-terminals too, in canonical order: the apex first. Owners of NSEC3 records are not among them.
     pub fn names(&self) -> impl Iterator<Item = ZoneName<'_>> {
-        self.order.iter().filter_map(|index| self.named(*index))
+        self.nodes.iter().map(ZoneName::of)
+    }
+
+    /// Number of names, the empty non-terminals too.
+    pub fn name_count(&self) -> usize {
+        self.nodes.len()
     }
 
     /// The last name before `name` in canonical order, which needs not exist. The order is a circle: before the apex comes the
     /// last name.
     pub fn predecessor(&self, name: &Name) -> Option<ZoneName<'_>> {
-        self.named_at(self.rank(name.wire()).checked_sub(1))
+        match self.nodes.before(self.nodes.position(name.wire())) {
+            Some(before) => self.nodes.at(before),
+            None => self.nodes.last(),
+        }
+        .map(ZoneName::of)
     }
 
     /// The owner of the NSEC record that speaks of `name`, a lowercase name in wire format: the last name at or before it that
     /// has a record of that type. `None` when the zone has none.
     ///
-    /// It costs a search in the order, and a step for each empty non-terminal and each name below a delegation that lies
-    /// between; of the latter no more than one.
+    /// It costs a search in the order, another one if what is found lies below a delegation, and a step for each empty
+    /// non-terminal between. It allocates nothing.
     pub fn nsec_at_or_before(&self, name: &[u8]) -> Option<ZoneName<'_>> {
-        let mut rank = self.rank(name);
-        if self.order.get(rank).and_then(|index| self.nodes.entry(*index)).is_none_or(|(found, _)| found.wire() != name) {
-            rank = rank.checked_sub(1)?;
+        let mut position = self.nodes.position(name);
+        if self.nodes.at(position).is_none_or(|(found, _)| found.wire() != name) {
+            position = self.nodes.before(position)?;
         }
         loop {
-            let found = self.named_at(Some(rank))?;
+            let found = ZoneName::of(self.nodes.at(position)?);
             if found.set(Rtype::NSEC).is_some() {
                 return Some(found);
             }
-            rank = match self.cut_above(found.name()).filter(|_| found.is_below_cut()) {
-                Some(cut) => self.rank(cut.wire()),
-                None => rank.checked_sub(1)?,
+            let cut = if found.is_below_cut() { self.cut_of(found.name()) } else { None };
+            position = match cut {
+                Some(cut) => self.nodes.position(cut),
+                None => self.nodes.before(position)?,
             };
+        }
+    }
+
+    /// The highest delegated name above `name`, in wire format.
+    fn cut_of<'n>(&self, name: &'n Name) -> Option<&'n [u8]> {
+        let buf = NameBuf::of(name);
+        let mut at = root(&buf);
+        loop {
+            if at.depth() >= self.labels && self.nodes.get(&at).is_some_and(|node| node.cut) {
+                return name.wire().get(buf.start_of(at.depth())..);
+            }
+            step(&mut at)?;
         }
     }
 
     /// The NSEC3 record whose hash is `hash` or the last before it, in the circle of hashes; `None` when the zone has none.
     pub fn nsec3_at_or_before(&self, hash: &[u8]) -> Option<&Nsec3> {
-        let after = self.nsec3.partition_point(|nsec3| *nsec3.hash <= *hash);
-        self.nsec3.get(after.checked_sub(1).unwrap_or(self.nsec3.len().checked_sub(1)?))
+        let after = self.nsec3.position(|nsec3| *nsec3.hash <= *hash);
+        match self.nsec3.before(after) {
+            Some(at) => self.nsec3.get(at),
+            None => self.nsec3.last(),
+        }
     }
 
     /// Every NSEC3 record, in the order of hashes.
@@ -122,20 +153,5 @@ impl Zone {
             });
             data.chain(sigs)
         })
-    }
-
-    /// How many names come before this one.
-    fn rank(&self, name: &[u8]) -> usize {
-        self.order
-            .partition_point(|index| self.nodes.entry(*index).is_some_and(|(at, _)| canonical_cmp(at.wire(), name).is_lt()))
-    }
-
-    fn named(&self, index: u32) -> Option<ZoneName<'_>> {
-        self.nodes.entry(index).map(|(name, node)| ZoneName { name, node })
-    }
-
-    /// The name at a rank; the last one for none.
-    fn named_at(&self, rank: Option<usize>) -> Option<ZoneName<'_>> {
-        self.named(*self.order.get(rank.unwrap_or(self.order.len().checked_sub(1)?))?)
     }
 }
