@@ -234,6 +234,16 @@ impl FamilyAnswers {
         write_record(&mut self.octets, [0xc0, 0x0c], self.rtype, rdata);
     }
 
+    /// Notes members that a record without a slot of its own names.
+    pub(crate) fn add_slots(&mut self, slots: &[u32]) {
+        self.slots.extend_from_slice(slots);
+    }
+
+    /// Length in octets of the records of the subset that is being made.
+    pub(crate) fn len_open(&self) -> usize {
+        self.octets.len() - self.subsets.last().map_or(0, |subset| subset.extra as usize)
+    }
+
     /// Ends the subset that is being made. One without members is left out: no members is NODATA, not an answer of nothing.
     pub(crate) fn end(&mut self, change_at: Mono) {
         self.end_with(change_at, &[]);

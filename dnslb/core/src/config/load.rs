@@ -5,6 +5,7 @@
 
 use super::read;
 use super::read_pool;
+use super::read_site;
 use super::read_zone;
 use super::spec::{FarmSpec, KeySpec, PoolSpec, Spec, ZoneKind};
 use crate::name::Name;
@@ -72,6 +73,7 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
     } else {
         root.problem("zone", "a zone for the second time", "each once");
     }
+    let places = Arc::new(parts.places.build(files));
     let mut problems = document.finish();
     problems.append(&mut zone_problems);
     problems.truncate(PROBLEMS_MAX);
@@ -81,7 +83,7 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
             let pools = parts.pools.into_iter().map(|(pool, _)| pool).collect();
             let zone_specs = parts.zones.into_iter().map(|(zone, _)| zone).collect();
             let key_specs = parts.keys.into_iter().map(|(key, _)| key).collect();
-            let spec = Arc::new(Spec { farms, pools, zones: zone_specs, key_specs, keys, ..spec });
+            let spec = Arc::new(Spec { farms, pools, zones: zone_specs, key_specs, keys, places, ..spec });
             Ok(Loaded { spec, zones: Arc::new(zones), warnings: problems })
         }
         _ => Err(problems),
@@ -100,6 +102,7 @@ struct Parts {
     keys: Vec<(KeySpec, Section)>,
     zones: Vec<(super::ZoneSpec, Section)>,
     pools: Vec<(PoolSpec, Section)>,
+    places: read_site::Parts,
 }
 
 /// The lists come apart, with their sections; the specification gets them when they are complete.
@@ -114,7 +117,8 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
     let farms = read::farms(root);
     let keys = read_zone::keys(root);
     let zones = read_zone::zones(root, &keys);
-    let pools = read_pool::pools(root, &farms);
+    let places = read_site::places(root);
+    let pools = read_pool::pools(root, &farms, &places);
     let empty = |(server, service)| Spec {
         server,
         service,
@@ -126,8 +130,9 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
         keys: Keys::default(),
         zones: Vec::new(),
         pools: Vec::new(),
+        places: Arc::default(),
     };
-    (server.map(empty), Parts { farms, keys, zones, pools })
+    (server.map(empty), Parts { farms, keys, zones, pools, places })
 }
 
 /// The files, the first of which was read already: what cannot be read at all is the configuration's problem.
@@ -225,14 +230,31 @@ fn check_pool(pool: &PoolSpec, section: &Section, within: &Within<'_>) {
         if !check_in_zone(section, "publish", name, within) {
             continue;
         }
-        let types = within.zones.find(name).map(|zone| zone.types_at(name)).unwrap_or_default();
-        if let Some(rtype) = types.iter().find(|t| matches!(**t, Rtype::A | Rtype::AAAA | Rtype::CNAME)) {
-            section.problem(
-                "publish",
-                format!("{name}, where the zone has {rtype} records"),
-                "a name without A, AAAA and CNAME records",
-            );
+        let ours = [Rtype::A, Rtype::AAAA, Rtype::CNAME, Rtype::HTTPS];
+        // HTTPS records stay the zone's if the pool makes none.
+        check_free(section, "publish", name, if pool.https.is_some() { &ours } else { &ours[..3] }, within);
+    }
+    for service in &pool.services {
+        if check_in_zone(section, "service", &service.name, within) {
+            check_free(section, "service", &service.name, &[Rtype::SRV, Rtype::CNAME], within);
         }
+    }
+    if let Some(name) = &pool.target_zone {
+        check_in_zone(section, "target_zone", name, within);
+    }
+}
+
+/// What a pool answers at a name, the zone must not have there.
+fn check_free(section: &Section, key: &str, name: &Name, ours: &[Rtype], within: &Within<'_>) {
+    let types = within.zones.find(name).map(|zone| zone.types_at(name)).unwrap_or_default();
+    if let Some(rtype) = types.iter().find(|rtype| ours.contains(rtype)) {
+        let names: Vec<String> = ours.iter().map(ToString::to_string).collect();
+        let (last, rest) = names.split_last().map_or((String::new(), String::new()), |(l, r)| (l.clone(), r.join(", ")));
+        section.problem(
+            key,
+            format!("{name}, where the zone has {rtype} records"),
+            format!("a name without {rest} and {last} records"),
+        );
     }
 }
 

@@ -4,18 +4,22 @@
 //! [`load`], and there must be no other way from a text to a [`Spec`].
 
 mod load;
+mod places;
 mod read;
 mod read_encrypted;
 mod read_pool;
+mod read_site;
+mod read_srv;
 mod read_zone;
 mod service;
 mod spec;
 
 pub use load::{Loaded, load, options};
+pub use places::{Places, SiteSpec, ViewSpec};
 pub use service::{RrlSpec, ServiceSpec};
 pub use spec::{
-    EncryptedSpec, FarmSpec, KeySpec, NotifySpec, PoolSpec, PrimarySpec, ServerSpec, Spec, StaticMember, WeightRule,
-    ZoneKind, ZoneSpec,
+    EncryptedSpec, FarmSpec, HttpsSpec, KeySpec, NestedPool, NotifySpec, PoolSpec, PrimarySpec, ServerSpec, Spec, SrvSpec,
+    StaticMember, WeightRule, ZoneKind, ZoneSpec,
 };
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! Reads all options before it judges any, and notes problems instead of stopping.
 
 use super::read::{NAME, Unique, seconds};
-use super::spec::{FarmSpec, PoolSpec, StaticMember, WeightRule};
+use super::read_site::Parts as Places;
+use super::spec::{FarmSpec, NestedPool, PoolSpec, StaticMember, WeightRule};
+use super::{read_srv, spec::SrvSpec};
 use crate::health::{CheckKind, CheckSpec};
 use crate::name::Name;
 use farm_shared::config::Section;
@@ -14,23 +16,51 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Pools with their sections.
-pub(super) fn pools(root: &Section, farms: &[(FarmSpec, Section)]) -> Vec<(PoolSpec, Section)> {
-    let mut pools = Vec::new();
+pub(super) fn pools(root: &Section, farms: &[(FarmSpec, Section)], places: &Places) -> Vec<(PoolSpec, Section)> {
+    let mut pools: Vec<(PoolSpec, Section)> = Vec::new();
     let mut names = Unique::default();
     let mut published = Unique::default();
     for s in root.tables("pool", "Backends that are answered k at a time.") {
-        let Some(pool) = pool(&s) else { continue };
+        let Some(pool) = pool(&s, places) else { continue };
         names.note(&s, "name", &pool.name);
         for name in &pool.publish {
             published.note(&s, "publish", name);
         }
+        for SrvSpec { name, .. } in &pool.services {
+            published.note(&s, "service", name);
+        }
         judge(&s, &pool, farms);
         pools.push((pool, s));
     }
+    judge_nested(&pools);
     pools
 }
 
-fn pool(s: &Section) -> Option<PoolSpec> {
+/// Every nested pool must be there, and no pool inside itself.
+fn judge_nested(pools: &[(PoolSpec, Section)]) {
+    let find = |name: &Id| pools.iter().find(|(pool, _)| pool.name == *name).map(|(pool, _)| pool);
+    for (pool, s) in pools {
+        for nested in pool.nested.iter().filter(|nested| find(&nested.pool).is_none()) {
+            s.problem("member", format!("pool = \"{}\"", nested.pool), "the name of a [[pool]]");
+        }
+        let mut inside: Vec<&Id> = pool.nested.iter().map(|nested| &nested.pool).collect();
+        let mut at = 0;
+        while let Some(name) = inside.get(at).copied() {
+            let further = find(name).into_iter().flat_map(|pool| &pool.nested).map(|nested| &nested.pool);
+            for name in further {
+                if !inside.contains(&name) {
+                    inside.push(name);
+                }
+            }
+            at += 1;
+        }
+        if inside.contains(&&pool.name) {
+            s.problem("member", format!("the pool \"{}\" inside itself", pool.name), "nested pools without a circle");
+        }
+    }
+}
+
+fn pool(s: &Section, places: &Places) -> Option<PoolSpec> {
     let name: Option<Id> = s.parsed("name", None, LABEL, "Its name, for operators and metrics.");
     let publish: Vec<Name> = s.list(
         "publish",
@@ -65,7 +95,43 @@ fn pool(s: &Section) -> Option<PoolSpec> {
     let weight = s.choice("weight", "equal", &["equal", "cores"], "How heartbeat members are weighted.");
     let farm = s.optional_parsed("farm", LABEL, "The farm whose members belong to it.");
     let role = s.choice("role", "backend", &["backend", "door"], "Which of them: those that serve, or the front doors.");
-    let members = members(s);
+    let tier = tier(s, "Tier of the farm's members.");
+    let spill_below = s.float(
+        "spill_below",
+        0.5,
+        0.0..=1.0,
+        "Members of the first tier, or the nearest site, get all clients while this share of them is up. With fewer, the next ones get the rest: of 0.8, with 40 % up, half. 0: the next ones get clients when nobody else is up.",
+    );
+    let nearest_site =
+        s.boolean("nearest_site", false, "Whether clients get members of the site that is nearest to them first.");
+    let private_views: Vec<Id> =
+        s.list("private_views", &[], LABEL, "Views whose clients get the private addresses of members that have one.");
+    let private_views = private_views
+        .into_iter()
+        .filter_map(|name| {
+            let index = places.views.iter().position(|view| view.name == name);
+            if index.is_none() {
+                s.problem("private_views", format!("\"{name}\""), "the name of a [[view]]");
+            }
+            index.map(|index| index as u16)
+        })
+        .collect();
+    let https = read_srv::https(s);
+    let services = read_srv::services(s);
+    let target_zone = s.optional_parsed(
+        "target_zone",
+        NAME,
+        "The name below which its members get names of their own, for SRV records. Members of a farm with `member_zone` have one already.",
+    );
+    let sort_auto = s.boolean(
+        "sort_share_auto",
+        false,
+        "Whether `sort_share` is only where it starts, and follows the sessions that members say were begun.",
+    );
+    let (members, nested) = members(s, places);
+    if nearest_site && !places.has_sites() {
+        s.problem("nearest_site", "no sites", "[[site]] sections");
+    }
     let check = check(&s.table("check", "How static members are checked. Without this section they are believed to be up."));
     Some(PoolSpec {
         name: name?,
@@ -81,6 +147,15 @@ fn pool(s: &Section) -> Option<PoolSpec> {
         farm,
         role: if role == "door" { Role::Door } else { Role::Backend },
         members,
+        nested,
+        tier,
+        spill_below,
+        nearest_site,
+        private_views,
+        https,
+        services,
+        target_zone,
+        sort_auto,
         check,
     })
 }
@@ -96,10 +171,26 @@ fn judge(s: &Section, pool: &PoolSpec, farms: &[(FarmSpec, Section)]) {
         Some(farm) if !farms.iter().any(|(spec, _)| spec.trust.name == *farm) => {
             s.problem("farm", format!("\"{farm}\""), "the name of a [[farm]]");
         }
-        None if pool.members.is_empty() && !s.has("member") => {
+        None if pool.members.is_empty() && pool.nested.is_empty() && !s.has("member") => {
             s.problem("", "neither members nor a farm", "[[pool.member]] sections or `farm`");
         }
         _ => {}
+    }
+    let named = farms.iter().any(|(spec, _)| Some(&spec.trust.name) == pool.farm.as_ref() && spec.member_zone.is_some());
+    let all_named = pool.members.is_empty() && pool.nested.is_empty() && named;
+    if !pool.services.is_empty() && pool.target_zone.is_none() && !all_named {
+        s.problem(
+            "target_zone",
+            "services, and members without names of their own",
+            "the name below which members get names",
+        );
+    }
+    let portless = pool.services.iter().find(|service| service.port.is_none());
+    if let Some(service) = portless.filter(|_| !pool.members.is_empty()) {
+        s.problem("service", format!("{} without a port", service.name), "a port: members without heartbeats say none");
+    }
+    if pool.sort_auto && pool.farm.is_none() {
+        s.problem("sort_share_auto", "a pool without a farm", "`farm`: only heartbeats tell of sessions");
     }
     if pool.check.is_some() && pool.members.is_empty() {
         s.warning(
@@ -110,8 +201,25 @@ fn judge(s: &Section, pool: &PoolSpec, farms: &[(FarmSpec, Section)]) {
     }
 }
 
-fn members(pool: &Section) -> Vec<StaticMember> {
-    let mut members = Vec::new();
+fn tier(s: &Section, about: &'static str) -> u16 {
+    s.integer("tier", 0, 0..=15, about) as u16
+}
+
+/// One of each family at most.
+fn one_of_each(s: &Section, key: &str, addresses: &[IpAddr]) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let v4: Vec<Ipv4Addr> = addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }).collect();
+    let v6: Vec<Ipv6Addr> = addresses.iter().filter_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None }).collect();
+    if v4.len() > 1 || v6.len() > 1 {
+        s.problem(key, format!("{} IPv4 and {} IPv6 addresses", v4.len(), v6.len()), "one of either or of both");
+    }
+    if let Some(bad) = addresses.iter().find(|a| a.is_unspecified() || a.is_multicast()) {
+        s.problem(key, bad.to_string(), "an address that clients can connect to");
+    }
+    (v4.first().copied(), v6.first().copied())
+}
+
+fn members(pool: &Section, places: &Places) -> (Vec<StaticMember>, Vec<NestedPool>) {
+    let (mut members, mut nested) = (Vec::new(), Vec::new());
     let mut seen = Unique::default();
     for s in pool.tables("member", "A member that sends no heartbeats.") {
         let name: Option<Id> = s.parsed("name", None, LABEL, "Its name in the pool.");
@@ -123,21 +231,41 @@ fn members(pool: &Section) -> Vec<StaticMember> {
         );
         let weight = s.float("weight", 1.0, 0.01..=1_000.0, "Its weight relative to the others.");
         let zone = s.optional_parsed("zone", LABEL, "Its failure domain: answers spread over these.");
-        let v4: Vec<Ipv4Addr> =
-            addresses.iter().filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }).collect();
-        let v6: Vec<Ipv6Addr> =
-            addresses.iter().filter_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None }).collect();
-        if addresses.is_empty() || v4.len() > 1 || v6.len() > 1 {
-            s.problem("addresses", format!("{} IPv4 and {} IPv6 addresses", v4.len(), v6.len()), "one of either or of both");
-        }
-        if let Some(bad) = addresses.iter().find(|a| a.is_unspecified() || a.is_multicast()) {
-            s.problem("addresses", bad.to_string(), "an address that clients can connect to");
+        let private: Vec<IpAddr> = s.list(
+            "private_addresses",
+            &[],
+            "an IPv4 or IPv6 address",
+            "Its addresses for clients in the pool's `private_views`: one of each family at most.",
+        );
+        let tier = tier(&s, "Its tier: members of the next one are named when too few of this one are up.");
+        let site: Option<Id> =
+            s.optional_parsed("site", LABEL, "Its site. Otherwise that of its failure domain, or of its address.");
+        let inner: Option<Id> =
+            s.optional_parsed("pool", LABEL, "A pool, instead of addresses: its members belong to this one as well.");
+        let site = site.and_then(|name| {
+            let index = places.site(&name);
+            if index.is_none() {
+                s.problem("site", format!("\"{name}\""), "the name of a [[site]]");
+            }
+            index
+        });
+        let (v4, v6) = one_of_each(&s, "addresses", &addresses);
+        let (private_v4, private_v6) = one_of_each(&s, "private_addresses", &private);
+        if addresses.is_empty() && inner.is_none() {
+            s.problem("addresses", "0 IPv4 and 0 IPv6 addresses", "one of either or of both");
         }
         let Some(name) = name else { continue };
         seen.note(&s, "name", &name);
-        members.push(StaticMember { name, v4: v4.first().copied(), v6: v6.first().copied(), weight, zone });
+        if let Some(pool) = inner {
+            if !addresses.is_empty() || !private.is_empty() {
+                s.problem("pool", "a pool and addresses", "one of them");
+            }
+            nested.push(NestedPool { pool, weight, tier, site });
+            continue;
+        }
+        members.push(StaticMember { name, v4, v6, weight, zone, private_v4, private_v6, tier, site });
     }
-    members
+    (members, nested)
 }
 
 fn check(s: &Section) -> Option<Arc<CheckSpec>> {

@@ -2,6 +2,7 @@
 //!
 //! Holds no state and nothing that changes at run time.
 
+use super::places::Places;
 use super::service::ServiceSpec;
 use crate::health::CheckSpec;
 use crate::name::Name;
@@ -38,6 +39,8 @@ pub struct Spec {
     pub zones: Vec<ZoneSpec>,
     /// Pools, in the order of the snapshot.
     pub pools: Vec<PoolSpec>,
+    /// Where members and clients are, and whose clients' subnets are believed.
+    pub places: Arc<Places>,
 }
 
 /// `[server]`
@@ -215,6 +218,24 @@ pub struct PoolSpec {
     pub role: Role,
     /// Members by configuration.
     pub members: Vec<StaticMember>,
+    /// Pools whose members belong to it as well.
+    pub nested: Vec<NestedPool>,
+    /// The tier of the farm's members: those of tier 0 are named first.
+    pub tier: u16,
+    /// Members of a tier or site get all clients while this share of them is up, 0 to 1; below it the next ones get the rest.
+    pub spill_below: f64,
+    /// Clients get members of the site that is nearest to them first.
+    pub nearest_site: bool,
+    /// Indices of the views whose clients get members' private addresses.
+    pub private_views: Vec<u16>,
+    /// Its HTTPS records, if it has any.
+    pub https: Option<HttpsSpec>,
+    /// Its SRV records.
+    pub services: Vec<SrvSpec>,
+    /// Below which name members get names of their own, for those records.
+    pub target_zone: Option<Name>,
+    /// `sort_share` follows what members say of their sessions.
+    pub sort_auto: bool,
     /// How those are checked; none to believe that they are up.
     pub check: Option<Arc<CheckSpec>>,
 }
@@ -232,6 +253,56 @@ pub struct StaticMember {
     pub weight: f64,
     /// Its failure domain.
     pub zone: Option<Id>,
+    /// Its IPv4 address for clients inside, if that is another one.
+    pub private_v4: Option<Ipv4Addr>,
+    /// Its IPv6 address for clients inside, if that is another one.
+    pub private_v6: Option<Ipv6Addr>,
+    /// 0 for those that are named first.
+    pub tier: u16,
+    /// Index of its site, if it is said.
+    pub site: Option<u16>,
+}
+
+/// A `[[pool.member]]` that is a pool: its members belong to both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NestedPool {
+    /// The pool.
+    pub pool: Id,
+    /// What the weights of its members are multiplied by.
+    pub weight: f64,
+    /// The tier of all of them.
+    pub tier: u16,
+    /// The site of all of them; their own if none.
+    pub site: Option<u16>,
+}
+
+/// `[pool.https]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsSpec {
+    /// Protocols, as in TLS (RFC 9460 section 7.1); none for HTTP/1.1 alone.
+    pub alpn: Vec<String>,
+    /// The port, if it is not 443.
+    pub port: Option<u16>,
+}
+
+/// `[[pool.service]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrvSpec {
+    /// The name of the SRV records.
+    pub name: Name,
+    /// The port; none for the one that each member says.
+    pub port: Option<u16>,
+    /// Weights follow the load that members report, not the pool's weights.
+    pub by_load: bool,
+    /// Members of the tiers and sites behind those in use that are added, with a higher priority number.
+    pub backups: usize,
+}
+
+impl PoolSpec {
+    /// All names that it answers.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.publish.iter().chain(self.services.iter().map(|service| &service.name))
+    }
 }
 
 impl Spec {

@@ -96,11 +96,10 @@ impl Control {
     /// How long caches may still hold an answer that names the member; `None` while it is being named. Those before our own
     /// start are covered: whoever was named last by the process before us left the caches `ttl_s_max` after that.
     fn ttl_left_ms(&self, farm_id: &Id, id: &Id, now: Now) -> Option<u64> {
-        let who = Who::Farm(id.clone());
+        let who = Who::Farm(farm_id.clone(), id.clone());
         let role = self.farms.get(farm_id).and_then(|farm| farm.roster.get(id)).map(|member| member.heartbeat.role);
         let mut until = Mono(0);
-        let theirs =
-            |role: Role| move |pool: &&PoolState| pool.spec.farm.as_ref() == Some(farm_id) && pool.spec.role == role;
+        let theirs = |role: Role| move |pool: &&PoolState| self.reaches(pool, farm_id, role);
         for pool in role.into_iter().flat_map(|role| self.pools.iter().filter(theirs(role))) {
             if pool.named.contains(&who) {
                 return None;
@@ -109,6 +108,13 @@ impl Control {
         }
         let cached = self.farms.get(farm_id).and_then(|farm| farm.cached_until.get(id));
         Some(until.max(cached.copied().unwrap_or_default()).since_ms(now.mono))
+    }
+
+    /// Whether members of a farm belong to a pool, or to one inside it.
+    fn reaches(&self, pool: &PoolState, farm: &Id, role: Role) -> bool {
+        let inner = |name: &Id| self.pools.iter().find(|pool| pool.spec.name == *name);
+        (pool.spec.farm.as_ref() == Some(farm) && pool.spec.role == role)
+            || pool.spec.nested.iter().any(|nested| inner(&nested.pool).is_some_and(|pool| self.reaches(pool, farm, role)))
     }
 
     fn checked(&mut self, now: Mono, job: CheckId, result: Result<(), String>) -> Vec<Effect> {

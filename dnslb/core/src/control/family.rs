@@ -1,8 +1,9 @@
-//! The schedule of one address family of one pool, and when it is built anew.
+//! The schedule of one address family (or service) of one pool, and when it is built anew.
 //!
 //! A member that may not be named any more is dropped at once, with every subset that names it; the refill comes later, off the
 //! loop when it is large. A schedule here must never name a member that is not wanted, whatever a builder brings.
 
+use super::variant::VariantKey;
 use crate::pool::{Schedule, ScheduleMember, build, subsets_for};
 use farm_shared::draw::Draws;
 use farm_shared::id::Id;
@@ -26,6 +27,8 @@ pub enum Family {
     V4,
     /// AAAA records.
     V6,
+    /// The SRV records of the service of this index; its schedule is of members, whatever their addresses.
+    Service(u16),
 }
 
 /// What a schedule is made from.
@@ -34,12 +37,15 @@ pub(super) struct Wanted {
     pub(super) members: Vec<ScheduleMember>,
     pub(super) k: usize,
     pub(super) sort_share: f64,
+    /// Fewer subsets than the members call for, if records are long.
+    pub(super) subsets_max: usize,
 }
 
 /// A schedule to build off the loop.
 #[derive(Clone, Debug)]
 pub struct ScheduleJob {
     pool: Id,
+    key: VariantKey,
     family: Family,
     epoch: u64,
     wanted: Wanted,
@@ -50,6 +56,7 @@ pub struct ScheduleJob {
 #[derive(Clone, Debug)]
 pub struct BuiltSchedule {
     pub(super) pool: Id,
+    pub(super) key: VariantKey,
     pub(super) family: Family,
     epoch: u64,
     wanted: Wanted,
@@ -61,13 +68,14 @@ impl ScheduleJob {
     pub fn run(mut self) -> BuiltSchedule {
         let subsets = self.wanted.subsets();
         let schedule = self.wanted.build(subsets, &mut self.draws);
-        BuiltSchedule { pool: self.pool, family: self.family, epoch: self.epoch, wanted: self.wanted, schedule }
+        let Self { pool, key, family, epoch, wanted, .. } = self;
+        BuiltSchedule { pool, key, family, epoch, wanted, schedule }
     }
 }
 
 impl Wanted {
     fn subsets(&self) -> usize {
-        subsets_for(&self.members, self.k, self.sort_share)
+        subsets_for(&self.members, self.k, self.sort_share).min(self.subsets_max)
     }
 
     fn build(&self, subsets: usize, draws: &mut Draws) -> Schedule {
@@ -104,7 +112,7 @@ impl FamilyState {
     /// Makes the schedule name nobody but the wanted. Returns whether it changed, and what is to be built off the loop.
     pub(super) fn update(
         &mut self,
-        (pool, family): (&Id, Family),
+        (pool, key, family): (&Id, VariantKey, Family),
         wanted: Wanted,
         now: Mono,
         builds: &mut Builds<'_>,
@@ -130,7 +138,7 @@ impl FamilyState {
         }
         let (epoch, draws) = builds.next();
         self.pending = Some((epoch, now));
-        (changed, Some(Box::new(ScheduleJob { pool: pool.clone(), family, epoch, wanted, draws })))
+        (changed, Some(Box::new(ScheduleJob { pool: pool.clone(), key, family, epoch, wanted, draws })))
     }
 
     /// Takes a schedule that was built off the loop, unless a newer one is on its way. [`FamilyState::update`] comes next.

@@ -4,11 +4,11 @@
 
 use super::event::{Effect, Notice, NoticeKind};
 use super::family::Builds;
-use super::pool_state::first_addresses;
+use super::pool_state::{Addresses, Around};
 use super::saved::{Saved, SavedStatic};
 use super::view::Who;
 use super::{Control, FarmState};
-use crate::config::PoolSpec;
+use crate::config::{NestedPool, PoolSpec, Spec};
 use crate::health::Measured;
 use crate::name::Name;
 use crate::overlay::{Overlay, OverlayTarget};
@@ -18,7 +18,7 @@ use farm_shared::heartbeat::Role;
 use farm_shared::id::Id;
 use farm_shared::member::Member;
 use farm_shared::time::{Mono, Now};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// At most so often is a change of membership written down, in milliseconds.
@@ -43,11 +43,7 @@ impl Control {
             let in_service = |m: &&Member| m.heartbeat.role == Role::Door && m.standing().takes_new();
             farm.doors = farm.roster.members().values().filter(in_service).count() as u32;
         }
-        for pool in self.pools.iter_mut().filter(|pool| pool.dirty) {
-            let farm = pool.spec.farm.as_ref().and_then(|farm| self.farms.get(farm));
-            let builds = Builds { count: &mut self.builds, draws: &self.draws };
-            publish |= pool.refresh(farm, &self.checks, now, builds, &mut effects);
-        }
+        publish |= self.refresh_pools(now, &mut effects);
         if publish {
             self.generation += 1;
             self.note_named(now);
@@ -80,13 +76,45 @@ impl Control {
         saved
     }
 
+    /// Pools that are inside others come first: their members are the others' as well.
+    fn refresh_pools(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let mut changed = false;
+        let mut looked: BTreeSet<Id> = BTreeSet::new();
+        for index in self.order.clone() {
+            let Some(pool) = self.pools.get(index) else { continue };
+            if !pool.dirty && !pool.spec.nested.iter().any(|nested| looked.contains(&nested.pool)) {
+                continue;
+            }
+            looked.insert(pool.spec.name.clone());
+            let inner = |nested: &NestedPool| {
+                let inner = self.pools.iter().find(|pool| pool.spec.name == nested.pool);
+                (nested.clone(), inner.map(|pool| pool.views.clone()).unwrap_or_default())
+            };
+            let nested = pool.spec.nested.iter().map(inner).collect();
+            let target_of = |pool: &PoolSpec, who: &Who| target(&self.spec, &self.own_names, pool, who);
+            let around = Around {
+                farm: pool.spec.farm.as_ref().and_then(|farm| self.farms.get(farm)),
+                checks: &self.checks,
+                places: &self.spec.places,
+                nested,
+                target_of: &target_of,
+                now,
+            };
+            let builds = Builds { count: &mut self.builds, draws: &self.draws };
+            if let Some(pool) = self.pools.get_mut(index) {
+                changed |= pool.refresh(&around, builds, effects);
+            }
+        }
+        changed
+    }
+
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             generation: self.generation,
             zones: Arc::clone(&self.zones),
             overlay: Arc::clone(&self.overlay),
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.answers)).collect(),
-            clients: Arc::clone(&self.clients),
+            clients: Arc::clone(&self.spec.places.clients),
             limits: Limits { udp_len_max: self.spec.server.udp_payload_max, ..Limits::default() },
             service: Arc::clone(&self.service),
         }
@@ -103,12 +131,29 @@ impl Control {
     fn note_named(&mut self, now: Now) {
         for pool in &mut self.pools {
             let Some(named) = pool.newly_named.take() else { continue };
-            let farm = pool.spec.farm.as_ref().and_then(|farm| self.farms.get_mut(farm));
-            if let Some(farm) = farm {
-                farm.named_no_more(pool.named.difference(&named), &pool.spec, now.mono);
-            }
+            named_no_more(&mut self.farms, pool.named.difference(&named), &pool.spec, now.mono);
             pool.named = named;
         }
+    }
+
+    /// The names below pools' `target_zone`, of members that have none of their own.
+    fn target_names(&self, names: &mut Vec<(Name, OverlayTarget)>) {
+        for pool in &self.pools {
+            let Some(zone) = &pool.spec.target_zone else { continue };
+            let ttl_s = pool.spec.ttl_s_max;
+            for member in &pool.statics {
+                let (v4, v6) = (member.spec.v4, member.spec.v6);
+                let name = zone.child(member.spec.name.as_str().as_bytes()).ok();
+                names.extend(name.map(|name| (name, OverlayTarget::Host { v4, v6, ttl_s })));
+            }
+            let farm = pool.spec.farm.as_ref().filter(|farm| self.spec.farm(farm).is_some_and(|f| f.member_zone.is_none()));
+            for (id, member) in farm.and_then(|farm| self.farms.get(farm)).into_iter().flat_map(|f| f.roster.members()) {
+                let Addresses { v4, v6, .. } = Addresses::of(&member.heartbeat.addrs, &self.spec.places);
+                let name = zone.child(id.as_str().as_bytes()).ok();
+                names.extend(name.map(|name| (name, OverlayTarget::Host { v4, v6, ttl_s })));
+            }
+        }
+        names.retain(|(name, _)| !taken(&self.zones, name));
     }
 
     /// Members' own names, then pools: a pool's name is never taken by a member, and no name that the zone itself has data at.
@@ -116,7 +161,7 @@ impl Control {
         let mut names: Vec<(Name, OverlayTarget)> = Vec::new();
         let mut own: BTreeSet<(Id, Id)> = BTreeSet::new();
         let mut taken_now: BTreeSet<(Id, Id)> = BTreeSet::new();
-        let pools: BTreeSet<&Name> = self.spec.pools.iter().flat_map(|pool| &pool.publish).collect();
+        let pools: BTreeSet<&Name> = self.spec.pools.iter().flat_map(PoolSpec::names).collect();
         for spec in &self.spec.farms {
             let (Some(zone), Some(farm)) = (&spec.member_zone, self.farms.get(&spec.trust.name)) else { continue };
             for (id, member) in farm.roster.members() {
@@ -129,30 +174,54 @@ impl Control {
                     taken_now.insert(key);
                     continue;
                 }
-                let (v4, v6) = first_addresses(&member.heartbeat.addrs);
+                let Addresses { v4, v6, .. } = Addresses::of(&member.heartbeat.addrs, &self.spec.places);
                 names.push((name, OverlayTarget::Host { v4, v6, ttl_s: spec.member_ttl_s }));
                 own.insert(key);
             }
         }
+        self.target_names(&mut names);
         for (index, pool) in self.spec.pools.iter().enumerate() {
             names.extend(pool.publish.iter().map(|name| (name.clone(), OverlayTarget::Pool(index as u32))));
+            names.extend(
+                pool.services
+                    .iter()
+                    .zip(0..)
+                    .map(|(service, at)| (service.name.clone(), OverlayTarget::Service { pool: index as u32, service: at })),
+            );
         }
         self.overlay = Arc::new(Overlay::build(&self.zones, names));
         (self.own_names, self.names_taken) = (own, taken_now);
     }
 }
 
-impl FarmState {
-    /// Members that a pool named until now.
-    pub(super) fn named_no_more<'a>(&mut self, members: impl Iterator<Item = &'a Who>, pool: &PoolSpec, now: Mono) {
-        let until = now.plus_ms(u64::from(pool.ttl_s_max) * 1_000);
-        for who in members {
-            if let Who::Farm(id) = who {
-                let cached = self.cached_until.entry(id.clone()).or_insert(until);
-                *cached = until.max(*cached);
-            }
+/// Members that a pool named until now.
+pub(super) fn named_no_more<'a>(
+    farms: &mut BTreeMap<Id, FarmState>,
+    members: impl Iterator<Item = &'a Who>,
+    pool: &PoolSpec,
+    now: Mono,
+) {
+    let until = now.plus_ms(u64::from(pool.ttl_s_max) * 1_000);
+    for who in members {
+        if let Who::Farm(farm, id) = who
+            && let Some(farm) = farms.get_mut(farm)
+        {
+            let cached = farm.cached_until.entry(id.clone()).or_insert(until);
+            *cached = until.max(*cached);
         }
     }
+}
+
+/// The own name of a member: the farm's for it, or else the pool's.
+fn target(spec: &Spec, own: &BTreeSet<(Id, Id)>, pool: &PoolSpec, who: &Who) -> Option<Name> {
+    let below = |zone: &Name, id: &Id| zone.child(id.as_str().as_bytes()).ok();
+    if let Who::Farm(farm, id) = who
+        && let Some(zone) = spec.farm(farm).and_then(|farm| farm.member_zone.as_ref())
+    {
+        // One whose name the zone has for itself leads elsewhere.
+        return own.contains(&(farm.clone(), id.clone())).then(|| below(zone, id)).flatten();
+    }
+    below(pool.target_zone.as_ref()?, who.id())
 }
 
 fn taken(zones: &crate::zone::Zones, name: &Name) -> bool {

@@ -10,10 +10,12 @@ mod events;
 mod explain;
 mod family;
 mod flush;
+mod load;
 mod pool_state;
 mod reload;
 mod saved;
 mod status;
+mod variant;
 mod view;
 
 pub use event::{AdminCommand, Effect, Event, Notice, NoticeKind};
@@ -21,12 +23,12 @@ pub use explain::{Explanation, MemberVerdict, PoolExplanation};
 pub use family::{BuiltSchedule, Family, ScheduleJob};
 pub use saved::{Saved, SavedStatic};
 pub use status::{FarmStatus, MemberStatus, PoolStatus, Status};
+pub use variant::VariantKey;
 
 use crate::config::Spec;
 use crate::health::{CheckId, CheckPlan};
 use crate::overlay::Overlay;
 use crate::service::Service;
-use crate::site::ClientMap;
 use crate::zone::Zones;
 use farm_shared::draw::Draws;
 use farm_shared::id::Id;
@@ -45,12 +47,13 @@ pub struct Control {
     started: Mono,
     farms: BTreeMap<Id, FarmState>,
     pools: Vec<PoolState>,
+    /// Pools by index, those inside others before these.
+    order: Vec<usize>,
     checks: CheckPlan,
     /// Pool and position among its static members.
     check_owners: BTreeMap<CheckId, (usize, usize)>,
     overlay: Arc<Overlay>,
     service: Arc<Service>,
-    clients: Arc<ClientMap>,
     /// Own names in the snapshot that was published last, by farm and member.
     own_names: BTreeSet<(Id, Id)>,
     /// Members whose own names are not served because the zone or a pool has them.
@@ -95,11 +98,11 @@ impl Control {
         let mut control = Self {
             farms: BTreeMap::new(),
             pools: Vec::new(),
+            order: Vec::new(),
             checks: CheckPlan::new(draws.child("checks", 0)),
             check_owners: BTreeMap::new(),
             overlay: Arc::new(Overlay::empty()),
             service: Arc::default(),
-            clients: Arc::default(),
             own_names: BTreeSet::new(),
             names_taken: BTreeSet::new(),
             generation: 0,

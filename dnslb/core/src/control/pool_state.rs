@@ -9,16 +9,23 @@
 //!
 //! Counted are static members and those not yet forgotten, without draining and admin-down ones; terminated ones are forgotten.
 //! An operator's `up` counts as up. Nobody outside the last column may ever be named.
+//!
+//! All of this is the pool's, over all its tiers, sites and nested pools: one site that is down makes no fail-open, it spills over.
+//! Of those in the last column a client gets the first levels (tier, then nearness of the site) that can take its kind: a level
+//! with the share `x` of its counted members up takes `x / spill_below` of the clients that come to it. Under fail-open all that
+//! count are taken for up here too, so that everybody stays at the first level.
 
 use super::FarmState;
 use super::event::{Effect, Notice, NoticeKind};
-use super::family::{Builds, Family, FamilyState, Wanted};
+use super::family::{Builds, FamilyState};
+use super::load::Loads;
+use super::variant::{Frame, Variant, VariantKey};
 use super::view::{View, Who, ramp};
-use crate::config::{PoolSpec, StaticMember, WeightRule};
+use crate::config::{NestedPool, Places, PoolSpec, StaticMember, WeightRule};
 use crate::health::{CheckId, CheckPlan, CheckState, Measured};
-use crate::pool::{Facts, ScheduleMember, answers};
-use crate::snapshot::{AnswerSets, PoolAnswers};
-use crate::zone::Rtype;
+use crate::name::Name;
+use crate::pool::Order;
+use crate::snapshot::PoolAnswers;
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Member, Roster, Standing};
 use farm_shared::time::{Mono, Now};
@@ -41,9 +48,14 @@ pub(super) struct PoolState {
     pub(super) statics: Vec<StaticState>,
     pub(super) views: Vec<View>,
     pub(super) slots: Slots,
-    v4: FamilyState,
-    v6: FamilyState,
-    facts: [BTreeMap<u32, Facts>; 2],
+    /// The first is everybody's.
+    pub(super) variants: Vec<Variant>,
+    /// For each class of clients the index in `variants`; empty if there is one only.
+    pub(super) classes: Vec<u16>,
+    /// Free capacity of members, as SRV weights.
+    pub(super) loads: Loads,
+    /// What is assumed of clients now; `spec` has where that starts.
+    pub(super) sort_share: f64,
     pub(super) fail_open: bool,
     pub(super) answers: Arc<PoolAnswers>,
     /// Who is named in what was published last.
@@ -51,6 +63,8 @@ pub(super) struct PoolState {
     /// Who is named in what is published next, if that differs.
     pub(super) newly_named: Option<BTreeSet<Who>>,
     pub(super) dirty: bool,
+    /// The configuration may call for other records of the same members.
+    encode_anew: bool,
     /// When the next ramp step begins.
     ramp_at: Mono,
 }
@@ -86,14 +100,16 @@ impl PoolState {
             statics: spec.members.iter().map(unchecked).collect(),
             views: Vec::new(),
             slots: Slots::default(),
-            v4: FamilyState::default(),
-            v6: FamilyState::default(),
-            facts: [BTreeMap::new(), BTreeMap::new()],
+            variants: vec![Variant::default()],
+            classes: Vec::new(),
+            loads: Loads::default(),
+            sort_share: spec.sort_share,
             fail_open: false,
             answers: Arc::new(PoolAnswers::default()),
             named: BTreeSet::new(),
             newly_named: None,
             dirty: true,
+            encode_anew: true,
             ramp_at: Mono::NEVER,
             spec,
         }
@@ -101,7 +117,10 @@ impl PoolState {
 
     /// What comes over from the pool of the same name in the configuration before.
     pub(super) fn inherit(&mut self, old: Self) {
-        (self.slots, self.v4, self.v6) = (old.slots, old.v4, old.v6);
+        (self.slots, self.variants, self.loads) = (old.slots, old.variants, old.loads);
+        if self.spec.sort_auto && old.spec.sort_auto && self.spec.sort_share == old.spec.sort_share {
+            self.sort_share = old.sort_share;
+        }
         (self.fail_open, self.named) = (old.fail_open, old.named);
         for member in &mut self.statics {
             let Some(was) = old.statics.iter().find(|s| s.spec.name == member.spec.name) else { continue };
@@ -113,32 +132,41 @@ impl PoolState {
         }
     }
 
-    pub(super) fn family_mut(&mut self, family: Family) -> &mut FamilyState {
-        match family {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
-        }
+    /// The schedule that a builder works on, if there still is one.
+    pub(super) fn family_mut(&mut self, key: VariantKey, family: super::Family) -> Option<&mut FamilyState> {
+        self.variants.iter_mut().find(|variant| variant.key == key)?.family_mut(family)
     }
 
     /// Looks at every member and makes the answers of now. Whether they differ from before.
-    pub(super) fn refresh(
-        &mut self,
-        farm: Option<&FarmState>,
-        checks: &CheckPlan,
-        now: Now,
-        mut builds: Builds<'_>,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    pub(super) fn refresh(&mut self, around: &Around<'_>, mut builds: Builds<'_>, effects: &mut Vec<Effect>) -> bool {
         self.dirty = false;
-        self.look(farm, checks, now);
+        self.look(around);
         self.judge(effects);
-        let mut changed = false;
-        for (family, addr) in [(Family::V4, View::v4 as fn(&View) -> Option<IpAddr>), (Family::V6, View::v6)] {
-            changed |= self.refresh_family(family, addr, now.mono, &mut builds, effects);
+        let old_classes = std::mem::take(&mut self.classes);
+        let orders = self.sort_out(around.places);
+        let targets: Vec<Option<Name>> = if self.spec.services.is_empty() {
+            vec![None; self.views.len()]
+        } else {
+            self.views.iter().map(|view| (around.target_of)(&self.spec, &view.who)).collect()
+        };
+        let frame = Frame {
+            spec: &self.spec,
+            sort_share: self.sort_share,
+            fail_open: self.fail_open,
+            now: around.now.mono,
+            targets: &targets,
+        };
+        let mut jobs = Vec::new();
+        let mut changed = old_classes != self.classes;
+        for (variant, orders) in self.variants.iter_mut().zip(&orders) {
+            changed |= variant.refresh(&self.views, orders, &frame, &mut builds, &mut jobs);
         }
-        let bounds = (self.spec.ttl_s_min, self.spec.ttl_s_max, self.spec.negative_ttl_s);
-        let old = (self.answers.ttl_s_min, self.answers.ttl_s_max, self.answers.negative_ttl_s);
-        if changed || bounds != old {
+        effects.extend(jobs.into_iter().map(Effect::Build));
+        let bounds = (self.spec.ttl_s_min, self.spec.ttl_s_max, self.spec.negative_ttl_s, self.spec.https.is_some());
+        let answers = &self.answers;
+        let old = (answers.ttl_s_min, answers.ttl_s_max, answers.negative_ttl_s, answers.has_https);
+        if changed || bounds != old || self.encode_anew {
+            self.encode_anew = false;
             self.newly_named = Some(self.named_now());
             self.encode();
             return true;
@@ -146,21 +174,62 @@ impl PoolState {
         false
     }
 
+    /// Which clients get answers of their own, and the place of each member for them. Classes for which all members stand in
+    /// the same order, at the same addresses, have one variant.
+    fn sort_out(&mut self, places: &Places) -> Vec<Vec<Order>> {
+        let key_of = |class: crate::site::ClientClass| VariantKey {
+            site: class.site.filter(|_| self.spec.nearest_site),
+            private: class.view.is_some_and(|view| self.spec.private_views.contains(&view)),
+        };
+        let keys: Vec<VariantKey> = places.clients.classes().iter().map(|class| key_of(*class)).collect();
+        let mut by_order: BTreeMap<(bool, Vec<Order>), u16> = BTreeMap::new();
+        let mut by_key: BTreeMap<VariantKey, u16> = BTreeMap::new();
+        let mut variants: Vec<(VariantKey, Vec<Order>)> = Vec::new();
+        let has_private = self.views.iter().any(|view| view.private != (None, None));
+        let mut index_of = |key: VariantKey| {
+            *by_key.entry(key).or_insert_with(|| {
+                let orders: Vec<Order> =
+                    self.views.iter().map(|view| (view.tier, places.rank(key.site, view.site))).collect();
+                // Only what comes before what counts, so that sites equally far from all members share their answers.
+                let mut distinct = orders.clone();
+                distinct.sort_unstable();
+                distinct.dedup();
+                let rank = |order: &Order| (0, distinct.partition_point(|other| other < order) as u16);
+                let shape: Vec<Order> = orders.iter().map(rank).collect();
+                *by_order.entry((key.private && has_private, shape)).or_insert_with(|| {
+                    variants.push((key, orders));
+                    variants.len() as u16 - 1
+                })
+            })
+        };
+        let first = index_of(VariantKey::default());
+        debug_assert_eq!(first, 0);
+        self.classes = keys.into_iter().map(index_of).collect();
+        if variants.len() == 1 {
+            self.classes.clear();
+        }
+        let mut old = std::mem::take(&mut self.variants);
+        let mut orders = Vec::with_capacity(variants.len());
+        for (key, order) in variants {
+            let known = old.iter().position(|variant| variant.key == key).map(|at| old.swap_remove(at));
+            self.variants.push(known.unwrap_or_else(|| Variant::new(key)));
+            orders.push(order);
+        }
+        orders
+    }
+
     /// Whether time alone calls for a new look.
     pub(super) fn due(&self, now: Mono) -> bool {
-        self.ramp_at <= now || self.v4.overdue(now) || self.v6.overdue(now)
+        let by_load = self.spec.services.iter().any(|service| service.by_load);
+        self.ramp_at <= now
+            || (by_load && self.loads.is_due(now))
+            || self.variants.iter().any(|variant| variant.overdue(now))
     }
 
     /// Who is named by the schedules of now.
     fn named_now(&self) -> BTreeSet<Who> {
-        let mut named = vec![false; self.views.iter().map(|view| view.slot as usize + 1).max().unwrap_or(0)];
-        for &slot in [&self.v4, &self.v6].iter().flat_map(|family| family.schedule.subsets()).flatten() {
-            if let Some(named) = named.get_mut(slot as usize) {
-                *named = true;
-            }
-        }
-        let is_named = |view: &&View| named.get(view.slot as usize).is_some_and(|named| *named);
-        self.views.iter().filter(is_named).map(|view| view.who.clone()).collect()
+        let named: BTreeSet<u32> = self.variants.iter().flat_map(Variant::named).collect();
+        self.views.iter().filter(|view| named.contains(&view.slot)).map(|view| view.who.clone()).collect()
     }
 
     /// Whether answers may name a member now.
@@ -168,9 +237,9 @@ impl PoolState {
         if self.fail_open { view.counts() } else { view.up() }
     }
 
-    /// The share of clients that a member is to get, over IPv4 or else over IPv6.
+    /// The share of clients of whom nothing is known that a member is to get.
     pub(super) fn share(&self, view: &View) -> f64 {
-        if view.v4.is_some() { self.v4.schedule.share(view.slot) } else { self.v6.schedule.share(view.slot) }
+        self.variants.first().map_or(0.0, |variant| variant.share(view))
     }
 
     /// Members that are up, and those that count.
@@ -183,8 +252,9 @@ impl PoolState {
         (self.spec.fail_open * counted as f64).ceil() as usize
     }
 
-    fn look(&mut self, farm: Option<&FarmState>, checks: &CheckPlan, now: Now) {
-        let mut views = Vec::with_capacity(self.statics.len() + farm.map_or(0, |f| f.roster.members().len()));
+    fn look(&mut self, around: &Around<'_>) {
+        let now = around.now;
+        let mut views = Vec::with_capacity(self.statics.len() + around.farm.map_or(0, |f| f.roster.members().len()));
         let mut ramp_ms = u64::MAX;
         let slow_start_ms = self.spec.slow_start_ms;
         let mut factor_of = |age_ms: Option<u64>| {
@@ -193,22 +263,40 @@ impl PoolState {
             factor
         };
         for member in &self.statics {
-            let mut view = static_view(member, &self.spec, checks);
+            let mut view = static_view(member, &self.spec, around.checks);
             view.weight *= factor_of(member.check.since().map(|since| now.mono.since_ms(since)));
             views.push(view);
         }
-        if let Some(FarmState { roster, restored, .. }) = farm {
+        if let (Some(FarmState { roster, restored, .. }), Some(farm)) = (around.farm, &self.spec.farm) {
             let clock = roster.clock(now);
             for (id, member) in roster.members().iter().filter(|(_, m)| m.heartbeat.role == self.spec.role) {
-                let mut view = farm_view(id, member, self.spec.weight, roster);
+                let mut view = farm_view((farm, id), member, &self.spec, around.places, roster);
                 view.weight *= factor_of((member.since > *restored).then(|| clock.since_ms(member.since)));
                 views.push(view);
+            }
+        }
+        for (nested, inner) in &around.nested {
+            for view in inner {
+                let who = match &view.who {
+                    Who::Static(id) => Who::Of(nested.pool.clone(), id.clone()),
+                    who => who.clone(),
+                };
+                // One that comes over two ways is one member.
+                if views.iter().any(|known: &View| known.who == who) {
+                    continue;
+                }
+                let (weight, site) = (view.weight * nested.weight, nested.site.or(view.site));
+                views.push(View { who, weight, tier: nested.tier, site, ..view.clone() });
             }
         }
         let present: BTreeSet<&Who> = views.iter().map(|view| &view.who).collect();
         self.slots.keep(&present);
         for view in &mut views {
             view.slot = self.slots.of(&view.who);
+            view.site = view.site.or_else(|| around.places.site_of(view.zone.as_ref(), view.addr()));
+        }
+        if self.spec.services.iter().any(|service| service.by_load) {
+            self.loads.weigh(&mut views, now.mono);
         }
         self.views = views;
         self.ramp_at = now.mono.plus_ms(ramp_ms);
@@ -223,55 +311,30 @@ impl PoolState {
         }
     }
 
-    fn refresh_family(
-        &mut self,
-        family: Family,
-        addr: fn(&View) -> Option<IpAddr>,
-        now: Mono,
-        builds: &mut Builds<'_>,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
-        let mut facts = BTreeMap::new();
-        let mut members = Vec::new();
-        let mut addrs = BTreeSet::new();
-        for view in self.views.iter().filter(|view| self.eligible(view)) {
-            let Some(addr) = addr(view) else { continue };
-            // A host that came back under another id: an RRset has each record once (RFC 2181 5), and a host is one host.
-            if !addrs.insert(addr) {
-                continue;
-            }
-            // One that is named though it is down may be back, or gone, at any moment.
-            let change_at = if view.up() { view.change_at } else { Mono(0) };
-            facts.insert(view.slot, Facts { addr, change_at });
-            members.push(ScheduleMember { slot: view.slot, addr, weight: view.weight, zone: view.zone.clone() });
-        }
-        let wanted = Wanted { members, k: self.spec.k, sort_share: self.spec.sort_share };
-        let pool = self.spec.name.clone();
-        let (mut changed, job) = self.family_mut(family).update((&pool, family), wanted, now, builds);
-        effects.extend(job.map(Effect::Build));
-        let known = &mut self.facts[usize::from(family == Family::V6)];
-        changed |= *known != facts;
-        *known = facts;
-        changed
-    }
-
     fn encode(&mut self) {
-        let [v4, v6] = &self.facts;
-        let sets = AnswerSets {
-            v4: answers(&self.v4.schedule, Rtype::A, |slot| v4.get(&slot).copied()),
-            v6: answers(&self.v6.schedule, Rtype::AAAA, |slot| v6.get(&slot).copied()),
-            ..AnswerSets::default()
-        };
+        let mut sets = self.variants.iter().map(|variant| variant.encode(&self.spec));
         self.answers = Arc::new(PoolAnswers {
-            sets,
-            others: Vec::new(),
-            classes: Box::default(),
-            has_https: false,
+            sets: sets.next().unwrap_or_default(),
+            others: sets.collect(),
+            classes: self.classes.as_slice().into(),
+            has_https: self.spec.https.is_some(),
             ttl_s_min: self.spec.ttl_s_min,
             ttl_s_max: self.spec.ttl_s_max,
             negative_ttl_s: self.spec.negative_ttl_s,
         });
     }
+}
+
+/// What a pool looks at beside itself.
+pub(super) struct Around<'a> {
+    pub(super) farm: Option<&'a FarmState>,
+    pub(super) checks: &'a CheckPlan,
+    pub(super) places: &'a Places,
+    /// The pools inside it, with their members as of now.
+    pub(super) nested: Vec<(NestedPool, Vec<View>)>,
+    /// The own name of a member of a pool.
+    pub(super) target_of: &'a dyn Fn(&PoolSpec, &Who) -> Option<Name>,
+    pub(super) now: Now,
 }
 
 fn static_view(member: &StaticState, spec: &PoolSpec, checks: &CheckPlan) -> View {
@@ -296,6 +359,12 @@ fn static_view(member: &StaticState, spec: &PoolSpec, checks: &CheckPlan) -> Vie
         slot: 0,
         v4: member.spec.v4,
         v6: member.spec.v6,
+        private: (member.spec.private_v4, member.spec.private_v6),
+        port: None,
+        tier: member.spec.tier,
+        site: member.spec.site,
+        free: None,
+        load_weight: 0,
         weight: member.spec.weight,
         zone: member.spec.zone.clone(),
         standing,
@@ -306,15 +375,28 @@ fn static_view(member: &StaticState, spec: &PoolSpec, checks: &CheckPlan) -> Vie
     }
 }
 
-fn farm_view(id: &Id, member: &Member, rule: WeightRule, roster: &Roster) -> View {
-    let (v4, v6) = first_addresses(&member.heartbeat.addrs);
+fn farm_view((farm, id): (&Id, &Id), member: &Member, spec: &PoolSpec, places: &Places, roster: &Roster) -> View {
+    let addrs = Addresses::of(&member.heartbeat.addrs, places);
     let change_at = member.change_at();
+    let load = &member.heartbeat.load;
+    let free = match load.limit {
+        Some(limit) => f64::from(limit.saturating_sub(load.sessions)),
+        None => {
+            load.cores.clamp(0.01, 4096.0) * (1.0 - load.busy.clamp(0.0, 1.0)) / (1.0 + load.queue / load.cores.max(0.01))
+        }
+    };
     View {
-        who: Who::Farm(id.clone()),
+        who: Who::Farm(farm.clone(), id.clone()),
         slot: 0,
-        v4,
-        v6,
-        weight: match rule {
+        v4: addrs.v4,
+        v6: addrs.v6,
+        private: addrs.private,
+        port: Some(member.heartbeat.port),
+        tier: spec.tier,
+        site: None,
+        free: Some(free),
+        load_weight: 0,
+        weight: match spec.weight {
             WeightRule::Equal => 1.0,
             WeightRule::Cores => member.heartbeat.load.cores.clamp(0.01, 4096.0),
         },
@@ -327,9 +409,30 @@ fn farm_view(id: &Id, member: &Member, rule: WeightRule, roster: &Roster) -> Vie
     }
 }
 
-/// The address that a member is named by, in each family: the first that it announced.
-pub(super) fn first_addresses(addrs: &[IpAddr]) -> (Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>) {
-    let v4 = addrs.iter().find_map(|addr| if let IpAddr::V4(v4) = addr { Some(*v4) } else { None });
-    let v6 = addrs.iter().find_map(|addr| if let IpAddr::V6(v6) = addr { Some(*v6) } else { None });
-    (v4, v6)
+/// The addresses that a member is named by.
+pub(super) struct Addresses {
+    pub(super) v4: Option<std::net::Ipv4Addr>,
+    pub(super) v6: Option<std::net::Ipv6Addr>,
+    /// For clients inside.
+    pub(super) private: (Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>),
+}
+
+impl Addresses {
+    /// Of those that it announced, in each family: the first. Where views tell clients apart, the first that is reachable from
+    /// everywhere, and for clients inside the first that is not (RFC 1918, RFC 6598, RFC 4193), in whatever order they come.
+    pub(super) fn of(addrs: &[IpAddr], places: &Places) -> Self {
+        let v4 = || addrs.iter().filter_map(|addr| if let IpAddr::V4(v4) = addr { Some(*v4) } else { None });
+        let v6 = || addrs.iter().filter_map(|addr| if let IpAddr::V6(v6) = addr { Some(*v6) } else { None });
+        if places.views.is_empty() {
+            return Self { v4: v4().next(), v6: v6().next(), private: (None, None) };
+        }
+        let inner4 = |addr: &std::net::Ipv4Addr| addr.is_private() || matches!(addr.octets(), [100, 64..128, ..]);
+        let inner6 = |addr: &std::net::Ipv6Addr| addr.is_unique_local();
+        let (out4, out6) = (v4().find(|a| !inner4(a)), v6().find(|a| !inner6(a)));
+        Self {
+            v4: out4.or(v4().next()),
+            v6: out6.or(v6().next()),
+            private: (out4.and(v4().find(inner4)), out6.and(v6().find(inner6))),
+        }
+    }
 }

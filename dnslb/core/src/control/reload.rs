@@ -3,11 +3,13 @@
 //! What is configured as before keeps its state; nothing that is still configured may be forgotten by a reload.
 
 use super::family::BuiltSchedule;
+use super::flush::named_no_more;
 use super::pool_state::PoolState;
 use super::saved::Saved;
 use super::{Control, FarmState};
 use crate::config::Spec;
 use crate::health::CheckState;
+use crate::service::Service;
 use crate::zone::Zones;
 use farm_shared::member::Roster;
 use farm_shared::time::Now;
@@ -47,11 +49,13 @@ impl Control {
             self.pools.push(pool);
         }
         for gone in old.into_values() {
-            if let Some(farm) = gone.spec.farm.as_ref().and_then(|farm| self.farms.get_mut(farm)) {
-                farm.named_no_more(gone.named.iter(), &gone.spec, now.mono);
-            }
+            named_no_more(&mut self.farms, gone.named.iter(), &gone.spec, now.mono);
         }
-        self.service = Arc::new(spec.service.service(&self.draws, spec.server.tcp_idle_timeout_ms));
+        self.service = Arc::new(Service {
+            client_subnet: spec.places.clients.uses_subnets(),
+            ..spec.service.service(&self.draws, spec.server.tcp_idle_timeout_ms)
+        });
+        self.order = inner_first(&spec);
         (self.spec, self.zones) = (spec, zones);
         (self.marks.overlay, self.marks.publish) = (true, true);
     }
@@ -59,8 +63,9 @@ impl Control {
     /// A schedule that was built off the loop.
     pub(super) fn take_schedule(&mut self, built: BuiltSchedule) {
         if let Some(pool) = self.pools.iter_mut().find(|pool| pool.spec.name == built.pool) {
+            let Some(family) = pool.family_mut(built.key, built.family) else { return };
+            family.take(built);
             pool.dirty = true;
-            pool.family_mut(built.family).take(built);
             self.marks.publish = true;
         }
     }
@@ -95,4 +100,25 @@ impl Control {
             self.farms.insert(farm.trust.name.clone(), state);
         }
     }
+}
+
+/// The pools in an order in which whatever is inside another comes before it. The configuration has no circles.
+fn inner_first(spec: &Spec) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::with_capacity(spec.pools.len());
+    let is_in = |order: &[usize], name: &farm_shared::id::Id| {
+        order.iter().any(|at| spec.pools.get(*at).is_some_and(|pool| pool.name == *name))
+    };
+    while order.len() < spec.pools.len() {
+        let before = order.len();
+        for (index, pool) in spec.pools.iter().enumerate() {
+            let ready = pool.nested.iter().all(|nested| is_in(&order, &nested.pool));
+            if ready && !order.contains(&index) {
+                order.push(index);
+            }
+        }
+        if order.len() == before {
+            break;
+        }
+    }
+    order
 }

@@ -131,7 +131,7 @@ impl Control {
         let member = |view: &View| MemberStatus {
             name: view.who.id().clone(),
             slot: view.slot,
-            dynamic: matches!(view.who, Who::Farm(_)),
+            dynamic: matches!(view.who, Who::Farm(..)),
             standing: label(&view.who, view.standing),
             measured: label(&view.who, view.measured),
             forced: view.forced.as_ref().map(|(forced, _)| *forced),
@@ -168,9 +168,13 @@ impl Control {
                 let state = pool.statics.iter().find(|s| s.spec.name == *id);
                 state.map(|s| s.check.why().to_owned()).unwrap_or_default()
             }
-            Who::Farm(_) => {
-                let farm = pool.spec.farm.as_ref().and_then(|farm| self.farms.get(farm));
-                let Some((farm, member)) = farm.and_then(|farm| Some((farm, farm.roster.get(id)?))) else {
+            Who::Of(inner, id) => {
+                let inner = self.pools.iter().find(|pool| pool.spec.name == *inner);
+                let state = inner.and_then(|pool| pool.statics.iter().find(|s| s.spec.name == *id));
+                state.map(|s| s.check.why().to_owned()).unwrap_or_default()
+            }
+            Who::Farm(farm, _) => {
+                let Some((farm, member)) = self.farms.get(farm).and_then(|farm| Some((farm, farm.roster.get(id)?))) else {
                     return String::new();
                 };
                 let age_ms = farm.roster.clock(now).since_ms(member.heard);
@@ -193,7 +197,7 @@ impl Control {
 /// The label of a standing: one without heartbeats is not silent but down.
 pub(super) fn label(who: &Who, standing: Standing) -> &'static str {
     match (who, standing) {
-        (Who::Static(_), Standing::Silent) => "down",
+        (Who::Static(_) | Who::Of(..), Standing::Silent) => "down",
         _ => standing.label(),
     }
 }

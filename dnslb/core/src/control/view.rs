@@ -10,16 +10,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// A member of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Who {
-    /// By configuration.
+    /// By the pool's own configuration.
     Static(Id),
-    /// By heartbeat.
-    Farm(Id),
+    /// By heartbeat: farm and id.
+    Farm(Id, Id),
+    /// By the configuration of a pool inside this one: that pool and the member.
+    Of(Id, Id),
 }
 
 impl Who {
     pub(super) fn id(&self) -> &Id {
         match self {
-            Self::Static(id) | Self::Farm(id) => id,
+            Self::Static(id) | Self::Farm(_, id) | Self::Of(_, id) => id,
         }
     }
 }
@@ -31,6 +33,17 @@ pub(super) struct View {
     pub(super) slot: u32,
     pub(super) v4: Option<Ipv4Addr>,
     pub(super) v6: Option<Ipv6Addr>,
+    /// Its addresses for clients inside, where those are others.
+    pub(super) private: (Option<Ipv4Addr>, Option<Ipv6Addr>),
+    /// The port that it announces, if it sends heartbeats.
+    pub(super) port: Option<u16>,
+    pub(super) tier: u16,
+    /// Index of its site.
+    pub(super) site: Option<u16>,
+    /// What it could still take, in cores or sessions; none if it does not say.
+    pub(super) free: Option<f64>,
+    /// That as the weight of an SRV record.
+    pub(super) load_weight: u16,
     /// With its ramp.
     pub(super) weight: f64,
     pub(super) zone: Option<Id>,
@@ -44,12 +57,14 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn v4(&self) -> Option<IpAddr> {
-        self.v4.map(IpAddr::V4)
+    /// Where clients inside reach it.
+    pub(super) fn inside(&self) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+        (self.private.0.or(self.v4), self.private.1.or(self.v6))
     }
 
-    pub(super) fn v6(&self) -> Option<IpAddr> {
-        self.v6.map(IpAddr::V6)
+    /// Any public address, IPv4 first.
+    pub(super) fn addr(&self) -> Option<IpAddr> {
+        self.v4.map(IpAddr::V4).or(self.v6.map(IpAddr::V6))
     }
 
     /// Whether it is up: gets clients.

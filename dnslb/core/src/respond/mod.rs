@@ -82,8 +82,8 @@ pub struct Reply<'s> {
     pub pool: Option<u32>,
     /// Slots of the pool's members named in the answer; empty when the answer was truncated.
     pub named: &'s [u32],
-    /// Which of the pool's answers: see [`crate::snapshot::PoolAnswers::variant`].
-    pub variant: u16,
+    /// The class of the client (see [`crate::site::ClientMap`]), if the pool tells clients apart.
+    pub class: u16,
     /// Whether the message is more than a plain query: a notification, an update, a transfer, or anything that is signed. What was
     /// written is what a server says that can do nothing of these; who can must not send it.
     pub special: bool,
@@ -152,7 +152,7 @@ pub fn respond<'s>(
         truncated: resolver.truncated,
         pool: resolver.pool,
         named: resolver.named,
-        variant: resolver.variant,
+        class: resolver.class,
         special: asked.special,
         proof: terms.proof,
         response,
@@ -205,13 +205,14 @@ impl<'a> Terms<'a> {
         if let Some(edns) = &asked.edns {
             terms.opt = Some(Opt { udp_len_max, dnssec_ok: edns.dnssec_ok, ..Opt::default() });
             if edns.has_options {
-                terms.take_options(&snapshot.service, transport, client, edns, now);
+                terms.take_options(snapshot, transport, client, edns, now);
             }
         }
         terms
     }
 
-    fn take_options(&mut self, service: &'a Service, transport: Transport, client: IpAddr, edns: &Edns<'a>, now: Now) {
+    fn take_options(&mut self, snapshot: &'a Snapshot, transport: Transport, client: IpAddr, edns: &Edns<'a>, now: Now) {
+        let service: &Service = &snapshot.service;
         let (Some(opt), options) = (&mut self.opt, &edns.options) else { return };
         opt.has_options = true;
         let cookie = options.cookie.zip(service.cookies.as_ref());
@@ -227,6 +228,7 @@ impl<'a> Terms<'a> {
         }
         opt.is_padded = options.padding && transport.is_encrypted();
         if service.client_subnet
+            && snapshot.clients.trusts(client)
             && let Some(subnet) = options.subnet
         {
             self.subnet = ClientSubnet::read(subnet);

@@ -5,7 +5,7 @@
 use super::resolve::{Place, Resolver};
 use crate::overlay::OverlayTarget;
 use crate::snapshot::{AnswerSets, PoolAnswers, Snapshot};
-use crate::wire::{Section, ede, rcode};
+use crate::wire::{ClientSubnet, Section, ede, rcode};
 use crate::zone::Rtype;
 
 /// The type to answer, if the overlay answers this query type: ANY gets the first that is not empty (RFC 8482 section 4.1).
@@ -90,7 +90,18 @@ impl<'s> Resolver<'s, '_> {
 
     /// The answers for the class of the client.
     fn sets_for_client(&mut self, pool: &'s PoolAnswers) -> &'s AnswerSets {
-        self.variant = pool.variant(self.snapshot.clients.class_of(self.client));
-        pool.sets(self.variant)
+        let clients = &self.snapshot.clients;
+        match self.subnet {
+            // A resolver that gives no bits wants its client to stay unknown, and is a client itself.
+            Some(ClientSubnet { address, prefix_bits }) if prefix_bits > 0 => {
+                self.class = clients.class_at(address);
+                let variant = pool.variant(self.class);
+                let scope = clients.scope(address, |class| pool.variant(class) == variant);
+                // Never more specific than the question: a prefix across two classes is answered as its first address is.
+                self.subnet_scope = scope.min(prefix_bits);
+            }
+            _ => self.class = clients.class_of(self.client),
+        }
+        pool.sets(pool.variant(self.class))
     }
 }

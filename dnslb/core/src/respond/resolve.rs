@@ -30,8 +30,8 @@ pub(super) struct Resolver<'s, 'o> {
     pub(super) truncated: bool,
     pub(super) pool: Option<u32>,
     pub(super) named: &'s [u32],
-    /// Which of the pool's answers: see [`crate::snapshot::PoolAnswers::variant`].
-    pub(super) variant: u16,
+    /// The class of the client, if a pool asked for it.
+    pub(super) class: u16,
     /// DO: the client wants signatures and denials.
     pub(super) dnssec: bool,
     /// Denials to write into the authority section.
@@ -119,7 +119,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             truncated: false,
             pool: None,
             named: &[],
-            variant: 0,
+            class: 0,
             dnssec: false,
             proofs: None,
             extended_error: None,

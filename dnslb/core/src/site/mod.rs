@@ -75,7 +75,13 @@ impl ClientMap {
     /// The class of an address. An IPv4 address mapped into IPv6 counts as what it is.
     #[inline]
     pub fn class_of(&self, addr: IpAddr) -> u16 {
-        match addr.to_canonical() {
+        self.class_at(addr.to_canonical())
+    }
+
+    /// The class of an address as it stands, mapped or not.
+    #[inline]
+    pub fn class_at(&self, addr: IpAddr) -> u16 {
+        match addr {
             IpAddr::V4(v4) => self.v4.get(u128::from(v4.to_bits())),
             IpAddr::V6(v6) => self.v6.get(v6.to_bits()),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use farm_shared::prefix::Prefix;
 use farm_shared::time::{Now, Wall};
 
 use super::{CLIENT, NOW, example, query};
@@ -9,6 +10,7 @@ use crate::cookie::{Proof, Secrets};
 use crate::respond::{Reply, Transport, respond, respond_limited};
 use crate::rrl::{Kind, Policy};
 use crate::service::Service;
+use crate::site::{ClientMap, Ranges};
 use crate::snapshot::Snapshot;
 use crate::wire::{ede, rcode};
 
@@ -84,7 +86,10 @@ fn options_are_answered_where_they_belong() {
 fn client_subnets_are_repeated_when_they_are_looked_at() {
     let zone = telling();
     let service = Service { client_subnet: true, ..(*zone.service).clone() };
-    let zone = Snapshot { service: Arc::new(service), ..zone };
+    let all: Vec<Prefix> = ["0.0.0.0/0", "::/0"].iter().map(|prefix| prefix.parse().unwrap()).collect();
+    let (v4, v6) = (Ranges::whole(32), Ranges::whole(128));
+    let clients = ClientMap::new((&v4, &v6), (&v4, &v6), Some(&all));
+    let zone = Snapshot { service: Arc::new(service), clients: Arc::new(clients), ..zone };
     let subnet = [0, 1, 24, 0, 192, 0, 2];
     let (reply, message) = ask(&zone, Transport::Udp, &with_options("www.example A", &[(8, &subnet)]));
     assert_eq!((reply.rcode, options(&message)), (rcode::NOERROR, vec![(8, subnet.to_vec())]));
