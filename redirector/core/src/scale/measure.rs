@@ -3,6 +3,7 @@
 //! It must never divide by what was not seen: until there is enough, priors stand.
 
 use super::observation::{Observation, ServerState};
+use super::returns::{Before, Returns};
 use farm_shared::time::Mono;
 use std::collections::VecDeque;
 
@@ -21,13 +22,15 @@ const NOISE_DEVIATIONS: f64 = 1.5;
 /// Measurements so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
-    /// When, and sessions that came until then: those that began and those that waited to begin. Falls when some give up.
+    /// When, and sessions that came until then: those that began and those that waited to begin, without those that came again
+    /// because their server was lost. Falls when some give up.
     samples: VecDeque<(Mono, f64)>,
     last: Option<(Mono, u64)>,
     /// Sessions times seconds, fading.
     area_s: f64,
     /// Sessions ended, fading likewise.
     ends: f64,
+    returns: Returns,
 }
 
 /// A rate and where it is going.
@@ -41,7 +44,10 @@ pub(super) struct Rate {
 
 impl Measured {
     pub(super) fn observe(&mut self, observation: &Observation, now: Mono, window_ms: u64, prior_s: f64) {
-        let demand = observation.arrivals as f64 + f64::from(observation.waiting);
+        let all = observation.arrivals as f64 + f64::from(observation.waiting);
+        let samples = &self.samples;
+        let before = |ms: u64| before(samples, ms, window_ms);
+        let demand = self.returns.without(observation, all, now, window_ms, before);
         self.samples.push_back((now, demand));
         while self.samples.len() > SAMPLES_MAX
             || self.samples.get(1).is_some_and(|(at, _)| now.since_ms(*at) >= LONG_WINDOWS * window_ms)
@@ -76,7 +82,7 @@ impl Measured {
         if seen_ms == 0 || seen_ms < window_ms / 4 {
             return None;
         }
-        let from = self.back_to(last.0.saturating_sub(window_ms.min(seen_ms)))?;
+        let from = back_to(&self.samples, last.0.saturating_sub(window_ms.min(seen_ms)))?;
         let window_s = last.since_ms(from.0) as f64 / 1_000.0;
         if window_s <= 0.0 {
             return None;
@@ -87,10 +93,9 @@ impl Measured {
         Some(Rate { per_s, trend_per_s2: short.max(long), window_s })
     }
 
-    /// The last sample at or before a time, or the first.
-    fn back_to(&self, at_ms: u64) -> Option<(Mono, f64)> {
-        let after = self.samples.partition_point(|(at, _)| at.0 <= at_ms);
-        self.samples.get(after.saturating_sub(1)).copied()
+    /// Sessions that were lost with their server and did not come again yet.
+    pub(super) fn owed(&self) -> f64 {
+        self.returns.owed()
     }
 
     /// How the rate changes between the halves of the time since a sample, per second and second.
@@ -109,8 +114,22 @@ impl Measured {
     }
 }
 
+/// The last sample at or before a time, or the first.
+fn back_to(samples: &VecDeque<(Mono, f64)>, at_ms: u64) -> Option<(Mono, f64)> {
+    let after = samples.partition_point(|(at, _)| at.0 <= at_ms);
+    samples.get(after.saturating_sub(1)).copied()
+}
+
+/// The demand at a time, and how fast it rose in the half window before; none while that was not watched.
+fn before(samples: &VecDeque<(Mono, f64)>, at_ms: u64, window_ms: u64) -> Option<Before> {
+    let to = back_to(samples, at_ms)?;
+    let from = back_to(samples, to.0.0.saturating_sub(window_ms / 2))?;
+    let elapsed_s = to.0.since_ms(from.0) as f64 / 1_000.0;
+    (elapsed_s > 0.0).then(|| (to, ((to.1 - from.1) / elapsed_s).max(0.0)))
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Measures once a second for so many seconds, of a farm with these sessions, arrivals and ends until each second.
@@ -152,7 +171,7 @@ mod tests {
         assert!((measured.session_s(100.0) - 30.0).abs() < 1.5, "{}", measured.session_s(100.0));
     }
 
-    fn busy(sessions: u32) -> super::super::ServerLoad {
+    pub(in super::super) fn busy(sessions: u32) -> super::super::ServerLoad {
         super::super::ServerLoad {
             id: farm_shared::id::Id::new("b1").unwrap(),
             state: ServerState::Live,

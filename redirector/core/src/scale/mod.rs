@@ -13,6 +13,7 @@ mod observation;
 mod plan;
 mod provider;
 mod record;
+mod returns;
 mod rule;
 mod schedule;
 mod shrink;

@@ -17,9 +17,9 @@ pub(super) fn want(view: &View<'_>) -> Wanted {
         count += 1.0;
     }
     sessions += f64::from(observation.waiting);
-    // Sessions of a server that is silent or about to go will want another one.
-    let elsewhere = observation.servers.iter().filter(|s| matches!(s.state, ServerState::Silent | ServerState::Leaving));
-    sessions += elsewhere.map(|s| f64::from(s.sessions)).sum::<f64>();
+    // Sessions of a server that is about to go will want another one, and so will those of a lost one that have not come again yet.
+    let elsewhere = observation.servers.iter().filter(|s| s.state == ServerState::Leaving);
+    sessions += elsewhere.map(|s| f64::from(s.sessions)).sum::<f64>() + measured.owed();
     let session_s = measured.session_s(prior_s);
     // Until arrivals were watched for long enough, the farm is taken to be steady (Little's law).
     let steady = Rate { per_s: sessions / session_s.max(1e-3), ..Rate::default() };
