@@ -279,7 +279,7 @@ impl Control {
             youngest_ms: load.youngest_ms,
             zone: heartbeat.zone.clone(),
             role: self.blueprint.roles().contains(&heartbeat.id),
-            draining_ms: seen.and_then(|s| s.drain_since).map(|at| now.mono.since_ms(at)),
+            draining_ms: seen.and_then(|s| s.draining_ms(now.mono)),
             ttl_clear: seen.is_some_and(|s| s.ttl_left_ms(member.lease_ms(), &self.spec, now.mono) == 0),
         }
     }

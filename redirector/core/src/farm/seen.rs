@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Replies that a member relays are believed for so many of its periods.
 const FRESH_PERIODS: u64 = 3;
+/// So many periods after a member said that it drains, replies of every dnslb that it hears know of it.
+const KNOWN_PERIODS: u64 = 2;
 /// Beyond all that is known of leases and TTLs before a server counts as forgotten by caches, in milliseconds.
 const GATE_SLACK_MS: u64 = 2_000;
 
@@ -31,6 +33,8 @@ pub(super) struct Seen {
     pub(super) published: bool,
     /// The last heartbeat that did not say it drains: until then a dnslb may have named it.
     undrained: Mono,
+    /// The first one since then that says so.
+    drained: Mono,
     /// Every dnslb says that no cache names it any more.
     ttl_over: bool,
     /// Since when the scaler wants it drained.
@@ -61,6 +65,7 @@ impl Seen {
             counted: None,
             published,
             undrained: now,
+            drained: Mono::NEVER,
             ttl_over: false,
             drain_since: None,
             doors: 0,
@@ -81,7 +86,7 @@ impl Seen {
             },
             Some(_) => {
                 self.published = false;
-                self.undrained = now;
+                (self.undrained, self.drained) = (now, Mono::NEVER);
                 self.ttl_over = false;
                 Flow { arrivals: load.arrivals, completions: load.completions }
             }
@@ -90,12 +95,17 @@ impl Seen {
         self.counted = Some((heartbeat.inc, load.arrivals, load.completions));
         let fresh = |h: &&Heard| h.age_ms <= FRESH_PERIODS * heartbeat.period_ms;
         let dnslb = || heartbeat.heard.iter().filter(fresh).filter(|h| h.kind == Kind::Dnslb);
-        let every = |holds: fn(&Heard) -> bool| dnslb().next().is_some() && dnslb().all(holds);
-        self.published |= every(|h| h.serves == Some(true));
-        if !heartbeat.draining() {
-            self.undrained = now;
+        let every = |holds: &dyn Fn(&Heard) -> bool| dnslb().next().is_some() && dnslb().all(|h| holds(h));
+        self.published |= every(&|h| h.serves == Some(true));
+        if heartbeat.draining() {
+            self.drained = self.drained.min(now);
+        } else {
+            (self.undrained, self.drained) = (now, Mono::NEVER);
         }
-        self.ttl_over = heartbeat.draining() && every(|h| h.ttl_left_ms == Some(0));
+        // What a dnslb said before it knew of the drain says nothing: it may have named the member only after that.
+        let since = self.drained.plus_ms(KNOWN_PERIODS * heartbeat.period_ms);
+        let knew = |h: &Heard| now.0.saturating_sub(h.age_ms) >= since.0;
+        self.ttl_over = heartbeat.draining() && every(&|h| h.ttl_left_ms == Some(0) && knew(h));
         self.doors = dnslb().filter_map(|h| h.doors).max().unwrap_or(0);
         let other = |h: &&Heard| h.kind == Kind::Redirector && h.scaler.as_ref().is_some_and(|s| *s != spec.id);
         self.scaler = heartbeat.heard.iter().filter(fresh).find(other).and_then(|h| h.scaler.clone());
@@ -122,6 +132,12 @@ impl Seen {
         }
         let gated = spec.door.target.contains("{id}") && spec.door.published == Published::Require;
         (gated && !self.published).then_some("its name is not served by every dnslb yet")
+    }
+
+    /// For how long it has drained because the scaler wants it, as far as it said itself, in milliseconds: a deadline for its sessions
+    /// must not run while it does not know.
+    pub(super) fn draining_ms(&self, now: Mono) -> Option<u64> {
+        self.drain_since.map(|at| now.since_ms(at.max(self.undrained)))
     }
 
     /// Milliseconds until no cache can hold an answer that names it (DESIGN 3): counted from the last heartbeat that did not

@@ -476,7 +476,9 @@ fn the_ttl_gate() {
     assert_eq!(left(&[(0, false, None)]), 10_000, "lease, TTL and slack");
     assert_eq!(left(&[(0, false, None), (1_000, true, None)]), 9_000);
     assert_eq!(left(&[(0, false, None), (1_000, true, Some(500))]), 9_000, "only 0 counts");
-    assert_eq!(left(&[(0, false, None), (1_000, true, Some(0))]), 0);
+    assert_eq!(left(&[(0, false, None), (1_000, true, Some(0))]), 9_000, "said before they knew, perhaps");
+    assert_eq!(left(&[(0, false, None), (1_000, true, None), (5_000, true, Some(0))]), 0);
+    assert_eq!(left(&[(0, false, None), (1_000, true, None), (2_000, false, None), (4_000, true, Some(0))]), 8_000);
     assert_eq!(left(&[(0, false, None), (1_000, false, Some(0))]), 10_000, "it does not drain");
     assert_eq!(left(&[(0, false, None), (10_000, true, None)]), 0);
 }
