@@ -69,7 +69,17 @@ impl World {
         let due =
             self.setup.policy == ScalePolicy::Sizing && self.setup.sessions_peak * self.crowd.steady.unwrap_or(0.0) < room;
         if waiting > 0 && due {
-            return Some(format!("{waiting} clients wait"));
+            let servers: Vec<String> = status
+                .servers
+                .iter()
+                .map(|s| {
+                    format!(
+                        "{} {}/{:?} {} {} {:?} q{} s{:.3}",
+                        s.id, s.sessions, s.limit, s.takes_new, s.standing, s.why_not, s.queue, s.share
+                    )
+                })
+                .collect();
+            return Some(format!("{waiting} clients wait, the servers hold {}", servers.join(", ")));
         }
         for ns in 0..self.names.len() {
             let mut named = BTreeSet::new();

@@ -247,7 +247,8 @@ impl World {
                             machine.impaired_ms = Some(now_ms + short_ms);
                         }
                     }
-                    Fault::Freeze => host.frozen_until_ms = now_ms + 2 * short_ms,
+                    // Who is impaired for good does not come back by it.
+                    Fault::Freeze => host.frozen_until_ms = host.frozen_until_ms.max(now_ms + 2 * short_ms),
                     _ => self.host_ends(at, false),
                 }
             }

@@ -123,6 +123,9 @@ struct Departed {
     until: Mono,
 }
 
+/// The silence of most is believed in the end if the others were heard for so many times as long as it takes to forget one: then
+/// they are forgotten one by one, each after as long again.
+const DOUBT_FORGETS: u64 = 20;
 /// Twice the skew: a message captured before the departure is stale by then.
 const REPLAY_MS: u64 = 2 * SKEW_MS_MAX;
 /// A terminated instance does not come back, but its last words may travel far.
@@ -140,6 +143,8 @@ pub struct Roster {
     silent: usize,
     /// When most members were silent last: until then, silence said nothing about any one of them.
     doubted: Mono,
+    /// Since when most members, but not all, have been silent; and when one of them was forgotten last.
+    mass_silence: Option<(Mono, Mono)>,
     last_step: Option<Mono>,
     slept_ms: u64,
 }
@@ -154,6 +159,7 @@ impl Roster {
             deadlines: BinaryHeap::new(),
             silent: 0,
             doubted: Mono(0),
+            mass_silence: None,
             last_step: None,
             slept_ms: 0,
         }
@@ -334,7 +340,8 @@ impl Roster {
         self.silent
     }
 
-    /// Whether more than half of the members are silent: suspect the network or ourselves, and forget nobody.
+    /// Whether more than half of the members are silent: suspect the network or ourselves, and forget nobody
+    /// for a long time.
     pub fn mostly_silent(&self) -> bool {
         self.silent * 2 > self.members.len()
     }
@@ -369,6 +376,9 @@ impl Roster {
         if self.mostly_silent() {
             self.doubted = at;
         }
+        // While nobody is heard it may well be us who are deaf.
+        let others_are_heard = self.mostly_silent() && self.silent < self.members.len();
+        self.mass_silence = others_are_heard.then(|| self.mass_silence.unwrap_or((at, at)));
         at
     }
 
@@ -392,7 +402,7 @@ impl Roster {
     }
 
     fn expire(&mut self, at: Mono, id: Id, changes: &mut Vec<(Id, Change)>) {
-        let (frozen, doubted) = (self.mostly_silent(), self.doubted);
+        let (frozen, doubted, mass_silence) = (self.mostly_silent(), self.doubted, self.mass_silence);
         let forget_leases = self.policy.forget_leases;
         let Some(member) = self.members.get_mut(&id) else { return };
         let lease_end = match member.freshness {
@@ -400,14 +410,21 @@ impl Roster {
             _ => member.heard.plus_ms(member.lease_ms),
         };
         let late_at = member.heard.plus_ms(member.lease_ms / 2);
-        let forget_at = lease_end.max(doubted).plus_ms(member.lease_ms.saturating_mul(forget_leases));
-        let next = if at >= forget_at && member.freshness == Freshness::Silent {
-            if !frozen && member.forced.is_none() {
-                let (inc, seq) = (member.heartbeat.inc, member.heartbeat.seq);
-                self.depart(at, &id, inc, seq, false);
-                changes.push((id, Change::Forgotten));
-                return;
+        let forget_ms = member.lease_ms.saturating_mul(forget_leases);
+        let forget_at = lease_end.max(doubted).plus_ms(forget_ms);
+        let given_up = mass_silence.is_some_and(|(since, last)| {
+            at.since_ms(since) >= forget_ms.saturating_mul(DOUBT_FORGETS) && at.since_ms(last) >= forget_ms
+        });
+        let forgettable = member.freshness == Freshness::Silent && member.forced.is_none();
+        let next = if forgettable && if frozen { given_up } else { at >= forget_at } {
+            if let Some((_, last)) = &mut self.mass_silence {
+                *last = at;
             }
+            let (inc, seq) = (member.heartbeat.inc, member.heartbeat.seq);
+            self.depart(at, &id, inc, seq, false);
+            changes.push((id, Change::Forgotten));
+            return;
+        } else if at >= forget_at && member.freshness == Freshness::Silent {
             at.plus_ms(member.lease_ms)
         } else if at >= lease_end {
             if member.freshness != Freshness::Silent {

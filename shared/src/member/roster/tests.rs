@@ -192,6 +192,30 @@ fn mass_silence_forgets_nobody() {
     assert!(forgotten(&pass(&mut roster, 149_100, 152_000)));
 }
 
+#[test]
+fn most_who_never_come_back_are_forgotten_one_by_one() {
+    let check = |heard: &[&str], expect: &[u64]| {
+        let mut roster = Roster::new(LeasePolicy::default());
+        for id in ["a", "b", "c", "d", "e"] {
+            let _ = roster.observe(at(0), beat(id, 1, 1));
+        }
+        let mut forgotten = vec![];
+        for second in 1..=1_000 {
+            let changes = pass(&mut roster, (second - 1) * 1_000, second * 1_000);
+            forgotten.extend(changes.iter().filter(|(_, _, c)| *c == Change::Forgotten).map(|(at, _, _)| at / 1_000));
+            for id in heard {
+                let _ = roster.observe(at(second * 1_000), beat(id, 1, 1 + second));
+            }
+        }
+        assert_eq!(forgotten, expect, "{heard:?}");
+    };
+    // Twenty times thirty seconds in doubt, then one each thirty seconds; of the last half at once what is over.
+    check(&["a"], &[603, 633, 663, 693]);
+    check(&["a", "b"], &[603, 633, 633]);
+    check(&["a", "b", "c"], &[33, 33]);
+    check(&[], &[]);
+}
+
 proptest::proptest! {
     /// Whatever comes in whatever order: the count of silent members is right, and a member's (inc, seq) never falls.
     #[test]
