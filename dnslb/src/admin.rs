@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::shell::Ask;
+use crate::store::{Keeper, Wish};
 
 #[derive(Deserialize)]
 struct Why {
@@ -19,13 +20,37 @@ struct Why {
     why: String,
 }
 
-/// The routes; `ask` leads to the control loop.
-pub fn router(ask: mpsc::Sender<Ask>) -> Router {
+/// The routes; `ask` leads to the control loop, `keeper` to the zones.
+pub fn router(ask: mpsc::Sender<Ask>, keeper: Keeper) -> Router {
+    let zones = Router::new().route("/v1/zones", get(zones)).route("/v1/zones/{verb}/{name}", post(zone)).with_state(keeper);
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/reload", post(reload))
         .route("/v1/admin/{verb}/{group}/{member}", post(command))
         .with_state(ask)
+        .merge(zones)
+}
+
+async fn zones(State(keeper): State<Keeper>) -> Response {
+    keeper.status().await.map_or_else(gone, |zones| Json(zones).into_response())
+}
+
+async fn zone(State(keeper): State<Keeper>, Path((verb, name)): Path<(String, String)>) -> Response {
+    let wish = match verb.as_str() {
+        "freeze" => Wish::Freeze,
+        "thaw" => Wish::Thaw,
+        "sync" => Wish::Sync,
+        "reload" => Wish::Reload,
+        _ => return (StatusCode::NOT_FOUND, "expected freeze, thaw, sync or reload\n").into_response(),
+    };
+    let Ok(apex) = name.parse() else {
+        return (StatusCode::NOT_FOUND, format!("{name:?} is no domain name\n")).into_response();
+    };
+    match keeper.wish(wish, apex).await {
+        Some(Ok(text)) => format!("{text}\n").into_response(),
+        Some(Err(text)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", text.trim_end())).into_response(),
+        None => gone(),
+    }
 }
 
 async fn status(State(ask): State<mpsc::Sender<Ask>>) -> Response {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::load::Loaded;
 use crate::persist;
+use crate::store::as_stored;
 
 /// One question.
 #[derive(Debug)]
@@ -47,13 +48,11 @@ impl Question {
 pub fn ask(loaded: &Loaded, question: &Question) -> Result<String, String> {
     let clock = Clock::start();
     let mut draws = draws_from_os().map_err(|e| e.to_string())?;
-    let mut control = Control::new(
-        Arc::clone(&loaded.spec),
-        Arc::clone(&loaded.zones),
-        saved(loaded)?,
-        clock.now(),
-        draws.child("control", 0),
-    );
+    let zones = match &loaded.state_dir {
+        Some(dir) => as_stored(&loaded.spec, &loaded.zones, dir).map_err(|problems| problems.join("\n"))?,
+        None => Arc::clone(&loaded.zones),
+    };
+    let mut control = Control::new(Arc::clone(&loaded.spec), zones, saved(loaded)?, clock.now(), draws.child("control", 0));
     let snapshot = control.flush(clock.now()).into_iter().find_map(|effect| match effect {
         Effect::Publish(snapshot) => Some(snapshot),
         _ => None,

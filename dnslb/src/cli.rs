@@ -4,6 +4,7 @@
 //! configuration is refused.
 
 use clap::{Parser, Subcommand, ValueEnum};
+use dnslb_core::name::Name;
 use farm_daemon::admin::{AdminAddr, Token};
 use farm_daemon::admin_client;
 use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
@@ -99,6 +100,11 @@ enum Command {
     Keygen(Keygen),
     /// Prints the DS records that a zone's parent needs.
     Ds(DsOf),
+    /// Lists zones, or says what shall become of one that takes dynamic updates.
+    Zone {
+        #[command(subcommand)]
+        order: ZoneOrder,
+    },
     /// Prints every option as Markdown.
     #[command(hide = true)]
     ConfigDoc,
@@ -107,6 +113,36 @@ enum Command {
     MetricsDoc,
     #[command(flatten)]
     Generate(Generate),
+}
+
+#[derive(Debug, Subcommand)]
+enum ZoneOrder {
+    /// Prints every zone: kind, serial, records, journal.
+    List {
+        /// As the JSON of the admin API.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        daemon: DaemonArg,
+    },
+    /// Prints one zone.
+    Show(ZoneArg),
+    /// Takes no updates for now, and writes the zone to its master file, to be edited.
+    Freeze(ZoneArg),
+    /// Takes updates again. A master file that was edited becomes the zone.
+    Thaw(ZoneArg),
+    /// Writes the zone to its master file.
+    Sync(ZoneArg),
+    /// Puts the master file in the place of the zone; what was updated since is gone.
+    Reload(ZoneArg),
+}
+
+#[derive(Debug, clap::Args)]
+struct ZoneArg {
+    /// The zone's name.
+    zone: String,
+    #[command(flatten)]
+    daemon: DaemonArg,
 }
 
 #[derive(Debug, clap::Args)]
@@ -213,10 +249,56 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Reload { daemon } => print(&request(&daemon, "POST", "/v1/reload")?),
         Command::Keygen(command) => print(&keygen(&command).map_err(|text| Failure::Text(EXIT_UNAVAILABLE, text))?),
         Command::Ds(command) => print(&ds(&command).map_err(|text| Failure::Text(EXIT_UNAVAILABLE, text))?),
+        Command::Zone { order } => zone(order),
         Command::ConfigDoc => print(&table_markdown(&dnslb_core::config::options())),
         Command::MetricsDoc => print(&metrics::document()),
         Command::Generate(generate) => Ok(generate.run::<Cli>(&mut io::stdout())?),
     }
+}
+
+fn zone(order: ZoneOrder) -> Result<(), Failure> {
+    let (verb, ZoneArg { zone, daemon }) = match order {
+        ZoneOrder::List { json, daemon } => {
+            let text = request(&daemon, "GET", "/v1/zones")?;
+            return print(&if json { text + "\n" } else { zone_table(&text, None) });
+        }
+        ZoneOrder::Show(ZoneArg { zone, daemon }) => {
+            let wanted = zone.parse::<Name>().map_err(|e| Failure::Text(2, format!("{zone:?} is no domain name: {e}")))?;
+            let table = zone_table(&request(&daemon, "GET", "/v1/zones")?, Some(&wanted.to_string()));
+            return if table.is_empty() {
+                Err(Failure::Text(1, format!("{wanted} is no zone of this server")))
+            } else {
+                print(&table)
+            };
+        }
+        ZoneOrder::Freeze(arg) => ("freeze", arg),
+        ZoneOrder::Thaw(arg) => ("thaw", arg),
+        ZoneOrder::Sync(arg) => ("sync", arg),
+        ZoneOrder::Reload(arg) => ("reload", arg),
+    };
+    print(&request(&daemon, "POST", &format!("/v1/zones/{verb}/{}", encoded(&zone)))?)
+}
+
+/// Zones as a table: all, or the one of that name.
+fn zone_table(json: &str, only: Option<&str>) -> String {
+    let zones: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
+    let mut out = String::new();
+    for zone in zones {
+        let text = |key: &str| zone.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let number = |key: &str| zone.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let is = |key: &str| zone.get(key) == Some(&true.into());
+        if only.is_some_and(|only| only != text("name")) {
+            continue;
+        }
+        let mut marks = String::new();
+        for (key, mark) in [("frozen", ", frozen"), ("file_differs", ", master file edited and not served")] {
+            marks.push_str(if is(key) { mark } else { "" });
+        }
+        let (name, kind) = (text("name"), text("kind"));
+        let (serial, records, journal) = (number("serial"), number("records"), number("journal_octets"));
+        let _ = writeln!(out, "{name} {kind}, serial {serial}, {records} records, {journal} octets of journal{marks}");
+    }
+    out
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
@@ -302,6 +384,17 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn zones_are_a_table() {
+        let json = r#"[{"name":"a.","kind":"dynamic","serial":7,"records":3,"frozen":true,"file_differs":false,"journal_octets":9},
+            {"name":"b.","kind":"static","serial":1,"records":2,"frozen":false,"file_differs":true,"journal_octets":0}]"#;
+        let a = "a. dynamic, serial 7, 3 records, 9 octets of journal, frozen\n";
+        let b = "b. static, serial 1, 2 records, 0 octets of journal, master file edited and not served\n";
+        assert_eq!(zone_table(json, None), format!("{a}{b}"));
+        assert_eq!(zone_table(json, Some("b.")), b);
+        assert_eq!(zone_table("nonsense", None), "");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod security;
 pub mod serve;
 pub mod shares;
 pub mod shell;
+pub mod store;
 pub mod tally;
 pub mod tcp;
 pub mod tcp_clients;

@@ -4,7 +4,8 @@
 //! Nothing is put in force here, and the content of a secret never shows in a problem.
 
 use dnslb_core::config::{self, FarmSpec, Spec};
-use dnslb_core::zone::{Files, Zones};
+use dnslb_core::name::Name;
+use dnslb_core::zone::{self, Files, Zone, Zones};
 use farm_daemon::clock::Clock;
 use farm_daemon::settings::{check_token, read_config, resolve, token_path, warn_if_open};
 use farm_daemon::state_dir::read_capped;
@@ -108,6 +109,14 @@ fn pair(spec: &Spec, path: &Path, text: &str, problems: &mut Vec<Problem>) -> Op
             None
         }
     }
+}
+
+/// Reads one zone from its master file. Blocks on the disk.
+///
+/// # Errors
+/// Every problem at once, warnings among them.
+pub fn load_zone(apex: &Name, file: &str, config: &Path) -> Result<Zone, Vec<zone::Problem>> {
+    zone::load(apex, &Beside(config), file).map(|loaded| loaded.zone)
 }
 
 /// The first line on which an option of that name is set, by its last part; 1 if there is none.

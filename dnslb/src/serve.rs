@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin;
 use crate::answering::Answering;
@@ -33,6 +33,7 @@ use crate::query_log::QueryLog;
 use crate::requests::{Lane, Rules};
 use crate::shares::Shares;
 use crate::shell::{Parts, Shell, live};
+use crate::store::{self, Keeper};
 use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
 use crate::transports::{Bound, Shared};
@@ -136,6 +137,19 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let certificates = pair.map(|pair| Arc::new(Certificates::new(pair)));
     let log = QueryLog::start(u64::from(spec.server.query_log_sample)).map_err(|e| ServeError::of("query log", e))?;
 
+    let (served, served_now) = watch::channel(0);
+    let parts = store::Parts {
+        config: config.clone(),
+        state_dir: state_dir.as_ref().map(|dir| dir.path().into()),
+        clock,
+        served: served_now,
+    };
+    let (keeper_spec, files) = (Arc::clone(&spec), Arc::clone(&zones));
+    // Zones that were updated come back from their journals.
+    let keeper = tokio::task::block_in_place(|| Keeper::start(parts, keeper_spec, files));
+    let keeper = keeper.map_err(|problems| ServeError::Unavailable(problems.join("\n")))?;
+    let (number, zones) = keeper.zones();
+
     let mut control = Control::new(Arc::clone(&spec), zones, saved, clock.now(), draws.child("control", 0));
     let mut first = None;
     let mut later = Vec::new();
@@ -148,6 +162,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let first = first.ok_or_else(|| ServeError::Unavailable("the control loop published nothing at its start".into()))?;
     let published = Arc::new(ArcSwap::from_pointee(live(&shares, &control, first, None)));
     meters.published();
+    served.send_replace(number);
 
     let metrics = Metrics {
         tallies: tallies.clone(),
@@ -181,12 +196,15 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
             config,
             meters,
             notifier,
+            keeper: keeper.clone(),
+            zones: keeper.changes(),
+            served,
         },
         later,
     );
     let sent = spec.service.rrl.as_ref().map(|rrl| Arc::new(Table::new(rrl.table_entries)));
     let answering = Answering { published, clock, tallies, log, draws, sent };
-    let lane = Lane::start(&answering, bound.tallies() - 1, Rules::default(), None);
+    let lane = Lane::start(&answering, bound.tallies() - 1, Rules::default(), Some(keeper.updates()));
     let shared = Shared {
         answering: &answering,
         lane: &lane,
@@ -198,8 +216,12 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let ready = Ready::default();
     let metrics = Arc::new(metrics);
     let admin_task = admin_listener.map(|listener| {
-        let admin =
-            Admin { router: admin::router(ask), token, ready: ready.clone(), metrics: Arc::new(move || metrics.text()) };
+        let admin = Admin {
+            router: admin::router(ask, keeper),
+            token,
+            ready: ready.clone(),
+            metrics: Arc::new(move || metrics.text()),
+        };
         tokio::spawn(listener.serve(admin))
     });
     announcer.publish().map_err(|e| ServeError::of("ports file", e))?;

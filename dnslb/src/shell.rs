@@ -10,15 +10,15 @@ use farm_daemon::clock::Clock;
 use farm_daemon::receiver::{Received, Receiver, ReplyHandle};
 use farm_daemon::signals::{Signal, Signals};
 use farm_daemon::systemd::Notifier;
-use farm_shared::config::Problem;
+use farm_shared::config::{Place, Problem};
 use farm_shared::heartbeat::Keyring;
 use farm_shared::member::Change;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::answering::Published;
@@ -30,6 +30,7 @@ use crate::meters::Meters;
 use crate::named::Live;
 use crate::persist::Persister;
 use crate::shares::Shares;
+use crate::store::{Keeper, Numbered};
 
 /// Events that one flush may follow; more wait for the next, so that a flood cannot hold up publication.
 const BURST: usize = 256;
@@ -96,6 +97,12 @@ pub struct Parts {
     pub meters: Arc<Meters>,
     /// The service manager.
     pub notifier: Notifier,
+    /// Keeps the zones that change.
+    pub keeper: Keeper,
+    /// What it says is to be served.
+    pub zones: watch::Receiver<Numbered>,
+    /// Where it hears what is.
+    pub served: watch::Sender<u64>,
 }
 
 /// The running shell.
@@ -122,6 +129,7 @@ enum Input {
     Ask(Ask),
     Built(BuiltSchedule),
     Loaded(LoadResult),
+    Zones,
     Tick,
 }
 
@@ -161,6 +169,7 @@ impl Shell {
                 Some(ask) = self.parts.asks.recv() => Input::Ask(ask),
                 Some(built) = self.built.1.recv() => Input::Built(built),
                 Some(loaded) = self.loaded.1.recv() => Input::Loaded(loaded),
+                Ok(()) = self.parts.zones.changed() => Input::Zones,
                 _ = tick.tick() => Input::Tick,
             };
             if matches!(input, Input::Signal(Signal::Stop)) {
@@ -219,6 +228,10 @@ impl Shell {
             Input::Ask(Ask::Reload(to)) => self.reload(Some(to)),
             Input::Built(built) => self.step(Event::Scheduled(Box::new(built)), To::default()),
             Input::Loaded(loaded) => self.reloaded(loaded),
+            Input::Zones => {
+                let zones = Arc::clone(&self.parts.zones.borrow_and_update().1);
+                self.step(Event::Zones(zones), To::default());
+            }
             Input::Tick => self.step(Event::Tick, To::default()),
         }
     }
@@ -290,8 +303,13 @@ impl Shell {
 
     fn publish(&mut self, snapshot: Arc<Snapshot>) {
         tracing::debug!(generation = snapshot.generation, "published");
+        let zones = Arc::clone(&snapshot.zones);
         let live = live(&self.parts.shares, &self.parts.control, snapshot, Some(&self.parts.published.load()));
         self.parts.published.store(Arc::new(live));
+        let (number, latest) = &*self.parts.zones.borrow();
+        if Arc::ptr_eq(latest, &zones) {
+            self.parts.served.send_replace(*number);
+        }
         self.parts.meters.published();
     }
 
@@ -313,24 +331,23 @@ impl Shell {
         self.parts.notifier.reloading();
         self.reloading = Some(to.into_iter().collect());
         let (config, sender) = (self.parts.config.clone(), self.loaded.0.clone());
+        let (spec, keeper) = (Arc::clone(self.parts.control.spec()), self.parts.keeper.clone());
         tokio::task::spawn_blocking(move || {
-            let _ = sender.blocking_send(load(&config).map(Box::new));
+            let _ = sender.blocking_send(load_and_keep(&config, &spec, &keeper));
         });
     }
 
     /// All or nothing: everything was read and checked when this is called.
     fn reloaded(&mut self, loaded: LoadResult) {
-        let loaded = loaded.and_then(|loaded| {
-            let problems = restart_needed(self.parts.control.spec(), &loaded.spec, &self.parts.config);
-            if problems.is_empty() { Ok(loaded) } else { Err(problems) }
-        });
         self.parts.meters.reloaded(loaded.is_ok());
         let answer = match loaded {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
                     tracing::warn!("{warning}");
                 }
-                let Loaded { spec, zones, keyring, tls, pair, .. } = *loaded;
+                let Loaded { spec, keyring, tls, pair, .. } = *loaded;
+                // The store has them already, those that follow updates among them, and may have changed some since.
+                let zones = Arc::clone(&self.parts.zones.borrow_and_update().1);
                 if let (Some(certificates), Some(pair)) = (&self.parts.certificates, pair) {
                     certificates.replace(pair);
                 }
@@ -361,6 +378,20 @@ impl Shell {
             self.reloading = Some(again);
         }
     }
+}
+
+/// Reads a configuration and has the store take its zones: the last step, which nothing that can fail may follow.
+fn load_and_keep(config: &Path, old: &Spec, keeper: &Keeper) -> LoadResult {
+    let loaded = load(config)?;
+    let problems = restart_needed(old, &loaded.spec, config);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    keeper.configure_blocking(Arc::clone(&loaded.spec), Arc::clone(&loaded.zones)).map_err(|problems| {
+        let place = Place { file: config.display().to_string(), line: 1, key: "zone".to_owned() };
+        problems.into_iter().map(|found| place.problem(found, "a journal that holds")).collect::<Vec<_>>()
+    })?;
+    Ok(Box::new(loaded))
 }
 
 /// Who waits for the first effect of an event.

@@ -208,6 +208,11 @@ impl Store {
         self.zones.get(apex).is_some_and(|held| held.is_dynamic())
     }
 
+    /// The master file of a zone, as configured.
+    pub fn file_of(&self, apex: &Name) -> Option<&str> {
+        self.zones.get(apex).map(|held| held.spec.file.as_str())
+    }
+
     /// One event.
     pub fn step(&mut self, now: Now, event: StoreEvent) -> Vec<StoreEffect> {
         match event {
