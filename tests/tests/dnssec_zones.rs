@@ -8,7 +8,6 @@ use dnslb_core::zone::{Files, Zone, load};
 use farm_shared::time::Wall;
 use farm_tests::daemon::{Scratch, bins, root};
 use farm_tests::peer::installed;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -60,7 +59,6 @@ fn plan(apex: &Name, algorithm: Algorithm, denial: Denial, csk: bool) -> Signing
         keys: ActiveKeys { apex: apex.clone(), entry: vec![entry], zone: vec![zone], validity: Validity::default() },
         dnskey_ttl_s: 3_600,
         denial,
-        elsewhere: BTreeMap::new(),
         serial: None,
     }
 }

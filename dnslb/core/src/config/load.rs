@@ -4,6 +4,7 @@
 //! All or nothing, and every problem at once. A file's content must never show in a problem, since it may be a key.
 
 use super::read;
+use super::read_dnssec;
 use super::read_pool;
 use super::read_site;
 use super::read_zone;
@@ -70,6 +71,13 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
         for (pool, section) in &parts.pools {
             check_pool(pool, section, &within);
         }
+        for (zone, _) in &mut parts.zones {
+            let here = |name: &Name| zones.find(name).is_some_and(|found| *found.apex() == zone.name);
+            let of_pools = parts.pools.iter().filter(|(pool, _)| pool.publish.iter().any(here)).map(|(_, s)| (s, "publish"));
+            let members = parts.farms.iter().filter(|(farm, _)| farm.member_zone.as_ref().is_some_and(here));
+            let dynamic: Vec<_> = of_pools.chain(members.map(|(_, section)| (section, "member_zone"))).collect();
+            read_dnssec::fit_denial(zone, dynamic.into_iter());
+        }
     } else {
         root.problem("zone", "a zone for the second time", "each once");
     }
@@ -116,7 +124,8 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
     let lease = read_lease(root);
     let farms = read::farms(root);
     let keys = read_zone::keys(root);
-    let zones = read_zone::zones(root, &keys);
+    let policies = read_dnssec::policies(root);
+    let zones = read_zone::zones(root, &keys, &policies);
     let places = read_site::places(root);
     let pools = read_pool::pools(root, &farms, &places);
     let empty = |(server, service)| Spec {

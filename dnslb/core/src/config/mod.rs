@@ -6,6 +6,7 @@
 mod load;
 mod places;
 mod read;
+mod read_dnssec;
 mod read_encrypted;
 mod read_pool;
 mod read_site;
@@ -19,7 +20,7 @@ pub use places::{Places, SiteSpec, ViewSpec};
 pub use service::{RrlSpec, ServiceSpec};
 pub use spec::{
     EncryptedSpec, FarmSpec, HttpsSpec, KeySpec, NestedPool, NotifySpec, PoolSpec, PrimarySpec, ServerSpec, Spec, SrvSpec,
-    StaticMember, WeightRule, ZoneKind, ZoneSpec,
+    StaticMember, WeightRule, ZoneDnssec, ZoneKind, ZoneSpec,
 };
 
 #[cfg(test)]

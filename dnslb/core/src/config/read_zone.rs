@@ -4,7 +4,9 @@
 //! neither key nor prefix is a problem, not a grant to everybody.
 
 use super::read::{NAME, Unique};
+use super::read_dnssec;
 use super::spec::{KeySpec, NotifySpec, PrimarySpec, ZoneKind, ZoneSpec};
+use crate::dnssec::DnssecPolicy;
 use crate::name::Name;
 use crate::transfer::Grant;
 use crate::tsig::HmacAlgorithm;
@@ -13,6 +15,7 @@ use farm_shared::config::Section;
 use farm_shared::prefix::Prefix;
 use farm_shared::settings::SOCKET;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 const PREFIX: &str = "an address or ADDRESS/BITS";
 
@@ -37,7 +40,11 @@ pub(super) fn keys(root: &Section) -> Vec<(KeySpec, Section)> {
 }
 
 /// Zones with their sections. `keys` are those that may be named.
-pub(super) fn zones(root: &Section, keys: &[(KeySpec, Section)]) -> Vec<(ZoneSpec, Section)> {
+pub(super) fn zones(
+    root: &Section,
+    keys: &[(KeySpec, Section)],
+    policies: &[Arc<DnssecPolicy>],
+) -> Vec<(ZoneSpec, Section)> {
     let known = |name: &Name| keys.iter().any(|(key, _)| key.name == *name);
     let mut zones = Vec::new();
     let mut seen = Unique::default();
@@ -55,6 +62,7 @@ pub(super) fn zones(root: &Section, keys: &[(KeySpec, Section)]) -> Vec<(ZoneSpe
         let update = updates(&s, &known);
         let notify = notify(&s, &known);
         let primaries = primaries(&s, &known);
+        let dnssec = read_dnssec::zone(&s, policies);
         let kind = if kind == "secondary" { ZoneKind::Secondary } else { ZoneKind::Primary };
         match (kind, &file) {
             (ZoneKind::Primary, None) => s.problem("file", "nothing", "a string"),
@@ -73,7 +81,7 @@ pub(super) fn zones(root: &Section, keys: &[(KeySpec, Section)]) -> Vec<(ZoneSpe
         }
         let Some(name) = name else { continue };
         seen.note(&s, "name", &name);
-        zones.push((ZoneSpec { name, file: file.unwrap_or_default(), kind, transfer, notify, primaries, update }, s));
+        zones.push((ZoneSpec { name, file: file.unwrap_or_default(), kind, transfer, notify, primaries, update, dnssec }, s));
     }
     if zones.is_empty() {
         root.problem("zone", "no zone", "one [[zone]] at least");

@@ -4,6 +4,7 @@
 
 use super::places::Places;
 use super::service::ServiceSpec;
+use crate::dnssec::{Denial, DnssecPolicy};
 use crate::health::CheckSpec;
 use crate::name::Name;
 use crate::tsig::{HmacAlgorithm, Keys};
@@ -177,6 +178,19 @@ pub struct ZoneSpec {
     pub primaries: Vec<PrimarySpec>,
     /// Who may update it (RFC 2136); nobody if empty.
     pub update: Vec<Grant>,
+    /// How it is signed; none if it is not signed here.
+    pub dnssec: Option<ZoneDnssec>,
+}
+
+/// `[zone.dnssec]`
+#[derive(Clone, Debug)]
+pub struct ZoneDnssec {
+    /// How it is signed, and how its keys come and go.
+    pub policy: Arc<DnssecPolicy>,
+    /// How absence is proven in this zone.
+    pub denial: Denial,
+    /// Servers of the parent zone that are asked for its DS set.
+    pub parents: Vec<SocketAddr>,
 }
 
 /// How members are weighted.

@@ -5,20 +5,26 @@
 
 mod active;
 mod canonical;
+mod changes;
 pub mod civil;
 mod denial;
 mod ds;
 mod key;
 mod key_file;
+mod policy;
 mod rrsig;
 pub mod schedule;
 mod sign_zone;
+mod signer;
 
 pub use active::{ActiveKeys, Validity};
 pub use canonical::CanonicalSet;
 pub use denial::{HASH_LEN, NSEC3PARAM, nsec_rdata, nsec3_hash, nsec3_owner, nsec3_rdata, type_bitmap};
+pub use changes::changes_between;
 pub use ds::{DigestType, Ds};
 pub use key::{Algorithm, Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE, KeyError, PRIVATE_LEN, SigningKey};
 pub use key_file::{KEY_FILE_LEN_MAX, KeyFile, KeyFileError, KeyTimes, base_name, read_public};
+pub use policy::DnssecPolicy;
 pub use rrsig::{Bogus, Rrsig, Window, seconds, seconds_between, sign_set};
 pub use sign_zone::{Denial, SignZoneError, SignedZone, SigningPlan, sign_zone};
+pub use signer::{Look, SignedStatus, Signer, Task};

@@ -44,8 +44,6 @@ pub struct SigningPlan {
     pub dnskey_ttl_s: u32,
     /// How absence is proven.
     pub denial: Denial,
-    /// Names that are answered from elsewhere (pools), with their types: no denial may say that they do not exist.
-    pub elsewhere: BTreeMap<Name, Vec<Rtype>>,
     /// The serial to give it; none for the zone's own.
     pub serial: Option<u32>,
 }
@@ -146,17 +144,6 @@ pub fn sign_zone(zone: &Zone, plan: &SigningPlan, before: Option<&Zone>, wall: W
         }
         if !occluded {
             chain.insert(owner.clone(), types);
-        }
-    }
-    for (name, types) in plan.elsewhere.iter().filter(|(name, _)| name.is_at_or_below(apex)) {
-        let at = chain.entry(name.clone()).or_default();
-        at.extend_from_slice(types);
-        at.sort_unstable();
-        at.dedup();
-        let mut above = name.parent().filter(|above| above.is_at_or_below(apex));
-        while let Some(name) = above.filter(|name| !chain.contains_key(name)) {
-            above = name.parent();
-            chain.insert(name, Vec::new());
         }
     }
     match plan.denial {

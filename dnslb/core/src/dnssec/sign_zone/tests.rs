@@ -57,7 +57,6 @@ fn plan(ksk: u8, zsk: u8, denial: Denial) -> SigningPlan {
         keys: ActiveKeys { apex: name("example"), entry: vec![entry], zone: vec![zone], validity: Validity::default() },
         dnskey_ttl_s: 3_600,
         denial,
-        elsewhere: BTreeMap::new(),
         serial: Some(8),
     }
 }
@@ -181,31 +180,6 @@ fn a_clock_set_back_leaves_no_signature_of_the_future() {
     let two = sign_zone(&zone(ZONE), &plan, Some(&one.zone), back).unwrap();
     assert_eq!(two.kept, 0);
     judge(&two.zone, back);
-}
-
-#[test]
-fn names_from_elsewhere_are_not_denied() {
-    for denial in [Denial::Nsec, Denial::Nsec3] {
-        let mut plan = plan(1, 2, denial);
-        plan.elsewhere.insert(name("x.pool.example"), vec![Rtype::AAAA, Rtype::A]);
-        plan.elsewhere.insert(name("example"), vec![Rtype::A]);
-        plan.elsewhere.insert(name("other.test"), vec![Rtype::A]);
-        let signed = sign_zone(&zone(ZONE), &plan, None, NOW).unwrap().zone;
-        judge(&signed, NOW);
-        assert!(!signed.contains(&name("other.test")));
-        if denial == Denial::Nsec {
-            let nsec = signed.rrset(&name("x.pool.example"), Rtype::NSEC).unwrap();
-            let expect = nsec_rdata(&name("www.example"), [Rtype::A, Rtype::AAAA, Rtype::RRSIG, Rtype::NSEC]);
-            // Names below a name come before its next sibling: safe, tree, *.wild, www; pool lies before safe.
-            assert_eq!(nsec.rdata().next().unwrap()[..14], nsec_rdata(&name("safe.example"), [])[..14]);
-            assert_eq!(nsec.rdata().next().unwrap()[14..], expect[13..]);
-        } else {
-            assert_eq!(
-                *signed.nsec3_at_or_before(&nsec3_hash(&name("pool.example"))).unwrap().hash,
-                nsec3_hash(&name("pool.example"))
-            );
-        }
-    }
 }
 
 #[test]
