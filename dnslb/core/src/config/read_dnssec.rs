@@ -30,8 +30,10 @@ pub(super) fn policies(root: &Section) -> Vec<Arc<DnssecPolicy>> {
 
 fn policy(s: &Section) -> Option<DnssecPolicy> {
     let name: Option<Id> = s.parsed("name", None, LABEL, "Its name, for `[zone.dnssec]`.");
-    let key_dir = s.required_string("key_dir", "Directory of the private keys and key schedules. Only the daemon may read it.");
-    let about = "Whether this server makes keys and schedules. One server of a zone does; the others get copies of `key_dir`.";
+    let key_dir =
+        s.required_string("key_dir", "Directory of the private keys and key schedules. Only the daemon may read it.");
+    let about =
+        "Whether this server makes keys and schedules. One server of a zone does; the others get copies of `key_dir`.";
     let manage_keys = s.boolean("manage_keys", false, about);
     let algorithm: Option<Algorithm> = s.parsed(
         "algorithm",

@@ -81,7 +81,8 @@ pub(super) fn zones(
         }
         let Some(name) = name else { continue };
         seen.note(&s, "name", &name);
-        zones.push((ZoneSpec { name, file: file.unwrap_or_default(), kind, transfer, notify, primaries, update, dnssec }, s));
+        zones
+            .push((ZoneSpec { name, file: file.unwrap_or_default(), kind, transfer, notify, primaries, update, dnssec }, s));
     }
     if zones.is_empty() {
         root.problem("zone", "no zone", "one [[zone]] at least");

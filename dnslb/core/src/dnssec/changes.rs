@@ -12,24 +12,40 @@ use crate::zone::{Diff, Nsec3, Record, RrSet, Rtype, Sigs, Zone, ZoneName};
 pub fn changes_between(old: &Zone, new: &Zone) -> Option<Diff> {
     let mut diff = Diff::default();
     let (olds, news): (Vec<_>, Vec<_>) = (old.names().collect(), new.names().collect());
-    merge(&olds, &news, |a, b| a.name().cmp(b.name()), |before, after| {
-        let sets = |at: Option<&ZoneName<'_>>| -> &[RrSet] { at.map(|at| at.sets()).unwrap_or_default() };
-        if let Some(at) = before.or(after) {
-            of_sets(at.name(), sets(before), sets(after), &mut diff);
-        }
-    });
+    merge(
+        &olds,
+        &news,
+        |a, b| a.name().cmp(b.name()),
+        |before, after| {
+            if let Some(at) = before.or(after) {
+                of_sets(at.name(), sets_of(before), sets_of(after), &mut diff);
+            }
+        },
+    );
     let (olds, news): (Vec<_>, Vec<_>) = (old.nsec3().collect(), new.nsec3().collect());
-    merge(&olds, &news, |a, b| a.hash.cmp(&b.hash), |before, after| {
-        let set = |at: Option<&&Nsec3>| -> &[RrSet] { at.map(|at| std::slice::from_ref(&at.set)).unwrap_or_default() };
-        if let Some(nsec3) = before.or(after) {
-            of_sets(&nsec3.owner, set(before), set(after), &mut diff);
-        }
-    });
+    merge(
+        &olds,
+        &news,
+        |a, b| a.hash.cmp(&b.hash),
+        |before, after| {
+            if let Some(nsec3) = before.or(after) {
+                of_sets(&nsec3.owner, set_of(before), set_of(after), &mut diff);
+            }
+        },
+    );
     let is_soa = |record: &Record| record.rtype == Rtype::SOA;
     for records in [&mut diff.removed, &mut diff.added] {
         records.sort_by_key(|record| !is_soa(record));
     }
     (!diff.removed.is_empty() || !diff.added.is_empty()).then_some(diff)
+}
+
+fn sets_of<'z>(at: Option<&ZoneName<'z>>) -> &'z [RrSet] {
+    at.map(|at| at.sets()).unwrap_or_default()
+}
+
+fn set_of<'z>(at: Option<&&'z Nsec3>) -> &'z [RrSet] {
+    at.map(|at| std::slice::from_ref(&at.set)).unwrap_or_default()
 }
 
 /// Walks two sorted lists side by side.
@@ -60,16 +76,21 @@ fn records<'s>(owner: &'s Name, set: &'s RrSet) -> impl Iterator<Item = Record> 
 }
 
 fn of_sets(owner: &Name, before: &[RrSet], after: &[RrSet], diff: &mut Diff) {
-    merge(before, after, |a, b| a.rtype().cmp(&b.rtype()), |old, new| {
-        if let (Some(old), Some(new)) = (old, new)
-            && old.records == new.records
-            && old.sigs == new.sigs
-        {
-            return;
-        }
-        let of = |set: Option<&RrSet>| set.into_iter().flat_map(|set| records(owner, set)).collect::<BTreeSet<Record>>();
-        let (old, new) = (of(old), of(new));
-        diff.removed.extend(old.difference(&new).cloned());
-        diff.added.extend(new.difference(&old).cloned());
-    });
+    merge(
+        before,
+        after,
+        |a, b| a.rtype().cmp(&b.rtype()),
+        |old, new| {
+            if let (Some(old), Some(new)) = (old, new)
+                && old.records == new.records
+                && old.sigs == new.sigs
+            {
+                return;
+            }
+            let of = |set: Option<&RrSet>| set.into_iter().flat_map(|set| records(owner, set)).collect::<BTreeSet<Record>>();
+            let (old, new) = (of(old), of(new));
+            diff.removed.extend(old.difference(&new).cloned());
+            diff.added.extend(new.difference(&old).cloned());
+        },
+    );
 }

@@ -19,8 +19,8 @@ mod signer;
 
 pub use active::{ActiveKeys, Validity};
 pub use canonical::CanonicalSet;
-pub use denial::{HASH_LEN, NSEC3PARAM, nsec_rdata, nsec3_hash, nsec3_owner, nsec3_rdata, type_bitmap};
 pub use changes::changes_between;
+pub use denial::{HASH_LEN, NSEC3PARAM, nsec_rdata, nsec3_hash, nsec3_owner, nsec3_rdata, type_bitmap};
 pub use ds::{DigestType, Ds};
 pub use key::{Algorithm, Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE, KeyError, PRIVATE_LEN, SigningKey};
 pub use key_file::{KEY_FILE_LEN_MAX, KeyFile, KeyFileError, KeyTimes, base_name, read_public};

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use farm_shared::time::Wall;
 
 use super::active::ActiveKeys;
+use super::changes::changes_between;
 use super::key::{Dnskey, SigningKey};
 use super::policy::DnssecPolicy;
 use super::schedule::{KeyPlan, Schedule, Tick, View};
 use super::sign_zone::{Denial, SignedZone, SigningPlan, sign_zone};
 use crate::name::Name;
-use super::changes::changes_between;
 use crate::zone::{Hosted, Zone, Zones, serial};
 
 /// Longest time until a look at all zones, in milliseconds.
@@ -208,7 +208,8 @@ fn sign(zone: &Arc<Zone>, before: Option<&Signed>, task: &Task, view: &View, wal
         serial: None,
     };
     let with = |serial: u32, before: Option<&Zone>| {
-        sign_zone(zone, &SigningPlan { serial: Some(serial), ..plan.clone() }, before, wall).map_err(|error| error.to_string())
+        sign_zone(zone, &SigningPlan { serial: Some(serial), ..plan.clone() }, before, wall)
+            .map_err(|error| error.to_string())
     };
     let old = before.map(|signed| &signed.hosted.zone);
     let last = old.map(|old| old.serial()).or(task.serial);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::data::Zone;
 use super::history::History;
+use crate::dnssec::ActiveKeys;
 use crate::name::Name;
 use crate::name_buf::{Descent, NameBuf};
 use crate::name_table::{Depths, NameTable, root, step};
@@ -19,12 +20,15 @@ pub struct Hosted {
     pub expired: bool,
     /// The changes that led to it, for incremental transfers.
     pub history: Arc<History>,
+    /// The keys that sign what is not signed ahead: answers of pools, and denials if the zone itself has none. `None` for a zone
+    /// without signatures, or with those of somebody else.
+    pub keys: Option<Arc<ActiveKeys>>,
 }
 
 impl Hosted {
     /// A zone whose data holds.
     pub fn new(zone: Arc<Zone>) -> Self {
-        Self { zone, expired: false, history: Arc::default() }
+        Self { zone, expired: false, history: Arc::default(), keys: None }
     }
 }
 
