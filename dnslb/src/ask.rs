@@ -13,6 +13,7 @@ use domain::rdata::Cname;
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::state_dir::read_capped;
 use farm_shared::draw::Draws;
+use farm_shared::prefix::Prefix;
 use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
@@ -33,6 +34,8 @@ pub struct Question {
     pub from: IpAddr,
     /// How often.
     pub count: u32,
+    /// The client subnet that goes along: an address, and how many bits of it are given (RFC 7871).
+    pub subnet: Option<(IpAddr, u8)>,
 }
 
 impl Question {
@@ -40,7 +43,16 @@ impl Question {
     pub fn new(name: &str, rtype: &str, from: IpAddr, count: u32) -> Result<Self, String> {
         let parsed = name.parse::<Name>().map_err(|e| format!("{name:?} is no domain name: {e}"))?;
         let rtype = rtype_from_text(rtype).ok_or_else(|| format!("{rtype:?} is no record type"))?;
-        Ok(Self { name: parsed, rtype: rtype.0, from, count })
+        Ok(Self { name: parsed, rtype: rtype.0, from, count, subnet: None })
+    }
+
+    /// The same with a client subnet, as a resolver at `from` would send it.
+    pub fn with_subnet(self, prefix: Option<Prefix>) -> Self {
+        let first = |prefix: Prefix| match (prefix.width(), prefix.bounds()) {
+            (32, [first, _]) => (IpAddr::V4((first as u32).into()), prefix.bits()),
+            (_, [first, _]) => (IpAddr::V6(first.into()), prefix.bits()),
+        };
+        Self { subnet: prefix.map(first), ..self }
     }
 }
 
@@ -71,7 +83,7 @@ pub fn ask(loaded: &Loaded, question: &Question) -> Result<String, String> {
         }
     }
     for name in names {
-        explain(&mut text, &control.explain(&name, clock.now()));
+        explain(&mut text, &control.explain(&name, question.subnet.map_or(question.from, |(addr, _)| addr), clock.now()));
     }
     Ok(text)
 }
@@ -91,6 +103,19 @@ fn answer(snapshot: &Snapshot, question: &Question, clock: &Clock, draws: &mut D
     query.extend_from_slice(question.name.wire());
     query.extend_from_slice(&question.rtype.to_be_bytes());
     query.extend_from_slice(&[0, 1]);
+    if let Some((addr, bits)) = question.subnet {
+        let (family, octets) = match addr {
+            IpAddr::V4(v4) => (1, v4.octets().to_vec()),
+            IpAddr::V6(v6) => (2, v6.octets().to_vec()),
+        };
+        let octets = octets.get(..usize::from(bits).div_ceil(8)).unwrap_or_default();
+        let len = octets.len() as u8;
+        if let Some(additional) = query.get_mut(11) {
+            *additional = 1;
+        }
+        query.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 8 + len, 0, 8, 0, 4 + len, 0, family, bits, 0]);
+        query.extend_from_slice(octets);
+    }
     let mut out = vec![0; MESSAGE_LEN_MAX];
     let reply = respond(snapshot, Transport::Tcp, question.from, &query, clock.now(), draws.u64(), &mut out);
     let len = reply.ok_or("the question would be dropped")?.len;
@@ -114,6 +139,9 @@ fn explain(text: &mut String, explanation: &Explanation) {
     let Some(pool) = pool else { return };
     let _ = writeln!(text, "; it is answered by the pool {}", pool.name);
     let _ = writeln!(text, "; named: {}", pool.verdict);
+    for line in pool.client.iter().chain(&pool.levels) {
+        let _ = writeln!(text, ";   {line}");
+    }
     let _ = writeln!(text, "; ttl: {}", pool.ttl);
     for member in &pool.members {
         let word = if member.eligible { "may be named" } else { "is not named" };

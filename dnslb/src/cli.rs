@@ -11,6 +11,7 @@ use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::logging::{self, LogFormat};
 use farm_daemon::settings::{read_admin, read_token, token_path};
 use farm_shared::config::{Problem, table_markdown};
+use farm_shared::prefix::Prefix;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -62,8 +63,11 @@ enum Command {
         #[arg(value_name = "TYPE", default_value = "A")]
         rtype: String,
         /// The address that asks.
-        #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+        #[arg(long, alias = "client", value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
         from: IpAddr,
+        /// The client subnet that this address sends along, as a resolver would (RFC 7871).
+        #[arg(long, value_name = "PREFIX")]
+        ecs: Option<Prefix>,
         /// How often to ask.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         count: u32,
@@ -224,8 +228,9 @@ fn run(command: Command) -> Result<(), Failure> {
             let (zones, pools) = (loaded.zones.len(), loaded.spec.pools.len());
             print(&format!("{}: good; zones: {zones}, pools: {pools}\n", file.display()))
         }
-        Command::Ask { name, rtype, from, count, config } => {
+        Command::Ask { name, rtype, from, ecs, count, config } => {
             let question = Question::new(&name, &rtype, from, count).map_err(|text| Failure::Text(2, text))?;
+            let question = question.with_subnet(ecs);
             let loaded = load(&config.config)?;
             print(&ask(&loaded, &question).map_err(|text| Failure::Text(1, text))?)
         }

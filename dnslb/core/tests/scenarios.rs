@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! CONFIG … END                      the configuration, and ZONE … END the zone lb.example.com; the server starts at the first other command
-//! HEARTBEAT id=b1 [addr=A,…] [inc=N] [seq=N] [role=door] [zone=Z] [cores=N] [drain_by=ID,…|none] [state=goodbye] [tombstone=ID:INC] [-> EXPECT]
+//! HEARTBEAT id=b1 [addr=A,…] [inc=N] [seq=N] [role=door] [zone=Z] [cores=N] [busy=SHARE] [port=N] [drain_by=ID,…|none] [state=goodbye] [tombstone=ID:INC] [-> EXPECT]
 //!                                   EXPECT: `refused REASON`, or any of drain= serves= ttl_left= (ms or `none`) doors= lease=
 //! BEATS id,… every 1s for 10s       those members beat as they did last, while time passes
 //! TIME_PASSES 3s                    nobody beats
 //! CHECKS ADDR ok|fail               from now on
-//! QUERY NAME TYPE -> RCODE [count=N] [names=ID|ADDR,…] [ttl=N|LOW..HIGH]      300 times; `names` is all that is ever named
+//! QUERY NAME TYPE [from=ADDR] [subnet=PREFIX] -> RCODE [count=N] [names=ID|ADDR,…] [ttl=N|LOW..HIGH] [scope=N] [targets=PRIORITY:NAME:PORT,…]
+//!     [weights=N,…] [share=ADDR:LOW..HIGH]    300 times; `names` and `targets` are all that is ever named, a share is in percent of the answers
 //! ADMIN drain|down|up|clear TARGET [why] [-> refused]
 //! NOTICE KIND SUBJECT               it was logged since the last NOTICE or NOTICES none
 //! STATUS POOL MEMBER -> standing=S [measured=S]
@@ -109,7 +110,7 @@ impl Script {
                     world.failing.remove(&addr)
                 };
             }
-            "QUERY" => query(&place, world, words[1], words[2], expect.expect("an expectation")),
+            "QUERY" => query(&place, world, &words[1..], expect.expect("an expectation")),
             "ADMIN" => {
                 let force = match words[1] {
                     "drain" => Some(Forced::Drain),
@@ -165,6 +166,8 @@ fn heartbeat(place: &str, world: &mut World, words: &[&str], expect: Option<&str
             "role" => message.role = if value == "door" { Role::Door } else { Role::Backend },
             "zone" => message.zone = Id::new(value).ok(),
             "cores" => message.load.cores = value.parse().unwrap(),
+            "busy" => message.load.busy = value.parse().unwrap(),
+            "port" => message.port = value.parse().unwrap(),
             "drain_by" if value == "none" => message.drain_by.clear(),
             "drain_by" => message.drain_by = value.split(',').map(|id| Id::new(id).unwrap()).collect(),
             "state" => message.state = if value == "goodbye" { State::Goodbye } else { State::Up },
@@ -215,8 +218,17 @@ fn check_reply(place: &str, answer: &Result<Reply, Refusal>, expect: Option<&str
     }
 }
 
-fn query(place: &str, world: &mut World, name: &str, rtype: &str, expect: &str) {
-    let answers = world.ask(name, rtype);
+fn query(place: &str, world: &mut World, words: &[&str], expect: &str) {
+    let rtype = words[1];
+    let (mut client, mut subnet) = (IpAddr::from([127, 0, 0, 1]), None);
+    for (key, value) in words[2..].iter().map(|word| word.split_once('=').expect("KEY=VALUE")) {
+        match key {
+            "from" => client = value.parse().unwrap(),
+            "subnet" => subnet = Some(value),
+            other => panic!("{place}: {other}"),
+        }
+    }
+    let answers = world.ask_from(words[0], rtype, client, subnet);
     let (rcode, rest) = expect.split_once(' ').unwrap_or((expect, ""));
     assert_eq!(answers.rcode, rcode, "{place}: {answers:?}");
     for (key, value) in pairs(rest) {
@@ -231,6 +243,25 @@ fn query(place: &str, world: &mut World, name: &str, rtype: &str, expect: &str) 
                 let range = low.parse().unwrap()..=high.parse().unwrap();
                 assert!(answers.ttls.iter().all(|ttl| range.contains(ttl)), "{place}: {answers:?}");
                 assert!(answers.ttls.contains(range.end()) || low == "0", "{place}: {answers:?}");
+            }
+            "scope" => assert_eq!(answers.scopes, BTreeSet::from([value.parse().unwrap()]), "{place}: {answers:?}"),
+            "targets" => {
+                let expect: BTreeSet<String> = value.split(',').map(Into::into).collect();
+                assert_eq!(answers.targets, expect, "{place}");
+            }
+            "weights" => {
+                let expect: BTreeSet<u16> = value.split(',').map(|weight| weight.parse().unwrap()).collect();
+                assert_eq!(answers.weights, expect, "{place}");
+            }
+            "share" => {
+                let (addr, range) = value.rsplit_once(':').unwrap();
+                let (low, high) = range.split_once("..").unwrap();
+                let times = answers.times.get(&addr.parse().unwrap()).copied().unwrap_or(0);
+                let percent = 100 * times / answers.times.values().sum::<usize>().max(1);
+                assert!(
+                    (low.parse().unwrap()..=high.parse().unwrap()).contains(&percent),
+                    "{place}: {percent} %: {answers:?}"
+                );
             }
             other => panic!("{place}: {other}"),
         }

@@ -25,6 +25,7 @@ use crate::config::{NestedPool, Places, PoolSpec, StaticMember, WeightRule};
 use crate::health::{CheckId, CheckPlan, CheckState, Measured};
 use crate::name::Name;
 use crate::pool::Order;
+use crate::site::ClientClass;
 use crate::snapshot::PoolAnswers;
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Member, Roster, Standing};
@@ -177,11 +178,7 @@ impl PoolState {
     /// Which clients get answers of their own, and the place of each member for them. Classes for which all members stand in
     /// the same order, at the same addresses, have one variant.
     fn sort_out(&mut self, places: &Places) -> Vec<Vec<Order>> {
-        let key_of = |class: crate::site::ClientClass| VariantKey {
-            site: class.site.filter(|_| self.spec.nearest_site),
-            private: class.view.is_some_and(|view| self.spec.private_views.contains(&view)),
-        };
-        let keys: Vec<VariantKey> = places.clients.classes().iter().map(|class| key_of(*class)).collect();
+        let keys: Vec<VariantKey> = places.clients.classes().iter().map(|class| self.key_of(*class)).collect();
         let mut by_order: BTreeMap<(bool, Vec<Order>), u16> = BTreeMap::new();
         let mut by_key: BTreeMap<VariantKey, u16> = BTreeMap::new();
         let mut variants: Vec<(VariantKey, Vec<Order>)> = Vec::new();
@@ -216,6 +213,20 @@ impl PoolState {
             orders.push(order);
         }
         orders
+    }
+
+    fn key_of(&self, class: ClientClass) -> VariantKey {
+        VariantKey {
+            site: class.site.filter(|_| self.spec.nearest_site),
+            private: class.view.is_some_and(|view| self.spec.private_views.contains(&view)),
+        }
+    }
+
+    /// What clients of a class get.
+    pub(super) fn variant_of(&self, class: ClientClass, places: &Places) -> Option<&Variant> {
+        let at = places.clients.classes().iter().position(|known| *known == class)?;
+        let index = self.classes.get(at).copied().unwrap_or(0);
+        self.variants.get(usize::from(index))
     }
 
     /// Whether time alone calls for a new look.

@@ -14,8 +14,10 @@ use farm_shared::draw::Draws;
 use farm_shared::heartbeat::{Heartbeat, Load, Refusal, Reply, Role, State, VERSION};
 use farm_shared::id::Id;
 use farm_shared::time::{Mono, Now, Wall};
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::rdata::svcb::SvcParamValue;
+use hickory_proto::rr::{RData, Record, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -35,7 +37,7 @@ impl Files for Memory {
 }
 
 /// What many questions of one kind were answered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Answers {
     /// `NODATA` for NOERROR without answers.
     pub rcode: String,
@@ -45,6 +47,67 @@ pub struct Answers {
     pub named: BTreeSet<IpAddr>,
     /// TTLs of answers, or of the SOA of empty ones.
     pub ttls: BTreeSet<u32>,
+    /// `PRIORITY:TARGET:PORT` of every SRV record in any answer, and the weights.
+    pub targets: BTreeSet<String>,
+    pub weights: BTreeSet<u16>,
+    /// The scopes of the client subnets in the answers.
+    pub scopes: BTreeSet<u8>,
+    /// How often an answer named each address.
+    pub times: BTreeMap<IpAddr, usize>,
+}
+
+impl Answers {
+    fn take(&mut self, message: &Message) {
+        let addresses = |records: &[Record]| -> Vec<IpAddr> {
+            let addr = |record: &Record| match &record.data {
+                RData::A(a) => Some(IpAddr::V4(a.0)),
+                RData::AAAA(a) => Some(IpAddr::V6(a.0)),
+                _ => None,
+            };
+            records.iter().filter_map(addr).collect()
+        };
+        let mut found = addresses(&message.answers);
+        let extra = addresses(&message.additionals);
+        for record in &message.answers {
+            match &record.data {
+                RData::SRV(srv) => {
+                    self.targets.insert(format!("{}:{}:{}", srv.priority, srv.target, srv.port));
+                    self.weights.insert(srv.weight);
+                    // Each target's addresses are there.
+                    let own = |extra: &&Record| extra.name == srv.target;
+                    found.extend(addresses(&message.additionals.iter().filter(own).cloned().collect::<Vec<_>>()));
+                }
+                RData::HTTPS(https) => {
+                    let hints = https.svc_params.iter().flat_map(|(_, value)| match value {
+                        SvcParamValue::Ipv4Hint(hint) => hint.0.iter().map(|a| IpAddr::V4(a.0)).collect(),
+                        SvcParamValue::Ipv6Hint(hint) => hint.0.iter().map(|a| IpAddr::V6(a.0)).collect(),
+                        _ => Vec::new(),
+                    });
+                    found.extend(hints);
+                    assert_eq!(found, extra, "hints are the additional addresses");
+                    assert!(message.additionals.iter().all(|extra| extra.name == record.name));
+                }
+                _ => {}
+            }
+        }
+        self.rcode = match message.metadata.response_code {
+            ResponseCode::NoError if message.answers.is_empty() => "NODATA".into(),
+            ResponseCode::NoError => "NOERROR".into(),
+            ResponseCode::NXDomain => "NXDOMAIN".into(),
+            other => format!("{other:?}").to_uppercase(),
+        };
+        assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "an address twice in one answer");
+        self.counts.insert(found.len());
+        found.iter().for_each(|addr| *self.times.entry(*addr).or_default() += 1);
+        self.named.extend(found);
+        let records = if message.answers.is_empty() { &message.authorities } else { &message.answers };
+        self.ttls.extend(records.iter().map(|record| record.ttl));
+        let options = message.edns.iter().flat_map(|edns| edns.options().as_ref());
+        self.scopes.extend(options.filter_map(|(_, option)| match option {
+            EdnsOption::Subnet(subnet) => Some(subnet.scope_prefix()),
+            _ => None,
+        }));
+    }
 }
 
 /// The server and its surroundings.
@@ -201,47 +264,35 @@ impl World {
         self.event(Event::Reload { spec: loaded.spec, zones: loaded.zones });
     }
 
-    /// Asks the same question many times.
+    /// Asks the same question many times, from the loopback address.
     pub fn ask(&mut self, name: &str, rtype: &str) -> Answers {
+        self.ask_from(name, rtype, IpAddr::V4(Ipv4Addr::LOCALHOST), None)
+    }
+
+    /// Asks the same question many times; `subnet` goes along as the client's (RFC 7871).
+    pub fn ask_from(&mut self, name: &str, rtype: &str, client: IpAddr, subnet: Option<&str>) -> Answers {
         let snapshot = self.snapshot.clone().expect("a snapshot was published");
         let rtype: RecordType = rtype.parse().expect("a type");
         let mut query = Message::new(7, MessageType::Query, OpCode::Query);
         query.add_query(Query::query(hickory_proto::rr::Name::from_ascii(name).unwrap(), rtype));
+        if let Some(subnet) = subnet {
+            let mut edns = Edns::new();
+            edns.options_mut().insert(EdnsOption::Subnet(subnet.parse().expect("a subnet")));
+            query.set_edns(edns);
+        }
         let query = query.to_vec().unwrap();
-        let mut answers =
-            Answers { rcode: String::new(), counts: BTreeSet::new(), named: BTreeSet::new(), ttls: BTreeSet::new() };
+        let mut answers = Answers::default();
         let mut out = vec![0; 65_535];
         for _ in 0..ASKED {
-            let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
             let draw = self.draws.u64();
             let reply = respond(&snapshot, Transport::Tcp, client, &query, self.now, draw, &mut out).expect("a reply");
-            let message = Message::from_vec(&out[..reply.len]).expect("a reply that can be read");
-            let found: Vec<IpAddr> = message
-                .answers
-                .iter()
-                .filter_map(|record| match &record.data {
-                    RData::A(a) => Some(IpAddr::V4(a.0)),
-                    RData::AAAA(a) => Some(IpAddr::V6(a.0)),
-                    _ => None,
-                })
-                .collect();
-            answers.rcode = match message.metadata.response_code {
-                ResponseCode::NoError if message.answers.is_empty() => "NODATA".into(),
-                ResponseCode::NoError => "NOERROR".into(),
-                ResponseCode::NXDomain => "NXDOMAIN".into(),
-                other => format!("{other:?}").to_uppercase(),
-            };
-            assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "an address twice in one answer");
-            answers.counts.insert(found.len());
-            answers.named.extend(found);
-            let records = if message.answers.is_empty() { &message.authorities } else { &message.answers };
-            answers.ttls.extend(records.iter().map(|record| record.ttl));
+            answers.take(&Message::from_vec(&out[..reply.len]).expect("a reply that can be read"));
         }
         answers
     }
 
     pub fn explain(&self, name: &str) -> dnslb_core::control::Explanation {
-        self.control.explain(&Name::from_text(name).unwrap(), self.now)
+        self.control.explain(&Name::from_text(name).unwrap(), IpAddr::V4(Ipv4Addr::LOCALHOST), self.now)
     }
 }
 
