@@ -127,14 +127,16 @@ fn excused(denial: Denial, question: &Question, ours: &Answer, theirs: &[(Kind, 
     }
     if denial == Denial::Nsec
         && by(Kind::Nsd).is_none_or(|theirs| theirs == ours)
-        && by(Kind::Bind).is_some_and(|theirs| theirs.rcode == 0 && theirs.authority.is_subset(&ours.authority))
+        && by(Kind::Knot).is_some_and(|theirs| theirs.rcode == 0 && theirs.authority.is_subset(&ours.authority))
     {
         return Some(
             "the wildcard that covers the name is an empty non-terminal: that it has no data is proved as well (RFC 4035 section \
              3.1.3.4), as NSD does; BIND and Knot leave it at the proof that the name does not exist",
         );
     }
-    if denial == Denial::OptOut && is_at("cut") && by(Kind::Bind).is_none_or(|theirs| theirs == ours) {
+    // BIND gives the SOA record in a negative answer for SOA the TTL 0.
+    let as_bind = by(Kind::Bind).is_none_or(|theirs| theirs == ours || question.rtype == 6);
+    if denial == Denial::OptOut && is_at("cut") && as_bind {
         return Some(
             "the empty non-terminals above an unsigned delegation have no NSEC3 records (RFC 5155 section 7.1): the closest encloser \
              that can be proved is shown, as BIND does; Knot says nothing and NSD less than it must (section 7.2.2)",
