@@ -2,7 +2,8 @@
 
 use arc_swap::{ArcSwap, Guard};
 use dnslb_core::cookie::Proof;
-use dnslb_core::respond::{Reply, Transport, respond, respond_limited};
+use dnslb_core::online::OnlineSigner;
+use dnslb_core::respond::{Reply, Transport, respond_limited, respond_signing};
 use dnslb_core::rrl::{self, Table, Verdict};
 use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
@@ -35,9 +36,22 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// The answerer of one thread (or of one connection's task); `thread` chooses its tally and its stream of draws.
+    /// The answerer of one connection's task; `thread` chooses its tally and its stream of draws. All connections of a thread
+    /// share what they may sign.
     pub fn answerer(&self, thread: usize, stream: u64) -> Answerer {
+        let signer = OnlineSigner::passing(self.tallies.get(thread).signed_for_streams());
+        self.signing(thread, stream, signer)
+    }
+
+    /// The answerer of a UDP worker, which lives long enough to keep what it signed.
+    pub fn worker(&self, thread: usize, stream: u64) -> Answerer {
+        let signer = OnlineSigner::keeping(self.tallies.get(thread).signed_for_datagrams());
+        self.signing(thread, stream, signer)
+    }
+
+    fn signing(&self, thread: usize, stream: u64, signer: OnlineSigner) -> Answerer {
         Answerer {
+            signer,
             published: Arc::clone(&self.published),
             clock: self.clock,
             thread,
@@ -51,6 +65,7 @@ impl Answering {
 
 /// Answers questions, one after the other.
 pub struct Answerer {
+    signer: OnlineSigner,
     published: Published,
     clock: Clock,
     thread: usize,
@@ -62,6 +77,7 @@ pub struct Answerer {
 
 /// An [`Answerer`] with one snapshot and one reading of the clock: for one batch.
 pub struct Round<'a> {
+    signer: &'a mut OnlineSigner,
     live: Guard<Arc<Live>>,
     now: Now,
     thread: usize,
@@ -76,6 +92,7 @@ impl Answerer {
     /// not keep a thousand old ones alive.
     pub fn round(&mut self) -> Round<'_> {
         Round {
+            signer: &mut self.signer,
             live: self.published.load(),
             thread: self.thread,
             now: self.clock.now(),
@@ -107,7 +124,8 @@ impl Round<'_> {
     /// Answers one question into `out`.
     pub fn answer(&mut self, transport: Transport, client: IpAddr, query: &[u8], out: &mut [u8]) -> Answered {
         let draw = self.draws.u64();
-        let reply: Option<Reply<'_>> = respond(&self.live.snapshot, transport, client, query, self.now, draw, out);
+        let snapshot = &self.live.snapshot;
+        let reply = respond_signing(snapshot, transport, client, query, self.now, draw, Some(self.signer), out);
         let Some(reply) = reply else {
             self.tally.dropped(Dropped::NotAQuery);
             return Answered::Nothing;

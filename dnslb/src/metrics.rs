@@ -108,6 +108,11 @@ impl Metrics {
         }
         let help = "Answers over UDP that the kernel refused to send.";
         out.single("dnslb_send_errors_total", Kind::Counter, help, self.tallies.send_errors());
+        let (signed, refused) = self.tallies.signed();
+        let help = "Signatures made while a question waited.";
+        out.single("dnslb_online_signatures_total", Kind::Counter, help, signed);
+        let help = "Signatures that a question needed and the budget refused.";
+        out.single("dnslb_online_signatures_refused_total", Kind::Counter, help, refused);
         let help = "Sampled questions that the query log lost because its writer was behind.";
         out.single("dnslb_query_log_lost_total", Kind::Counter, help, self.log.lost());
 

@@ -4,6 +4,7 @@
 //! Counting must never lock, allocate or share a cache line between busy threads.
 
 use dnslb_core::cookie::Proof;
+use dnslb_core::online::Accounts;
 use dnslb_core::respond::{Reply, Transport};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -84,6 +85,8 @@ pub struct Tally {
     /// By [`Proof`].
     cookies: [AtomicU64; PROOFS.len() + 1],
     send_errors: AtomicU64,
+    /// What it may sign at once, over UDP and over streams.
+    signed: [Arc<Accounts>; 2],
 }
 
 impl Tally {
@@ -118,6 +121,16 @@ impl Tally {
         if let Some(counter) = self.dropped.get(why as usize) {
             counter.fetch_add(1, Relaxed);
         }
+    }
+
+    /// What a UDP worker of this thread signs on account of.
+    pub fn signed_for_datagrams(&self) -> Arc<Accounts> {
+        Arc::clone(&self.signed[0])
+    }
+
+    /// What the connections of this thread sign on account of.
+    pub fn signed_for_streams(&self) -> Arc<Accounts> {
+        Arc::clone(&self.signed[1])
     }
 
     /// Answers that the kernel refused to send.
@@ -175,6 +188,12 @@ impl Tallies {
     /// Answers so far to queries with a cookie, by what it says.
     pub fn cookies(&self) -> [(&'static str, u64); PROOFS.len()] {
         PROOFS.map(|(proof, label)| (label, self.sum(|tally| tally.cookies.get(proof as usize))))
+    }
+
+    /// Signatures so far that were made while a question waited, and those that were refused.
+    pub fn signed(&self) -> (u64, u64) {
+        let accounts = || self.0.iter().flat_map(|tally| &tally.signed);
+        (accounts().map(|account| account.made()).sum(), accounts().map(|account| account.refused()).sum())
     }
 
     /// Answers so far that the kernel refused to send.

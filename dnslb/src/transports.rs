@@ -89,7 +89,7 @@ impl Bound {
             for (w, socket) in sockets.into_iter().enumerate() {
                 worker::prepare(&socket)?;
                 let cpu = server.pin_workers.then(|| w % cores());
-                let answerer = answering.answerer(w, (a as u64) << 32 | w as u64);
+                let answerer = answering.worker(w, (a as u64) << 32 | w as u64);
                 let name = format!("udp-{w}");
                 transports.threads.push(worker::start(
                     name,

@@ -15,6 +15,7 @@ pub mod message;
 pub mod name;
 mod name_buf;
 mod name_table;
+pub mod online;
 pub mod overlay;
 pub mod pool;
 pub mod respond;

@@ -152,7 +152,7 @@ mod tests {
         });
         let published = Arc::new(ArcSwap::from_pointee(published.unwrap()));
         let answering = Answering { published, clock, tallies: tallies.clone(), log: QueryLog::off(), draws, sent: None };
-        (answering.answerer(0, 0), tallies)
+        (answering.worker(0, 0), tallies)
     }
 
     #[test]

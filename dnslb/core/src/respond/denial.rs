@@ -69,6 +69,12 @@ pub(super) enum Claim {
     Insecure { cut: usize },
 }
 
+/// Whether a zone has denials that were signed ahead.
+pub(super) fn has_chain(zone: &Zone) -> bool {
+    let has = |rtype: Rtype| zone.apex_node().is_some_and(|apex| apex.set(rtype).is_some());
+    has(Rtype::NSEC) || has(Rtype::NSEC3PARAM)
+}
+
 /// Adds what proves `claim` about a name. A zone without denials adds nothing.
 pub(super) fn prove<'s>(place: Place<'s, '_>, claim: Claim, proofs: &mut Proofs<'s>) {
     let Place { zone, name, at, .. } = place;

@@ -4,6 +4,7 @@
 //! No query may make it panic, loop, or write past the limit of its transport.
 
 mod denial;
+mod denial_online;
 mod lookup;
 mod nsec3;
 mod pools;
@@ -15,6 +16,7 @@ use farm_shared::time::Now;
 
 use crate::cookie::Proof;
 use crate::name_buf::NameBuf;
+use crate::online::OnlineSigner;
 use crate::rrl::{Kind, Policy, Response};
 use crate::service::Service;
 use crate::snapshot::Snapshot;
@@ -115,12 +117,31 @@ pub fn respond<'s>(
     draw: u64,
     out: &mut [u8],
 ) -> Option<Reply<'s>> {
+    respond_signing(snapshot, transport, client, query, now, draw, None, out)
+}
+
+/// The same, with somebody who signs what has to be signed at once. Without, or when `signer` may sign no more, a client that wants
+/// such a signature gets TC over UDP, so that it proves its address by coming again, and SERVFAIL over a stream.
+#[expect(clippy::too_many_arguments, reason = "what an answer depends on, each of another owner")]
+pub fn respond_signing<'s>(
+    snapshot: &'s Snapshot,
+    transport: Transport,
+    client: IpAddr,
+    query: &[u8],
+    now: Now,
+    draw: u64,
+    signer: Option<&mut OnlineSigner>,
+    out: &mut [u8],
+) -> Option<Reply<'s>> {
     let mut name = NameBuf::new();
     let asked = wire::read(query, &mut name)?;
     let terms = Terms::new(snapshot, transport, client, &asked, now);
     let writer = terms.writer(&asked, query, out)?;
     let mut resolver = Resolver::new(snapshot, writer, client, now, draw);
-    resolver.dnssec = asked.edns.is_some_and(|edns| edns.dnssec_ok);
+    if let Some(edns) = &asked.edns {
+        (resolver.dnssec, resolver.compact_ok) = (edns.dnssec_ok, edns.compact_ok);
+    }
+    (resolver.signer, resolver.is_stream) = (signer, transport.is_stream());
     resolver.subnet = terms.subnet;
     let policy = snapshot.service.rrl.as_ref().filter(|_| transport == Transport::Udp);
     let mut subject = 0;
@@ -265,7 +286,7 @@ impl<'a> Terms<'a> {
 }
 
 /// Answers a question of class CH: who we are, if that is told.
-fn chaos(resolver: &mut Resolver<'_, '_>, snapshot: &Snapshot, name: &NameBuf, question: Question) {
+fn chaos(resolver: &mut Resolver<'_, '_, '_>, snapshot: &Snapshot, name: &NameBuf, question: Question) {
     let told = snapshot.service.chaos(name.wire()).filter(|_| matches!(question.rtype, Rtype::TXT | Rtype::ANY));
     let Some(text) = told else {
         (resolver.rcode, resolver.extended_error) = (rcode::REFUSED, Some(ede::PROHIBITED));
@@ -276,7 +297,7 @@ fn chaos(resolver: &mut Resolver<'_, '_>, snapshot: &Snapshot, name: &NameBuf, q
 }
 
 /// The kind of a response, and its subject: the question for records at its name, the zone for what random names can ask for.
-fn counted_as(resolver: &Resolver<'_, '_>, policy: &Policy, question: u64) -> Response {
+fn counted_as(resolver: &Resolver<'_, '_, '_>, policy: &Policy, question: u64) -> Response {
     let kind = match resolver.rcode {
         rcode::NOERROR if resolver.writer.answers() > 0 || resolver.truncated => Kind::Answer,
         rcode::NOERROR if !resolver.authoritative => Kind::Referral,

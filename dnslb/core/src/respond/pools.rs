@@ -2,6 +2,7 @@
 //!
 //! Sections are prebuilt; here one is picked and patched. Nobody may be named who is not in the section that was picked.
 
+use super::denial_online::Types;
 use super::resolve::{Place, Resolver};
 use crate::overlay::OverlayTarget;
 use crate::snapshot::{AnswerSets, PoolAnswers, Snapshot};
@@ -28,7 +29,28 @@ pub(super) fn serves(target: OverlayTarget, rtype: Rtype, snapshot: &Snapshot) -
     }
 }
 
-impl<'s> Resolver<'s, '_> {
+/// Adds the types that a name laid over the zone has for anybody.
+pub(super) fn types(target: OverlayTarget, snapshot: &Snapshot, types: &mut Types) {
+    let pool = match target {
+        OverlayTarget::Host { v4, v6, .. } => {
+            v4.iter().for_each(|_| types.add(Rtype::A));
+            v6.iter().for_each(|_| types.add(Rtype::AAAA));
+            return;
+        }
+        OverlayTarget::Pool(pool) | OverlayTarget::Service { pool, .. } => snapshot.pools.get(pool as usize),
+    };
+    for sets in pool.into_iter().flat_map(|pool| pool.all_sets()) {
+        let families = match target {
+            OverlayTarget::Service { service, .. } => [sets.srv.get(usize::from(service)), None, None],
+            _ => [Some(&sets.v4), Some(&sets.v6), Some(&sets.https)],
+        };
+        for family in families.into_iter().flatten().filter(|family| !family.is_empty()) {
+            types.add(family.rtype());
+        }
+    }
+}
+
+impl<'s> Resolver<'s, '_, '_> {
     /// Answers from a pool, a service or a host, for a type that it [`serves`].
     #[inline]
     pub(super) fn target(&mut self, target: OverlayTarget, rtype: Rtype, place: Place<'s, '_>) {
@@ -74,12 +96,17 @@ impl<'s> Resolver<'s, '_> {
         let ttl_s = pool.ttl_s(section.change_at, self.now.mono);
         match rtype {
             Rtype::A | Rtype::AAAA => match self.writer.prebuilt(place.at, section.records, rtype, ttl_s) {
-                Some(()) => self.named = section.slots,
+                Some(()) => {
+                    self.named = section.slots;
+                    self.expanded(place);
+                }
                 None => self.truncated = true,
             },
             _ => match self.writer.prebuilt_any(place.at, section.records, ttl_s) {
                 Some(start) => {
                     self.named = section.slots;
+                    self.expanded(place);
+                    self.write_proofs();
                     // A resolver can ask for these, so their absence is no truncation.
                     self.writer.prebuilt_extra(place.at, start, section.extra, ttl_s);
                 }

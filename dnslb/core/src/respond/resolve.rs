@@ -5,13 +5,17 @@
 use farm_shared::time::Now;
 use std::net::IpAddr;
 
-use super::denial::{Claim, Proofs, prove};
+use super::denial::{Claim, Proofs, has_chain, prove};
+use super::denial_online::{Signing, Types};
 use super::lookup::{Found, find};
 use super::pools;
+use crate::dnssec::ActiveKeys;
 use crate::name::{NAME_LEN_MAX, Name};
 use crate::name_buf::NameBuf;
+use crate::online::{Kind, OnlineSigner};
+use crate::overlay::OverlayTarget;
 use crate::snapshot::{Limits, Snapshot};
-use crate::wire::{ClientSubnet, HEADER_LEN, Owner, Section, Writer, ede, rcode};
+use crate::wire::{ClientSubnet, HEADER_LEN, Mark, Owner, Section, Writer, ede, rcode};
 use crate::zone::{Node, RrSet, Rtype, Zone};
 
 /// No bound on a TTL.
@@ -19,7 +23,7 @@ const ANY_TTL: u32 = u32::MAX;
 
 /// The state of one answer.
 #[derive(Debug)]
-pub(super) struct Resolver<'s, 'o> {
+pub(super) struct Resolver<'s, 'o, 'g> {
     pub(super) snapshot: &'s Snapshot,
     pub(super) now: Now,
     pub(super) draw: u64,
@@ -34,6 +38,16 @@ pub(super) struct Resolver<'s, 'o> {
     pub(super) class: u16,
     /// DO: the client wants signatures and denials.
     pub(super) dnssec: bool,
+    /// The client knows compact denials.
+    pub(super) compact_ok: bool,
+    /// Signs what has to be signed at once.
+    pub(super) signer: Option<&'g mut OnlineSigner>,
+    /// Whether the client's address is proven, so that it is no use to make it come again.
+    pub(super) is_stream: bool,
+    /// Something could not be signed, and nothing is answered.
+    refused: bool,
+    /// Where the sections begin.
+    start: Mark,
     /// Denials to write into the authority section.
     proofs: Option<Proofs<'s>>,
     /// Why there is no answer proper (RFC 8914), if that can be told.
@@ -52,7 +66,14 @@ pub(super) struct Resolver<'s, 'o> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'s, 'n> {
     pub(super) zone: &'s Zone,
+    /// Its keys, if it is one whose denials are made for each answer.
+    keys: Option<&'s ActiveKeys>,
     pub(super) name: &'n NameBuf,
+    rtype: Rtype,
+    /// What the zone has there.
+    node: Option<&'s Node>,
+    /// What is laid over it.
+    target: Option<OverlayTarget>,
     /// Where the name is in the message.
     pub(super) at: usize,
     /// Number of labels of the closest encloser, if a wildcard below it covers the name.
@@ -67,6 +88,20 @@ impl<'n> Place<'_, 'n> {
     /// The last `depth` labels of the name as an owner.
     fn suffix(&self, depth: usize) -> Owner<'n> {
         Owner { at: self.at + self.name.start_of(depth), wire: self.name.suffix(depth) }
+    }
+
+    /// The types that the name has: of a delegated one, those that are the parent's.
+    fn types(&self, snapshot: &Snapshot) -> Types {
+        let mut types = Types::new();
+        for set in self.node.into_iter().flat_map(|node| &node.sets) {
+            if !self.node.is_some_and(|node| node.cut) || matches!(set.rtype, Rtype::NS | Rtype::DS) {
+                types.add(set.rtype);
+            }
+        }
+        if let Some(target) = self.target {
+            pools::types(target, snapshot, &mut types);
+        }
+        types
     }
 
     /// What a missing type is to be proved as.
@@ -106,9 +141,10 @@ impl<'s> Chain<'s> {
     }
 }
 
-impl<'s, 'o> Resolver<'s, 'o> {
+impl<'s, 'o> Resolver<'s, 'o, '_> {
     pub(super) fn new(snapshot: &'s Snapshot, writer: Writer<'o>, client: IpAddr, now: Now, draw: u64) -> Self {
         Self {
+            start: writer.mark(),
             snapshot,
             now,
             draw,
@@ -121,6 +157,10 @@ impl<'s, 'o> Resolver<'s, 'o> {
             named: &[],
             class: 0,
             dnssec: false,
+            compact_ok: false,
+            signer: None,
+            is_stream: false,
+            refused: false,
             proofs: None,
             extended_error: None,
             subnet: None,
@@ -157,44 +197,42 @@ impl<'s, 'o> Resolver<'s, 'o> {
         }
         // AA speaks of the first owner name (RFC 1035 section 4.1.1): an alias that leads into a delegation keeps it.
         self.authoritative = true;
-        let (zone, at) = (found.zone, chain.current());
+        let zone = found.zone;
         self.zone = Some(zone);
+        let keys = found.hosted.keys.as_deref();
+        let place = Place { zone, keys, name, rtype, node: None, target: None, at: chain.current(), wildcard: None };
         match find(found, &snapshot.overlay, rtype) {
             Found::Missing { encloser } => {
                 self.rcode = rcode::NXDOMAIN;
-                self.negative(Place { zone, name, at, wildcard: None }, ANY_TTL, Claim::NoName { encloser });
+                self.negative(place, ANY_TTL, Claim::NoName { encloser });
                 None
             }
             Found::Cut { node, servers, depth } => {
                 self.authoritative = chain.count() > 0;
-                self.referral(Place { zone, name, at, wildcard: None }, node, servers, depth);
+                self.referral(Place { node: Some(node), ..place }, node, servers, depth);
                 None
             }
             Found::Dname { dname, depth } => self.dname(dname, depth, name, rtype, chain),
             Found::Name { node, target, wildcard } => {
                 self.synthesized |= wildcard.is_some();
+                let place = Place { node, target, wildcard, ..place };
                 if let Some(target) = target
                     && let Some(rtype) = pools::serves(target, rtype, snapshot)
                 {
-                    self.target(target, rtype, Place { zone, name, at, wildcard });
+                    self.target(target, rtype, place);
                     return None;
                 }
-                self.node((zone, node, wildcard), name, rtype, chain)
+                let start = self.node(place, chain.count())?;
+                self.follow(name, node?.set(Rtype::CNAME)?.target().map(Name::wire)?, start, chain)
             }
         }
     }
 
-    /// Answers from the records at a name.
-    fn node(
-        &mut self,
-        (zone, node, wildcard): (&'s Zone, Option<&'s Node>, Option<usize>),
-        name: &mut NameBuf,
-        rtype: Rtype,
-        chain: &mut Chain<'s>,
-    ) -> Option<()> {
-        let place = Place { zone, name, at: chain.current(), wildcard };
+    /// Answers from the records at a name; if that is an alias, returns where its target stands in the message.
+    fn node(&mut self, place: Place<'s, '_>, steps: usize) -> Option<usize> {
+        let Place { zone, node, rtype, .. } = place;
         if rtype == Rtype::RRSIG {
-            self.signatures_alone(place, node);
+            self.signatures_alone(place);
             return None;
         }
         let set = node.and_then(|node| match rtype {
@@ -218,7 +256,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             self.negative(place, ANY_TTL, place.no_data());
             return None;
         };
-        if chain.count() >= self.chain_max() {
+        if steps >= self.chain_max() {
             return None;
         }
         let Some(start) = self.put(Section::Answer, place.owner(), alias, ANY_TTL) else {
@@ -226,7 +264,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             return None;
         };
         self.expanded(place);
-        self.follow(name, alias.target().map(Name::wire)?, start + 12, chain)
+        (!self.refused).then_some(start + 12)
     }
 
     fn chain_max(&self) -> usize {
@@ -314,8 +352,8 @@ impl<'s, 'o> Resolver<'s, 'o> {
     }
 
     /// Answers a query for signatures with those of one RRset, as one for ANY (RFC 8482 section 7).
-    fn signatures_alone(&mut self, place: Place<'s, '_>, node: Option<&'s Node>) {
-        let Some(set) = node.and_then(|node| node.sets.iter().find(|set| set.sigs.is_some())) else {
+    fn signatures_alone(&mut self, place: Place<'s, '_>) {
+        let Some(set) = place.node.and_then(|node| node.sets.iter().find(|set| set.sigs.is_some())) else {
             self.negative(place, ANY_TTL, place.no_data());
             return;
         };
@@ -331,22 +369,95 @@ impl<'s, 'o> Resolver<'s, 'o> {
         if let Some(encloser) = place.wildcard
             && self.dnssec
         {
-            self.prove(place, Claim::Expanded { encloser });
+            self.prove(place, Claim::Expanded { encloser }, ANY_TTL);
         }
     }
 
-    fn prove(&mut self, place: Place<'s, '_>, claim: Claim) {
-        prove(place, claim, self.proofs.get_or_insert_with(Proofs::new));
+    fn prove(&mut self, place: Place<'s, '_>, claim: Claim, ttl_s_max: u32) {
+        match place.keys {
+            Some(keys) if !has_chain(place.zone) => self.prove_at_once(place, claim, ttl_s_max, keys),
+            _ => prove(place, claim, self.proofs.get_or_insert_with(Proofs::new)),
+        }
+    }
+
+    /// Signs a denial for this answer alone.
+    fn prove_at_once(&mut self, place: Place<'s, '_>, claim: Claim, ttl_s_max: u32, keys: &ActiveKeys) {
+        let Some(signer) = &mut self.signer else {
+            self.refuse();
+            return;
+        };
+        let ttl_s = place.zone.negative_soa().ttl_s;
+        let kind = match claim {
+            Claim::NoData | Claim::Insecure { .. } => Kind::Present,
+            Claim::NoName { .. } | Claim::NoWildcardData { .. } | Claim::Expanded { .. } => Kind::Absent,
+        };
+        let mut signing = Signing {
+            keys,
+            signer,
+            kind,
+            ttl_s,
+            served_ttl_s: ttl_s.min(ttl_s_max),
+            now: (self.now.mono, self.now.wall),
+            per_s: self.snapshot.limits.signatures_s_max,
+        };
+        let owner = place.owner();
+        let made = match claim {
+            Claim::Expanded { encloser } => signing.around(place.name, encloser + 1),
+            Claim::NoData | Claim::NoWildcardData { .. } => {
+                let mut types = place.types(self.snapshot);
+                types.remove(place.rtype);
+                signing.at_name(owner.wire, owner.at, &types)
+            }
+            Claim::NoName { .. } => {
+                let mut types = Types::new();
+                types.add(Rtype::NXNAME);
+                if !self.compact_ok {
+                    self.rcode = rcode::NOERROR;
+                }
+                signing.at_name(owner.wire, owner.at, &types)
+            }
+            Claim::Insecure { cut } => {
+                let owner = place.suffix(cut);
+                signing.at_name(owner.wire, owner.at, &place.types(self.snapshot))
+            }
+        };
+        if made.is_err() {
+            self.refuse();
+        }
+    }
+
+    /// Answers nothing, because what it takes cannot be signed now.
+    fn refuse(&mut self) {
+        self.writer.rewind(self.start);
+        self.proofs = None;
+        if let Some(signer) = &mut self.signer {
+            signer.forget();
+        }
+        (self.pool, self.named) = (None, &[]);
+        self.authoritative = false;
+        // What the sections would have said is gone, so the code for it goes as well.
+        (self.truncated, self.rcode) = if self.is_stream { (false, rcode::SERVFAIL) } else { (true, rcode::NOERROR) };
+        (self.extended_error, self.refused) = (Some(ede::NOT_READY), true);
     }
 
     /// Writes the denials that were collected: behind the last answer, before anything additional.
     #[inline]
     pub(super) fn write_proofs(&mut self) {
-        // Looked at first: taking it moves half a kilobyte.
-        if self.proofs.is_some()
-            && let Some(proofs) = self.proofs.take()
-        {
+        if self.dnssec {
+            self.write_all_proofs();
+        }
+    }
+
+    fn write_all_proofs(&mut self) {
+        if let Some(proofs) = self.proofs.take() {
             self.write_these(&proofs);
+        }
+        if let Some(signer) = &mut self.signer
+            && signer.pending_count > 0
+        {
+            let written = self.writer.whole(Section::Authority, &signer.pending, signer.pending_count);
+            self.truncated |= written.is_none();
+            signer.forget();
         }
     }
 
@@ -367,6 +478,11 @@ impl<'s, 'o> Resolver<'s, 'o> {
     /// Writes the SOA record that tells how long the absence may be remembered (RFC 2308), and the proof of it.
     pub(super) fn negative(&mut self, place: Place<'s, '_>, ttl_s_max: u32, claim: Claim) {
         let zone = place.zone;
+        if place.rtype == Rtype::NXNAME {
+            // Nobody asks for it (RFC 9824 section 3.1).
+            self.rcode = rcode::FORMERR;
+            return;
+        }
         let owner = Owner { wire: zone.apex().wire(), ..place.suffix(zone.labels()) };
         let soa = zone.negative_soa();
         if !self.dnssec {
@@ -379,7 +495,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
             self.truncated = true;
             return;
         }
-        self.prove(place, claim);
+        self.prove(place, claim, ttl_s_max);
         self.write_proofs();
     }
 
@@ -394,7 +510,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
         if self.dnssec {
             match node.set(Rtype::DS) {
                 Some(ds) => self.truncated |= self.put(Section::Authority, owner, ds, ANY_TTL).is_none(),
-                None => self.prove(place, Claim::Insecure { cut: depth }),
+                None => self.prove(place, Claim::Insecure { cut: depth }, ANY_TTL),
             }
         }
         self.additional(place.zone, servers, start);
@@ -404,7 +520,7 @@ impl<'s, 'o> Resolver<'s, 'o> {
     /// (RFC 9471 section 3).
     fn additional(&mut self, zone: &'s Zone, set: &'s RrSet, start: usize) {
         self.write_proofs();
-        if self.truncated {
+        if self.truncated || self.refused {
             return;
         }
         for extra in set.extras() {

@@ -12,7 +12,7 @@ pub(crate) use opt::{Opt, Verdict};
 pub use options::ClientSubnet;
 pub(crate) use query::{Edns, Query, QueryFault, Question, read};
 pub use survey::{KEEPALIVE, freshness_s, has_option};
-pub(crate) use writer::{Owner, Section, Writer};
+pub(crate) use writer::{Mark, Owner, Section, Writer};
 
 /// Length of a message header in octets.
 pub(crate) const HEADER_LEN: usize = 12;
@@ -49,7 +49,7 @@ pub mod rcode {
 
 /// Extended errors in answers (RFC 8914 section 5.2).
 pub mod ede {
-    /// Nothing can be named because no backend is in service.
+    /// Nothing can be named because no backend is in service, or what names them is not signed yet.
     pub const NOT_READY: u16 = 14;
     /// The query is not allowed.
     pub const PROHIBITED: u16 = 18;

@@ -48,6 +48,8 @@ pub(crate) struct Edns<'q> {
     pub(crate) version: u8,
     /// DO bit: the client wants signatures.
     pub(crate) dnssec_ok: bool,
+    /// CO bit: the client knows that a compact denial can have the response code NXDOMAIN (RFC 9824 section 3.4).
+    pub(crate) compact_ok: bool,
     /// Whether there are any options.
     pub(crate) has_options: bool,
     pub(crate) options: Options<'q>,
@@ -59,7 +61,8 @@ impl<'q> Edns<'q> {
         // What another version's options look like is not known (RFC 6891 section 6.1.3).
         let has_options = !data.is_empty() && version == 0;
         let options = if has_options { Options::read(data)? } else { Options::default() };
-        Some(Self { udp_len_max: class.max(512), version, dnssec_ok: flags & 0x80 != 0, has_options, options })
+        let (dnssec_ok, compact_ok) = (flags & 0x80 != 0, flags & 0x40 != 0);
+        Some(Self { udp_len_max: class.max(512), version, dnssec_ok, compact_ok, has_options, options })
     }
 }
 

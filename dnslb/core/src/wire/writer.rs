@@ -119,6 +119,13 @@ impl<'o> Writer<'o> {
         Some(start)
     }
 
+    /// Appends whole records; `None`, and nothing written, when they do not fit.
+    pub(crate) fn whole(&mut self, section: Section, records: &[u8], count: u16) -> Option<()> {
+        self.append(records)?;
+        self.count(section, count);
+        Some(())
+    }
+
     /// Where writing has come to, for [`Writer::rewind`].
     pub(crate) fn mark(&self) -> Mark {
         Mark { len: self.len, counts: self.counts }

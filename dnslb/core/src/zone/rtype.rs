@@ -54,6 +54,8 @@ impl Rtype {
     pub const HTTPS: Self = Self(65);
     /// Transaction signature (RFC 8945).
     pub const TSIG: Self = Self(250);
+    /// The name does not exist: only ever in a compact denial (RFC 9824 section 3.1).
+    pub const NXNAME: Self = Self(128);
     /// Incremental zone transfer.
     pub const IXFR: Self = Self(251);
     /// Zone transfer.

@@ -3,6 +3,7 @@
 
 mod messages;
 mod names;
+mod online;
 mod options;
 mod properties;
 mod sizes;
