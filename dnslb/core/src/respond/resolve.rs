@@ -525,7 +525,7 @@ impl<'s, 'o> Resolver<'s, 'o, '_> {
         }
         for extra in set.extras() {
             let Some((name, node)) = zone.extra(set, extra) else { continue };
-            let owner = Owner { at: start + extra.name_at as usize, wire: name.wire() };
+            let owner = Owner { at: start + extra.written_at(), wire: name.wire() };
             for rtype in [Rtype::A, Rtype::AAAA] {
                 let Some(addresses) = node.set(rtype) else { continue };
                 if self.writer.set(Section::Additional, owner, addresses, ANY_TTL).is_none() {

@@ -3,7 +3,7 @@
 //! Room for the OPT record is kept from the start, so that truncation never costs it (RFC 6891 section 7).
 
 use super::{HEADER_LEN, Opt, Verdict};
-use crate::zone::{OWNER_POINTER, RrSet, Rtype};
+use crate::zone::{OWNER_POINTER, RrSet, Rtype, To};
 
 /// Highest offset a compression pointer can express.
 const POINTER_MAX: usize = 0x3fff;
@@ -86,9 +86,12 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes a whole RRset, its TTL lowered to `ttl_s_max`, and returns where its records start; `None`, and nothing written,
-    /// when it does not fit.
+    /// when it does not fit. A place beyond the reach of pointers means that nothing may point into the set.
     pub(crate) fn set(&mut self, section: Section, owner: Owner<'_>, set: &RrSet, ttl_s_max: u32) -> Option<usize> {
         let start = self.len;
+        if !set.cuts().is_empty() {
+            return self.set_cut_short(section, owner, set, ttl_s_max);
+        }
         if owner.at == HEADER_LEN && set.ttl_s <= ttl_s_max {
             self.append(&set.records)?;
         } else {
@@ -99,6 +102,56 @@ impl<'o> Writer<'o> {
         }
         self.count(section, set.count);
         Some(start)
+    }
+
+    /// Writes an RRset whose names end in pointers.
+    fn set_cut_short(&mut self, section: Section, owner: Owner<'_>, set: &RrSet, ttl_s_max: u32) -> Option<usize> {
+        let start = self.len;
+        let in_reach = owner.at.max(start + set.records.len()) <= POINTER_MAX;
+        let written = if in_reach {
+            self.records_cut_short(owner, set, ttl_s_max)
+        } else {
+            self.set_with_owner(owner, set, ttl_s_max)
+        };
+        written.or_else(|| {
+            self.len = start;
+            None
+        })?;
+        self.count(section, set.count);
+        // Written whole, names are not where those who point into the set expect them.
+        Some(if in_reach { start } else { POINTER_MAX + 1 })
+    }
+
+    fn records_cut_short(&mut self, owner: Owner<'_>, set: &RrSet, ttl_s_max: u32) -> Option<()> {
+        let mut cuts = set.cuts();
+        let start = self.len;
+        let [owner_high, owner_low] = (0xc000 | owner.at as u16).to_be_bytes();
+        let [t0, t1, t2, t3] = set.ttl_s.min(ttl_s_max).to_be_bytes();
+        let owner_end = owner.at + owner.wire.len();
+        let mut at = 0;
+        while let Some(&[_, _, k0, k1, c0, c1, _, _, _, _, len_high, len_low]) =
+            set.records.get(at..).and_then(|rest| rest.first_chunk::<12>())
+        {
+            let head_at = self.len;
+            self.append(&[owner_high, owner_low, k0, k1, c0, c1, t0, t1, t2, t3, len_high, len_low])?;
+            at += 12;
+            let end = at + usize::from(u16::from_be_bytes([len_high, len_low]));
+            while let Some((cut, rest)) = cuts.split_first().filter(|(cut, _)| usize::from(cut.at) < end) {
+                self.append(set.records.get(at..usize::from(cut.at))?)?;
+                let target = match cut.to {
+                    To::OwnerEnd(len) => owner_end.checked_sub(usize::from(len))?,
+                    To::Set(offset) => start + usize::from(offset),
+                };
+                self.append(&(0xc000 | target as u16).to_be_bytes())?;
+                at = usize::from(cut.at) + usize::from(cut.len);
+                cuts = rest;
+            }
+            self.append(set.records.get(at..end)?)?;
+            at = end;
+            let rdata_len = (self.len - head_at - 12) as u16;
+            self.out.get_mut(head_at + 10..head_at + 12)?.copy_from_slice(&rdata_len.to_be_bytes());
+        }
+        Some(())
     }
 
     /// Writes prepared records below `prefix`, the first labels of their owner, with this TTL; `None`, and nothing written, when

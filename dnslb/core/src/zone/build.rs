@@ -69,7 +69,7 @@ pub(super) fn build(
 
 /// The SOA record with the TTL of negative answers: the smaller of its TTL and its minimum field (RFC 2308 section 3).
 pub(super) fn negative(set: &RrSet, soa: &Soa) -> RrSet {
-    RrSet::new(Rtype::SOA, set.ttl_s.min(soa.minimum_s), set.rdata())
+    RrSet { more: set.more.clone(), ..RrSet::new(Rtype::SOA, set.ttl_s.min(soa.minimum_s), set.rdata()) }
 }
 
 /// Names in canonical order, and where the first record of each of their RRsets is.

@@ -5,6 +5,7 @@
 
 use super::canonical::name_len;
 use super::chunks::Chunks;
+use super::compress::Cut;
 use super::nodes::Nodes;
 use super::record::Soa;
 use super::rtype::Rtype;
@@ -84,6 +85,8 @@ pub(super) struct More {
     pub(super) extras: Box<[Extra]>,
     /// The owner, when it is among the extras.
     pub(super) owner: Option<Name>,
+    /// Where names in its data are cut short, in their order.
+    pub(super) cuts: Box<[Cut]>,
 }
 
 /// A name whose addresses are worth adding to an answer, if it has any.
@@ -92,9 +95,18 @@ pub(crate) struct Extra {
     /// Hash of the name.
     pub(super) hash: u64,
     /// Where in the RRset's records the name starts; for the owner, where a record does.
-    pub(crate) name_at: u32,
+    pub(super) name_at: u32,
+    /// How many octets before it are left out when names are cut short.
+    pub(super) left_out: u16,
     /// Whether the delegation is useless without them: the name lies at or below the cut (RFC 9471).
     pub(crate) required: bool,
+}
+
+impl Extra {
+    /// Where in the RRset as it is written the name starts, in octets.
+    pub(crate) fn written_at(&self) -> usize {
+        self.name_at as usize - usize::from(self.left_out)
+    }
 }
 
 impl Node {
@@ -174,6 +186,12 @@ impl RrSet {
     /// Where CNAME and DNAME lead.
     pub(crate) fn target(&self) -> Option<&Name> {
         self.more.as_ref()?.target.as_ref()
+    }
+
+    /// Where names in its data are cut short, in their order.
+    #[inline]
+    pub(crate) fn cuts(&self) -> &[Cut] {
+        self.more.as_ref().map_or(&[], |more| &more.cuts)
     }
 
     /// Names whose addresses are worth adding to an answer with this set, what must be there first.

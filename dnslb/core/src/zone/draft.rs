@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::canonical::{canonical_rdata, same_rdata};
+use super::compress::{cuts, left_out};
 use super::data::{Extra, More, Node, RrSet, Sigs};
 use super::problem::{Place, Problems};
 use super::rtype::Rtype;
@@ -157,10 +158,14 @@ impl Draft {
             Rtype::CNAME | Rtype::DNAME => set.rdata().next().and_then(|rdata| Name::from_wire(rdata).ok()),
             _ => None,
         };
-        let extras = extras(&set, apex, owner);
-        if target.is_some() || !extras.is_empty() {
+        let mut extras = extras(&set, apex, owner);
+        let cuts = cuts(&set, owner);
+        for extra in &mut extras {
+            extra.left_out = left_out(&cuts, extra.name_at);
+        }
+        if target.is_some() || !extras.is_empty() || !cuts.is_empty() {
             let owner = extras.iter().any(|extra| set.is_owner(extra)).then(|| owner.clone());
-            set.more = Some(Box::new(More { target, extras, owner }));
+            set.more = Some(Box::new(More { target, extras, owner, cuts }));
         }
         Some(set)
     }
@@ -213,7 +218,7 @@ fn extras(set: &RrSet, apex: &Name, owner: &Name) -> Box<[Extra]> {
         let hash = hash_name(target);
         if target.is_at_or_below(apex) && seen.insert(hash) {
             let required = set.rtype == Rtype::NS && owner != apex && target.is_at_or_below(owner);
-            extras.push(Extra { hash, name_at: name_at as u32, required });
+            extras.push(Extra { hash, name_at: name_at as u32, left_out: 0, required });
         }
     }
     extras.sort_by_key(|extra| !extra.required);

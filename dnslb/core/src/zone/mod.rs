@@ -9,6 +9,7 @@ mod build;
 mod canonical;
 mod check;
 mod chunks;
+mod compress;
 mod data;
 mod draft;
 mod fields;
@@ -30,6 +31,7 @@ mod write;
 
 pub use apply::ApplyError;
 pub use canonical::{canonical_rdata, name_ranges, same_rdata};
+pub(crate) use compress::{Cut, To};
 pub(crate) use data::{Node, OWNER_POINTER};
 pub use data::{Nsec3, RrSet, Sigs, Zone};
 pub use history::{HISTORY_OCTETS_MAX, History};

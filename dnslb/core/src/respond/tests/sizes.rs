@@ -79,8 +79,10 @@ fn only_glue_that_is_needed_sets_tc() {
     };
     check(true, 1_232, false, true);
     check(false, 1_232, false, true);
-    check(true, 800, true, false);
-    check(false, 800, false, false);
+    // 31 octets, 12 servers in 566, as many addresses in 192, and OPT: 800.
+    check(true, 800, false, true);
+    check(true, 799, true, false);
+    check(false, 799, false, false);
 }
 
 #[test]
@@ -124,4 +126,36 @@ fn chains_end_at_their_cap() {
     });
     let (_, message) = answer(&zone(&records), Transport::Tcp, &query("c0.example A", None));
     assert_eq!(Message::from_vec(&message).unwrap().answers.len(), 8);
+}
+
+#[test]
+fn a_referral_to_thirteen_servers_fits_a_plain_datagram() {
+    let servers = ('a'..='m').fold(String::new(), |mut text, letter| {
+        let _ = writeln!(text, "com. NS {letter}.gtld-servers.net.\n{letter}.gtld-servers.net. A 192.0.2.1");
+        text
+    });
+    let root = format!("$TTL 60\n. SOA a.root. admin.root. 1 1 1 1 1\n. NS a.root.\n{servers}");
+    let zone = snapshot(&[(".", &root)], &[], Vec::new());
+    let (reply, message) = answer(&zone, Transport::Udp, &query("www.example.com A", None));
+    assert!(!reply.truncated && message.len() <= 512);
+    let message = Message::from_vec(&message).unwrap();
+    assert_eq!(message.authorities.len(), 13);
+    assert!(message.additionals.len() >= 10, "{}", message.additionals.len());
+    for (server, letter) in message.authorities.iter().zip('a'..) {
+        assert_eq!(server.data.to_string(), format!("{letter}.gtld-servers.net."));
+    }
+    for (address, letter) in message.additionals.iter().zip('a'..) {
+        assert_eq!(address.name.to_string(), format!("{letter}.gtld-servers.net."));
+    }
+}
+
+#[test]
+fn names_in_data_are_pointers_into_the_question_whatever_its_case_and_wildcards() {
+    let zone = zone("*.w MX 5 mail\nmail A 192.0.2.1\n");
+    let (_, message) = answer(&zone, Transport::Udp, &query("Some.Label.W.ExAmple MX", None));
+    // 12 + 26, then MX: 12 + 2 + 5 and a pointer, then the address.
+    assert_eq!(message.len(), 12 + 26 + 12 + 2 + 5 + 2 + 16);
+    assert!(dump(&message).contains("5 mail.ExAmple. | AD mail.ExAmple. 60 A 192.0.2.1"), "{}", dump(&message));
+    let (_, message) = answer(&zone, Transport::Udp, &query("a.mail.example A", None));
+    assert_eq!(dump(&message), "NXDOMAIN aa | AU example. 1 SOA ns.else. admin.example. 1 1 1 1 1");
 }
