@@ -144,7 +144,7 @@ impl Round<'_> {
         };
         self.tally.answered(transport, &reply);
         if let Some(pool) = reply.pool {
-            self.live.count(self.thread, pool, reply.named, query);
+            self.live.count(self.thread, pool, reply.class, reply.named, query);
         }
         self.log.offer(draw, client, transport, query, &reply);
         Answered::Whole(reply.len)

@@ -3,7 +3,6 @@
 //! Counters live where they are counted; nothing here is on the path of a query. [`document`] lists the same families for the
 //! documentation, so the two cannot differ.
 
-use dnslb_core::config::PoolSpec;
 use dnslb_core::control::{PoolStatus, Status};
 use farm_daemon::refusals::Refusals;
 use farm_daemon::state_dir::StateDir;
@@ -70,8 +69,8 @@ impl Metrics {
         });
         let mut out = Exposition::new();
         self.counters(&mut out);
-        if let Some((status, spec)) = status {
-            self.state(&mut out, &status, &spec.pools);
+        if let Some((status, _)) = status {
+            self.state(&mut out, &status);
         }
         out.finish()
     }
@@ -179,7 +178,7 @@ impl Metrics {
         }
     }
 
-    fn state(&self, out: &mut Exposition, status: &Status, specs: &[PoolSpec]) {
+    fn state(&self, out: &mut Exposition, status: &Status) {
         let (pools, farms) = (&status.pools, &status.farms);
         out.single("dnslb_generation", Kind::Gauge, "Generation of the snapshot that is served.", status.generation);
         out.family("dnslb_pool_members", Kind::Gauge, &["pool", "standing"], "Members of a pool, by standing.");
@@ -210,7 +209,7 @@ impl Metrics {
                 out.sample(&[("pool", pool.name.as_str()), ("member", member.name.as_str())], up);
             }
         }
-        self.shares(out, pools, specs);
+        self.shares(out, pools);
         out.family("dnslb_farm_members", Kind::Gauge, &["farm"], "Members of a farm that are known.");
         for farm in farms {
             out.sample(&[("farm", farm.name.as_str())], farm.members);
@@ -229,11 +228,23 @@ impl Metrics {
         }
     }
 
-    fn shares(&self, out: &mut Exposition, pools: &[PoolStatus], specs: &[PoolSpec]) {
-        let (answers, rows) = self.shares.account(pools, specs);
+    fn shares(&self, out: &mut Exposition, pools: &[PoolStatus]) {
+        let (answers, rows) = self.shares.account(pools);
         out.family("dnslb_pool_answers_total", Kind::Counter, &["pool"], "Answers of a pool, empty ones among them.");
         for (pool, answers) in pools.iter().zip(answers) {
             out.sample(&[("pool", pool.name.as_str())], answers);
+        }
+        let help = "Answers of pools that look at sites, by the client's site (\"none\" for clients of whom none is known).";
+        out.family("dnslb_pool_answers_by_site_total", Kind::Counter, &["pool", "site"], help);
+        for pool in pools.iter().filter(|pool| pool.variants.len() > 1) {
+            for (site, answers) in self.shares.by_site(&pool.name) {
+                out.sample(&[("pool", pool.name.as_str()), ("site", site.as_str())], answers);
+            }
+        }
+        let help = "Share of clients that is assumed to take the lowest address of an answer.";
+        out.family("dnslb_pool_sort_share", Kind::Gauge, &["pool"], help);
+        for pool in pools {
+            out.sample(&[("pool", pool.name.as_str())], pool.sort_share);
         }
         let lines = || {
             let members =
@@ -285,7 +296,7 @@ pub fn document() -> String {
     let mut out = Exposition::new();
     metrics.counters(&mut out);
     let Ok(id) = Id::new("dnslb") else { return String::new() };
-    metrics.state(&mut out, &Status { id, generation: 0, pools: Vec::new(), farms: Vec::new() }, &[]);
+    metrics.state(&mut out, &Status { id, generation: 0, pools: Vec::new(), farms: Vec::new() });
     out.table_markdown()
 }
 

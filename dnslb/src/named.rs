@@ -27,6 +27,8 @@ pub struct Live {
     pub snapshot: Arc<Snapshot>,
     /// The counters of its pools, in the same order.
     pools: Vec<PoolCount>,
+    /// For each class of clients the number of its site in [`Registry::sites`].
+    sites: Arc<[u32]>,
 }
 
 #[derive(Clone)]
@@ -56,6 +58,8 @@ struct Row {
     answers: AtomicU64,
     named: Table,
     lowest: Table,
+    /// Answers by number of the client's site.
+    sites: Table,
 }
 
 struct Table([OnceLock<Box<[AtomicU64]>>; PIECES]);
@@ -87,12 +91,14 @@ impl Table {
 pub struct Registry {
     threads: usize,
     pools: BTreeMap<Id, Arc<Counters>>,
+    /// Sites that there ever were, so that a site keeps its number over reloads; the first is none.
+    sites: Vec<String>,
 }
 
 impl Registry {
     /// Counters for so many threads.
     pub fn new(threads: usize) -> Self {
-        Self { threads, pools: BTreeMap::new() }
+        Self { threads, pools: BTreeMap::new(), sites: vec!["none".into()] }
     }
 
     /// Puts counters beside a snapshot whose pools have these names. `before` is what was published last: pools whose answers did
@@ -104,7 +110,32 @@ impl Registry {
             let order = known.map_or_else(|| Arc::new(Order::of(answers)), |pool| Arc::clone(&pool.order));
             PoolCount { answers: Arc::clone(answers), order, counters: Arc::clone(counters) }
         });
-        Live { pools: pools.collect(), snapshot }
+        let pools = pools.collect();
+        let sites = match before.filter(|live| Arc::ptr_eq(&live.snapshot.clients, &snapshot.clients)) {
+            Some(live) => Arc::clone(&live.sites),
+            None => self.numbers(&snapshot),
+        };
+        Live { pools, sites, snapshot }
+    }
+
+    fn numbers(&mut self, snapshot: &Snapshot) -> Arc<[u32]> {
+        let clients = &snapshot.clients;
+        let mut number = |site: Option<&str>| {
+            let site = site.unwrap_or("none");
+            let known = self.sites.iter().position(|known| known == site);
+            known.unwrap_or_else(|| {
+                self.sites.push(site.into());
+                self.sites.len() - 1
+            }) as u32
+        };
+        clients.classes().iter().map(|class| number(clients.site_name(*class))).collect()
+    }
+
+    /// Answers of a pool by the client's site.
+    pub fn by_site(&self, pool: &Id) -> Vec<(String, u64)> {
+        let Some(counters) = self.pools.get(pool) else { return Vec::new() };
+        let count = |site: u32| counters.threads.iter().map(|row| row.sites.get(site)).sum();
+        self.sites.iter().zip(0..).map(|(name, site)| (name.clone(), count(site))).collect()
     }
 
     /// The counters of a pool.
@@ -114,11 +145,14 @@ impl Registry {
 }
 
 impl Live {
-    /// Counts one answer of a pool: `named` are the members in it, `query` is the question.
-    pub fn count(&self, thread: usize, pool: u32, named: &[u32], query: &[u8]) {
+    /// Counts one answer of a pool to a client of a class: `named` are the members in it, `query` is the question.
+    pub fn count(&self, thread: usize, pool: u32, class: u16, named: &[u32], query: &[u8]) {
         let Some(pool) = self.pools.get(pool as usize) else { return };
         let Some(row) = pool.counters.threads.get(thread) else { return };
         row.answers.fetch_add(1, Relaxed);
+        if !pool.answers.classes.is_empty() {
+            row.sites.add(self.sites.get(usize::from(class)).copied().unwrap_or(0));
+        }
         for slot in named {
             row.named.add(*slot);
         }
@@ -231,13 +265,13 @@ mod tests {
         let name = [Id::new("www").unwrap()];
         let mut registry = Registry::new(2);
         let first = registry.live(snapshot(&[9, 3, 200]), &name, None);
-        first.count(0, 0, &[0, 1], b"");
-        first.count(1, 0, &[2, 0], b"");
-        first.count(1, 7, &[0], b"");
-        first.count(9, 0, &[0], b"");
-        first.count(0, 0, &[u32::MAX], b"");
+        first.count(0, 0, 0, &[0, 1], b"");
+        first.count(1, 0, 0, &[2, 0], b"");
+        first.count(1, 7, 0, &[0], b"");
+        first.count(9, 0, 0, &[0], b"");
+        first.count(0, 0, 0, &[u32::MAX], b"");
         let second = registry.live(snapshot(&[1, 3, 200]), &name, Some(&first));
-        second.count(0, 0, &[1, 0], b"");
+        second.count(0, 0, 0, &[1, 0], b"");
         let counters = registry.pool(&name[0]).unwrap();
         assert_eq!(counters.answers(), 4);
         assert_eq!([0, 1, 2, 5_000].map(|slot| counters.named(slot)), [(3, 2), (2, 1), (1, 0), (0, 0)]);

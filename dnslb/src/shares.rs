@@ -3,8 +3,7 @@
 //! Counters only rise, while members come and go and targets change: this module remembers from which counts on it counts. The
 //! control loop has it look once a second while something changes; it must not be asked on the path of a query.
 
-use dnslb_core::config::PoolSpec;
-use dnslb_core::control::{MemberStatus, PoolStatus};
+use dnslb_core::control::{MemberStatus, PoolStatus, Served};
 use dnslb_core::snapshot::Snapshot;
 use farm_shared::id::Id;
 use std::collections::BTreeMap;
@@ -56,18 +55,31 @@ impl Shares {
 
     /// Answers of each pool, and one row for each of its members, in the order of `pools`. Targets that changed since the last
     /// call begin a new comparison.
-    pub fn account(&self, pools: &[PoolStatus], specs: &[PoolSpec]) -> (Vec<u64>, Vec<Vec<Row>>) {
+    pub fn account(&self, pools: &[PoolStatus]) -> (Vec<u64>, Vec<Vec<Row>>) {
         let mut state = self.lock();
         let State { registry, accounts } = &mut *state;
         accounts.retain(|name, _| pools.iter().any(|pool| pool.name == *name));
         let each = pools.iter().map(|pool| {
             let counters = registry.pool(&pool.name);
             let counts = |slot| counters.map_or((0, 0), |counters| counters.named(slot));
-            let sort_share = specs.iter().find(|spec| spec.name == pool.name).map_or(0.0, |spec| spec.sort_share);
-            let rows = accounts.entry(pool.name.clone()).or_default().rows(&pool.members, sort_share, counts);
+            let rows = accounts.entry(pool.name.clone()).or_default().rows(&pool.members, pool.sort_share, counts);
             (counters.map_or(0, |counters| counters.answers()), rows)
         });
         each.unzip()
+    }
+
+    /// How often the members of a pool with these slots were named so far.
+    pub fn served(&self, pool: Id, slots: &[u32]) -> Served {
+        let state = self.lock();
+        let counters = state.registry.pool(&pool);
+        let count = |slot: &u32| counters.map_or((0, 0), |counters| counters.named(*slot));
+        let counts = slots.iter().map(|slot| (*slot, count(slot).0, count(slot).1)).collect();
+        Served { pool, counts }
+    }
+
+    /// Answers of a pool to clients of each site, empty ones among them.
+    pub fn by_site(&self, pool: &Id) -> Vec<(String, u64)> {
+        self.lock().registry.by_site(pool)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

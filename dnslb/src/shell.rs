@@ -41,6 +41,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two looks at the shares that were served.
 const ACCOUNT_TICKS: u128 = 10;
 
+/// And between two words on who was named.
+const SERVED_TICKS: u128 = 100;
+
 /// Builders and loads that may have ended and wait to be heard.
 const RESULTS_MAX: usize = 64;
 
@@ -180,6 +183,9 @@ impl Shell {
                 if ticks.is_multiple_of(ACCOUNT_TICKS) {
                     self.account();
                 }
+                if ticks.is_multiple_of(SERVED_TICKS) {
+                    self.served();
+                }
                 if watchdog_ticks.is_some_and(|period| ticks.is_multiple_of(period)) {
                     self.parts.notifier.watchdog();
                 }
@@ -318,7 +324,15 @@ impl Shell {
         let control = &self.parts.control;
         if self.accounted != control.generation() {
             self.accounted = control.generation();
-            self.parts.shares.account(&control.status(self.parts.clock.now()).pools, &control.spec().pools);
+            self.parts.shares.account(&control.status(self.parts.clock.now()).pools);
+        }
+    }
+
+    /// Tells the control loop who was named, where it wants to know.
+    fn served(&mut self) {
+        for (pool, slots) in self.parts.control.counts_wanted() {
+            let served = self.parts.shares.served(pool, &slots);
+            self.step(Event::Served(served), To::default());
         }
     }
 

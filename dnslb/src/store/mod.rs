@@ -318,8 +318,7 @@ impl Thread {
                 // Writing to a string does not fail.
                 let _ = zone.write_text(&mut text);
                 let path = resolve(&self.parts.config, &file);
-                let result =
-                    write_master(&path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()));
+                let result = write_master(&path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()));
                 self.step(StoreEvent::FileWritten { apex: zone.apex().clone(), result });
             }
             StoreEffect::Publish(zones) => {

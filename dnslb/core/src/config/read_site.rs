@@ -158,6 +158,8 @@ impl Parts {
         let all: Vec<(Prefix, u16)> = all.collect();
         let views = [32, 128].map(|width| Ranges::of_prefixes(width, all.iter().copied()));
         let clients = ClientMap::new((&found[0], &found[1]), (&views[0], &views[1]), self.trusted.as_deref());
+        let names = sites.iter().filter_map(|site| site.name.as_ref().map(ToString::to_string)).collect();
+        let clients = clients.with_names(names);
         Places { ranks: Places::rank_all(&sites), sites, views: self.views, clients: Arc::new(clients) }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::family::{BuiltSchedule, ScheduleJob};
 use super::saved::Saved;
+use super::sorting::Served;
 use crate::config::Spec;
 use crate::health::{CheckId, CheckJob};
 use crate::snapshot::Snapshot;
@@ -41,6 +42,8 @@ pub enum Event {
     Admin(AdminCommand),
     /// A schedule was built.
     Scheduled(Box<BuiltSchedule>),
+    /// How often members of a pool were named: see [`super::Control::counts_wanted`]. Every ten seconds or so.
+    Served(Served),
 }
 
 /// An operator's word.

@@ -33,6 +33,10 @@ impl Control {
                 Vec::new()
             }
             Event::Admin(command) => self.admin(&command),
+            Event::Served(served) => {
+                self.served(now.mono, &served);
+                Vec::new()
+            }
             Event::Scheduled(built) => {
                 self.take_schedule(*built);
                 Vec::new()

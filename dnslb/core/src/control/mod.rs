@@ -14,6 +14,7 @@ mod load;
 mod pool_state;
 mod reload;
 mod saved;
+mod sorting;
 mod status;
 mod variant;
 mod view;
@@ -22,7 +23,8 @@ pub use event::{AdminCommand, Effect, Event, Notice, NoticeKind};
 pub use explain::{Explanation, MemberVerdict, PoolExplanation};
 pub use family::{BuiltSchedule, Family, ScheduleJob};
 pub use saved::{Saved, SavedStatic};
-pub use status::{FarmStatus, MemberStatus, PoolStatus, Status};
+pub use sorting::Served;
+pub use status::{FarmStatus, MemberStatus, PoolStatus, Status, VariantStatus};
 pub use variant::VariantKey;
 
 use crate::config::Spec;

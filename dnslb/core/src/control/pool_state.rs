@@ -19,6 +19,7 @@ use super::FarmState;
 use super::event::{Effect, Notice, NoticeKind};
 use super::family::{Builds, FamilyState};
 use super::load::Loads;
+use super::sorting::Sorting;
 use super::variant::{Frame, Variant, VariantKey};
 use super::view::{View, Who, ramp};
 use crate::config::{NestedPool, Places, PoolSpec, StaticMember, WeightRule};
@@ -57,6 +58,8 @@ pub(super) struct PoolState {
     pub(super) loads: Loads,
     /// What is assumed of clients now; `spec` has where that starts.
     pub(super) sort_share: f64,
+    /// How that is found out, if it is.
+    pub(super) sorting: Sorting,
     pub(super) fail_open: bool,
     pub(super) answers: Arc<PoolAnswers>,
     /// Who is named in what was published last.
@@ -105,6 +108,7 @@ impl PoolState {
             classes: Vec::new(),
             loads: Loads::default(),
             sort_share: spec.sort_share,
+            sorting: Sorting::default(),
             fail_open: false,
             answers: Arc::new(PoolAnswers::default()),
             named: BTreeSet::new(),

@@ -4,12 +4,13 @@
 
 use super::Control;
 use super::pool_state::PoolState;
+use super::variant::Variant;
 use super::view::{View, Who};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Freshness, Standing};
 use farm_shared::time::Now;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -41,12 +42,28 @@ pub struct PoolStatus {
     pub threshold: usize,
     /// Too few are: answers name all that count.
     pub fail_open: bool,
+    /// Share of clients that is assumed to take the lowest address of an answer.
+    pub sort_share: f64,
+    /// What clients of each kind get, if the pool tells them apart.
+    pub variants: Vec<VariantStatus>,
     /// Prepared answers for A.
     pub subsets_v4: usize,
     /// Prepared answers for AAAA.
     pub subsets_v6: usize,
     /// Its members.
     pub members: Vec<MemberStatus>,
+}
+
+/// What one kind of clients gets.
+#[derive(Clone, Debug, Serialize)]
+pub struct VariantStatus {
+    /// Their site; none for those of whom nothing is known. Those of other sites may get the same.
+    pub site: Option<Id>,
+    /// They get private addresses.
+    pub private: bool,
+    /// Members that they may be given, by level: tier, how many count, how many may be named, and the level's share of these
+    /// clients.
+    pub levels: Vec<(u16, usize, usize, f64)>,
 }
 
 /// One member of a pool.
@@ -128,8 +145,8 @@ impl Control {
 
     fn pool_status(&self, pool: &PoolState, now: Now) -> PoolStatus {
         let (up, counted) = pool.counts();
-        let member = |view: &View| MemberStatus {
-            name: view.who.id().clone(),
+        let member = |(view, name): (&View, Id)| MemberStatus {
+            name,
             slot: view.slot,
             dynamic: matches!(view.who, Who::Farm(..)),
             standing: label(&view.who, view.standing),
@@ -143,6 +160,12 @@ impl Control {
             target_share: pool.share(view),
             eligible: pool.eligible(view),
         };
+        let variant = |variant: &Variant| VariantStatus {
+            site: variant.key.site.and_then(|site| self.spec.places.site_name(site)).cloned(),
+            private: variant.key.private,
+            levels: variant.levels.iter().map(|l| (l.order.0, l.counted, l.eligible, l.share)).collect(),
+        };
+        let mut names = BTreeSet::new();
         PoolStatus {
             name: pool.spec.name.clone(),
             publish: pool.spec.publish.iter().map(ToString::to_string).collect(),
@@ -151,9 +174,11 @@ impl Control {
             counted,
             threshold: pool.threshold(counted),
             fail_open: pool.fail_open,
+            sort_share: pool.sort_share,
+            variants: pool.variants.iter().map(variant).collect(),
             subsets_v4: pool.answers.sets.v4.len(),
             subsets_v6: pool.answers.sets.v6.len(),
-            members: pool.views.iter().map(member).collect(),
+            members: pool.views.iter().map(|view| (view, unique(&mut names, &view.who))).map(member).collect(),
         }
     }
 
@@ -192,6 +217,20 @@ impl Control {
             }
         }
     }
+}
+
+/// A member's name within its pool: that of one from a pool inside has that pool's in front, and of two that still are the same
+/// the second has a number behind.
+fn unique(names: &mut BTreeSet<Id>, who: &Who) -> Id {
+    let long = |text: String| Id::new(text.get(..63).unwrap_or(&text).trim_end_matches('-')).ok();
+    let plain = match who {
+        Who::Of(pool, id) => long(format!("{pool}-{id}")).unwrap_or_else(|| id.clone()),
+        who => who.id().clone(),
+    };
+    let numbered = (2..1_000).filter_map(|n| long(format!("{}-{n}", plain.as_str().get(..59).unwrap_or(plain.as_str()))));
+    let name = std::iter::once(plain.clone()).chain(numbered).find(|name| !names.contains(name)).unwrap_or(plain);
+    names.insert(name.clone());
+    name
 }
 
 /// The label of a standing: one without heartbeats is not silent but down.

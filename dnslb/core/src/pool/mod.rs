@@ -8,8 +8,10 @@ mod levels;
 mod schedule;
 mod services;
 mod shares;
+mod sorters;
 
 pub use answers::{Facts, answers};
 pub use levels::{Candidate, Level, Order, levels};
 pub use schedule::{SUBSETS_MAX, SUBSETS_MIN, Schedule, ScheduleMember, build, subsets_for};
 pub use services::{Endpoint, https, srv};
+pub use sorters::{Counted, STEP_MAX, follow, sort_share};

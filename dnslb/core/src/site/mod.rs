@@ -30,12 +30,13 @@ pub struct ClientMap {
     v6: Ranges,
     /// Whose client subnets are believed; none if nobody's.
     trusted: Option<(Ranges, Ranges)>,
+    names: Vec<String>,
 }
 
 impl Default for ClientMap {
     fn default() -> Self {
         let (v4, v6) = (Ranges::collect(32, [(0, 0)]), Ranges::collect(128, [(0, 0)]));
-        Self { classes: vec![ClientClass::default()], v4, v6, trusted: None }
+        Self { classes: vec![ClientClass::default()], v4, v6, trusted: None, names: Vec::new() }
     }
 }
 
@@ -59,7 +60,17 @@ impl ClientMap {
             let all = prefixes.iter().map(|prefix| (*prefix, 1));
             (Ranges::of_prefixes(32, all.clone()), Ranges::of_prefixes(128, all))
         });
-        Self { classes, v4, v6, trusted }
+        Self { classes, v4, v6, trusted, names: Vec::new() }
+    }
+
+    /// The same with the names of sites by index, for counters.
+    pub fn with_names(self, names: Vec<String>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// The name of a class' site.
+    pub fn site_name(&self, class: ClientClass) -> Option<&str> {
+        self.names.get(usize::from(class.site?)).map(String::as_str)
     }
 
     /// The classes: no more than sites plus one times views plus one.
