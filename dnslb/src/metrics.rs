@@ -18,6 +18,7 @@ use crate::encrypted;
 use crate::https::STATUSES;
 use crate::meters::Meters;
 use crate::query_log::QueryLog;
+use crate::requests;
 use crate::security::Handshakes;
 use crate::shares::Shares;
 use crate::shell::Ask;
@@ -52,6 +53,8 @@ pub struct Metrics {
     pub state_dir: Option<Arc<StateDir>>,
     /// Samples that were lost.
     pub log: QueryLog,
+    /// Requests that are more than plain queries.
+    pub requests: Arc<requests::Counters>,
     /// The way to the control loop.
     pub ask: mpsc::Sender<Ask>,
 }
@@ -124,6 +127,18 @@ impl Metrics {
         out.single("dnslb_tcp_evicted_total", Kind::Counter, help, evicted);
 
         self.encrypted(out);
+
+        let help = "Requests that are more than plain queries and were not done, by reason.";
+        out.family("dnslb_requests_refused_total", Kind::Counter, &["reason"], help);
+        for (reason, count) in self.requests.all_refused() {
+            out.sample(&[("reason", reason)], count);
+        }
+        let help =
+            "Transfers of zones to others, by what was sent: the whole zone, changes, nothing newer, or not to its end.";
+        out.family("dnslb_transfers_out_total", Kind::Counter, &["sent"], help);
+        for (sent, count) in self.requests.all_transferred() {
+            out.sample(&[("sent", sent)], count);
+        }
 
         out.family("dnslb_checks_total", Kind::Counter, &["outcome"], "Health checks that ended, by outcome.");
         let [ok, failed, not_run] = self.checker.counts();
@@ -291,6 +306,7 @@ pub fn document() -> String {
         refusals: Arc::default(),
         state_dir: None,
         log: QueryLog::off(),
+        requests: Arc::default(),
         ask,
     };
     let mut out = Exposition::new();

@@ -164,8 +164,13 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     meters.published();
     served.send_replace(number);
 
+    let sent = spec.service.rrl.as_ref().map(|rrl| Arc::new(Table::new(rrl.table_entries)));
+    let answering =
+        Answering { published: Arc::clone(&published), clock, tallies: tallies.clone(), log: log.clone(), draws, sent };
+    let lane = Lane::start(&answering, bound.tallies() - 1, Rules::of(&spec), Some(keeper.updates()));
+
     let metrics = Metrics {
-        tallies: tallies.clone(),
+        tallies,
         shares: Arc::clone(&shares),
         clients: Arc::clone(&clients),
         encrypted: encrypted.clone(),
@@ -174,7 +179,8 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         meters: Arc::clone(&meters),
         refusals: Arc::clone(&receiver.refusals),
         state_dir: state_dir.clone(),
-        log: log.clone(),
+        log,
+        requests: Arc::clone(lane.counters()),
         ask: ask.clone(),
     };
     let notifier = Notifier::from_env();
@@ -182,7 +188,8 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         Parts {
             control,
             clock,
-            published: Arc::clone(&published),
+            published,
+            lane: lane.clone(),
             shares,
             checker,
             outcomes,
@@ -202,9 +209,6 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         },
         later,
     );
-    let sent = spec.service.rrl.as_ref().map(|rrl| Arc::new(Table::new(rrl.table_entries)));
-    let answering = Answering { published, clock, tallies, log, draws, sent };
-    let lane = Lane::start(&answering, bound.tallies() - 1, Rules::default(), Some(keeper.updates()));
     let shared = Shared {
         answering: &answering,
         lane: &lane,

@@ -29,6 +29,7 @@ use crate::load::{Loaded, load, restart_needed};
 use crate::meters::Meters;
 use crate::named::Live;
 use crate::persist::Persister;
+use crate::requests::{Lane, Rules};
 use crate::shares::Shares;
 use crate::store::{Keeper, Numbered};
 
@@ -74,6 +75,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where snapshots go.
     pub published: Published,
+    /// The lane of requests, which has rules of its own.
+    pub lane: Lane,
     /// The counters of pools.
     pub shares: Arc<Shares>,
     /// Runs checks.
@@ -367,6 +370,7 @@ impl Shell {
                 }
                 self.parts.keyring.store(Arc::new(keyring));
                 self.parts.tls = tls;
+                self.parts.lane.set_rules(Rules::of(&spec));
                 self.step(Event::Reload { spec, zones }, To::default());
                 self.flush();
                 self.parts.meters.configured(self.parts.clock.now().wall);

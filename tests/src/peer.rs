@@ -113,7 +113,7 @@ pub fn installed(binary: &str) -> Option<PathBuf> {
 }
 
 /// A port of 127.0.0.1 that is free now for both UDP and TCP.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     for _ in 0..100 {
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = tcp.local_addr().expect("its address");

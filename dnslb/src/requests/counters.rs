@@ -53,10 +53,39 @@ impl Refused {
     }
 }
 
+/// What a transfer out was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transferred {
+    /// A whole zone.
+    Whole,
+    /// Changes.
+    Changes,
+    /// The SOA record alone: nothing was newer.
+    Same,
+    /// It was not taken to its end.
+    Broken,
+}
+
+impl Transferred {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Whole, Self::Changes, Self::Same, Self::Broken];
+
+    /// The label in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Changes => "changes",
+            Self::Same => "same",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// The counters.
 #[derive(Debug, Default)]
 pub struct Counters {
     refused: [AtomicU64; Refused::ALL.len()],
+    transferred: [AtomicU64; Transferred::ALL.len()],
 }
 
 impl Counters {
@@ -64,6 +93,17 @@ impl Counters {
         if let Some(counter) = self.refused.get(why as usize) {
             counter.fetch_add(1, Relaxed);
         }
+    }
+
+    pub(super) fn transferred(&self, what: Transferred) {
+        if let Some(counter) = self.transferred.get(what as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Transfers out so far, by what they were.
+    pub fn all_transferred(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Transferred::ALL.into_iter().zip(&self.transferred).map(|(what, counter)| (what.label(), counter.load(Relaxed)))
     }
 
     /// Requests that were not done so far, by reason.

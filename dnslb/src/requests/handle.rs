@@ -3,7 +3,9 @@
 //! The signature comes first. A request that is signed wrongly gets what RFC 8945 says and nothing else, whatever it asks.
 
 use dnslb_core::message::{HEADER_LEN, Header, Reader, opcode};
+use dnslb_core::name::Name;
 use dnslb_core::respond::{MESSAGE_LEN_MAX, Transport, UDP_LEN_PLAIN};
+use dnslb_core::transfer::{OPT, edns_payload};
 use dnslb_core::tsig::{self, Fault, Signer, Verified};
 use dnslb_core::wire::rcode;
 use dnslb_core::zone::Rtype;
@@ -25,6 +27,18 @@ pub(super) struct Asked {
     pub(super) message: Vec<u8>,
     /// Signs the answers, if it was signed.
     pub(super) signer: Option<Signer>,
+}
+
+impl Asked {
+    /// The key that signed it.
+    pub(super) fn key(&self) -> Option<&Name> {
+        self.signer.as_ref().map(|signer| signer.key().name())
+    }
+
+    /// Octets that signing adds to an answer.
+    pub(super) fn room(&self) -> usize {
+        self.signer.as_ref().map_or(0, |signer| signer.key().record_len_max())
+    }
 }
 
 impl Inner {
@@ -53,9 +67,9 @@ impl Inner {
         match (header.opcode(), question) {
             (_, None) => self.say(asked, rcode::FORMERR, out).await,
             (opcode::QUERY, Some(question)) if matches!(question.rtype, Rtype::AXFR | Rtype::IXFR) => {
-                self.counters.refused(Refused::Denied);
-                self.say(asked, rcode::REFUSED, out).await;
+                self.transfer(asked, out).await;
             }
+            (opcode::NOTIFY, _) => self.notification(asked, out).await,
             (opcode::QUERY, _) => self.query(asked, out).await,
             (opcode::UPDATE, _) => self.update(asked, out).await,
             _ => self.say(asked, rcode::NOTIMP, out).await,
@@ -69,7 +83,7 @@ impl Inner {
             Transport::Udp => udp_limit(&asked.message),
             _ => MESSAGE_LEN_MAX,
         };
-        let room = asked.signer.as_ref().map_or(0, |signer| signer.key().record_len_max());
+        let room = asked.room();
         let answered = {
             let mut answerer = self.answerer.lock().unwrap_or_else(PoisonError::into_inner);
             let place = message.get_mut(..limit.saturating_sub(room)).unwrap_or_default();
@@ -83,7 +97,7 @@ impl Inner {
     async fn update(&self, asked: Asked, out: &Out) {
         let Some(updates) = &self.updates else { return self.say(asked, rcode::NOTIMP, out).await };
         let (reply, replied) = oneshot::channel();
-        let key = asked.signer.as_ref().map(|signer| signer.key().name().clone());
+        let key = asked.key().cloned();
         let update = Update { message: asked.message.clone(), key, client: asked.client, reply };
         let rcode = match updates.send(update).await {
             Ok(()) => replied.await.unwrap_or(rcode::SERVFAIL),
@@ -108,29 +122,18 @@ impl Inner {
 }
 
 /// The longest answer that the sender of a datagram takes, in octets: its EDNS size up to 1,232, else 512.
-fn udp_limit(message: &[u8]) -> usize {
-    let opt = || {
-        let header = Header::read(message).ok()?;
-        let mut reader = Reader::new(message);
-        let [questions, records @ ..] = header.counts;
-        for _ in 0..questions {
-            reader.question().ok()?;
-        }
-        let total: u32 = records.iter().map(|&count| u32::from(count)).sum();
-        (0..total).map_while(|_| reader.record().ok()).find(|record| record.rtype == Rtype::OPT)
-    };
-    opt().map_or(UDP_LEN_PLAIN, |record| usize::from(record.class).clamp(UDP_LEN_PLAIN, 1_232))
+pub(super) fn udp_limit(message: &[u8]) -> usize {
+    edns_payload(message).map_or(UDP_LEN_PLAIN, |size| usize::from(size).clamp(UDP_LEN_PLAIN, 1_232))
 }
 
-/// A response with the request's question alone; `None` if the request has no header.
+/// A response with the request's question and, if it has one, an OPT record; `None` if the request has no header.
 pub(super) fn response(request: &[u8], rcode: u16, authoritative: bool) -> Option<Vec<u8>> {
     let header = Header::read(request).ok()?;
     let mut reader = Reader::new(request);
     let has_question = header.counts.first() == Some(&1) && reader.question().is_ok();
     let end = if has_question { reader.position() } else { HEADER_LEN };
     let flags = Header::QR | header.flags & 0x7900 | if authoritative { Header::AA } else { 0 } | rcode & 0xf;
-    let head = Header { id: header.id, flags, counts: [u16::from(has_question), 0, 0, 0] };
-    let mut out = head.octets().to_vec();
-    out.extend_from_slice(request.get(HEADER_LEN..end)?);
-    Some(out)
+    let opt: &[u8] = if edns_payload(request).is_some() { &OPT } else { &[] };
+    let head = Header { id: header.id, flags, counts: [u16::from(has_question), 0, 0, u16::from(!opt.is_empty())] };
+    Some([&head.octets()[..], request.get(HEADER_LEN..end)?, opt].concat())
 }

@@ -6,14 +6,15 @@
 
 mod counters;
 mod handle;
+mod rules;
+mod transfer;
 
 use dnslb_core::respond::Transport;
-use dnslb_core::tsig::Keys;
 use farm_daemon::clock::Clock;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
@@ -23,7 +24,9 @@ use crate::answering::{Answerer, Answering, Published};
 use crate::udp::mmsg::{Origin, client_ip, send_to};
 use dnslb_core::name::Name;
 
-pub use counters::{Counters, Refused};
+pub use counters::{Counters, Refused, Transferred};
+pub use rules::Rules;
+pub use transfer::Notified;
 
 /// Requests under way.
 const REQUESTS_MAX: usize = 256;
@@ -31,15 +34,11 @@ const REQUESTS_MAX: usize = 256;
 /// Requests of one client under way.
 const REQUESTS_PER_CLIENT_MAX: u32 = 32;
 
+/// Transfers out under way.
+const TRANSFERS_MAX: usize = 32;
+
 /// Messages of one answer that wait for its reader: with them a transfer holds some 200 KiB.
 const MESSAGES_AHEAD: usize = 1;
-
-/// What an operator configures about requests; replaced whole by a reload.
-#[derive(Debug, Default)]
-pub struct Rules {
-    /// The keys that are believed.
-    pub keys: Keys,
-}
 
 /// An update for whoever keeps the zones. The answer is its response code (RFC 2136 section 3).
 #[derive(Debug)]
@@ -66,7 +65,9 @@ pub(crate) struct Inner {
     /// Answers signed plain queries.
     answerer: Mutex<Answerer>,
     updates: Option<mpsc::Sender<Update>>,
+    notified: OnceLock<mpsc::Sender<Notified>>,
     places: Arc<Semaphore>,
+    transfers: Semaphore,
     clients: Mutex<BTreeMap<IpAddr, u32>>,
     counters: Arc<Counters>,
 }
@@ -109,6 +110,8 @@ impl Lane {
             // Two high bits keep its draws apart from those of workers and connections.
             answerer: Mutex::new(answering.answerer(thread, 3 << 62)),
             updates,
+            notified: OnceLock::new(),
+            transfers: Semaphore::new(TRANSFERS_MAX),
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
             clients: Mutex::default(),
             counters: Arc::default(),
@@ -118,6 +121,11 @@ impl Lane {
     /// Puts other rules in force.
     pub fn set_rules(&self, rules: Rules) {
         self.0.rules.store(Arc::new(rules));
+    }
+
+    /// Where notifications go from now on; the first queue stays.
+    pub fn notify(&self, queue: mpsc::Sender<Notified>) {
+        let _ = self.0.notified.set(queue);
     }
 
     /// What was counted.

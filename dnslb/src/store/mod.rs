@@ -8,6 +8,7 @@ mod disk;
 use dnslb_core::config::Spec;
 use dnslb_core::name::Name;
 use dnslb_core::store::{self, Order, RequestId, Restored, Store, StoreEffect, StoreEvent, ZoneStatus, is_dynamic};
+use dnslb_core::transfer::{Fetched, Secondary};
 use dnslb_core::update::{self, Requestor};
 use dnslb_core::wire::rcode;
 use dnslb_core::zone::{Zone, Zones};
@@ -64,6 +65,9 @@ enum Job {
     Wish(Wish, Name, oneshot::Sender<Result<String, String>>),
     Configure(Arc<Spec>, Arc<Zones>, oneshot::Sender<Result<(), Vec<String>>>),
     Status(oneshot::Sender<Vec<ZoneStatus>>),
+    Transferred(Name, Fetched, oneshot::Sender<Result<String, String>>),
+    Expired(Name, bool),
+    Secondaries(oneshot::Sender<Vec<Secondary>>),
 }
 
 /// The way to the store. Cheap to clone.
@@ -148,6 +152,29 @@ impl Keeper {
         answer.await.ok()
     }
 
+    /// Takes what a primary gave; `Ok` once it is on the disk.
+    pub async fn transferred(&self, apex: Name, fetched: Fetched) -> Result<String, String> {
+        let gone = || "the store has ended".to_owned();
+        let (to, answer) = oneshot::channel();
+        self.jobs.send(Job::Transferred(apex, fetched, to)).await.map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// A secondary zone's data is too old to be served, or is served again.
+    pub async fn expired(&self, apex: Name, expired: bool) {
+        // When the store has ended, nothing is served any more.
+        let _ = self.jobs.send(Job::Expired(apex, expired)).await;
+    }
+
+    /// The secondary zones and what is there of them.
+    pub async fn secondaries(&self) -> Vec<Secondary> {
+        let (to, answer) = oneshot::channel();
+        if self.jobs.send(Job::Secondaries(to)).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
     /// All zones, for operators.
     pub async fn status(&self) -> Option<Vec<ZoneStatus>> {
         let (to, answer) = oneshot::channel();
@@ -230,6 +257,13 @@ impl Thread {
                 let _ = to.send(self.configure(spec, files));
             }
             Job::Status(to) => drop(to.send(self.store.status())),
+            Job::Transferred(apex, fetched, to) => {
+                let request = self.request();
+                self.operators.insert(request, to);
+                self.step(StoreEvent::Transferred { request, apex, fetched });
+            }
+            Job::Expired(apex, expired) => self.step(StoreEvent::Expired { apex, expired }),
+            Job::Secondaries(to) => drop(to.send(self.store.secondaries())),
         }
     }
 

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::checkpoint::{self, Meta};
 use super::journal::{Entry, Header, frame};
 use super::{RequestId, Restored, State, StoreEffect, ZoneStatus, is_dynamic};
-use crate::config::ZoneSpec;
+use crate::config::{ZoneKind, ZoneSpec};
 use crate::zone::{ApplyError, Diff, Hosted, Zone};
 use farm_shared::time::Wall;
 
@@ -64,6 +64,8 @@ pub(super) struct Held {
     checkpoint_at: u64,
     /// The digest of the master file as configured last.
     file: [u8; 32],
+    /// Whether a secondary's data is too old to be served.
+    pub(super) expired: bool,
     /// An operator who waits for the master file.
     pub(super) file_wanted: Option<FileWanted>,
 }
@@ -85,7 +87,9 @@ impl Held {
     /// A zone with what its file says, or what came back from the disk. One that changes and was not there before is written whole.
     pub(super) fn new(spec: ZoneSpec, file: Arc<Zone>, restored: Option<Restored>) -> Self {
         let is_dynamic = is_dynamic(&spec);
-        let is_new = restored.is_none();
+        let is_secondary = spec.kind == ZoneKind::Secondary;
+        // What a secondary has not had yet is not worth a file.
+        let is_new = restored.is_none() && !is_secondary;
         let restored = restored.unwrap_or_else(|| {
             let state = if is_dynamic {
                 State::of(file)
@@ -96,6 +100,7 @@ impl Held {
         });
         Self {
             spec,
+            expired: is_secondary && restored.state.confirmed == Wall::default(),
             now: restored.state.clone(),
             next: restored.state,
             entries: Vec::new(),
@@ -124,7 +129,7 @@ impl Held {
     }
 
     pub(super) fn file_differs(&self) -> bool {
-        self.is_dynamic() && self.file != self.next.seed
+        self.spec.kind == ZoneKind::Primary && self.is_dynamic() && self.file != self.next.seed
     }
 
     /// Whether nothing waits for the disk.
@@ -133,13 +138,17 @@ impl Held {
     }
 
     pub(super) fn hosted(&self) -> Hosted {
-        Hosted { history: Arc::clone(&self.now.history), ..Hosted::new(Arc::clone(&self.now.zone)) }
+        Hosted { history: Arc::clone(&self.now.history), expired: self.expired, ..Hosted::new(Arc::clone(&self.now.zone)) }
     }
 
     pub(super) fn status(&self) -> ZoneStatus {
         ZoneStatus {
             name: self.spec.name.to_string(),
-            kind: if self.is_dynamic() { "dynamic" } else { "static" },
+            kind: match self.spec.kind {
+                ZoneKind::Secondary => "secondary",
+                ZoneKind::Primary if self.is_dynamic() => "dynamic",
+                ZoneKind::Primary => "static",
+            },
             serial: self.now.zone.serial(),
             records: self.now.zone.record_count(),
             frozen: self.now.frozen,
@@ -153,6 +162,26 @@ impl Held {
     pub(super) fn change(&mut self, wall: Wall, diff: Diff) -> Result<(), ApplyError> {
         self.next.change(diff.clone())?;
         self.entries.push(Entry::Changes(wall, vec![diff]));
+        Ok(())
+    }
+
+    /// A secondary's data whole, without regard to what was there, once it is written.
+    pub(super) fn replace(&mut self, zone: Arc<Zone>) {
+        self.next = State { confirmed: self.next.confirmed, ..State::of(zone) };
+        self.entries.clear();
+        self.whole = true;
+    }
+
+    /// Several versions further, once they are written; none of them if one does not fit.
+    pub(super) fn change_all(&mut self, wall: Wall, diffs: Vec<Diff>) -> Result<(), ApplyError> {
+        let (before, written) = (self.next.clone(), self.entries.len());
+        for diff in diffs {
+            if let Err(why) = self.change(wall, diff) {
+                self.next = before;
+                self.entries.truncate(written);
+                return Err(why);
+            }
+        }
         Ok(())
     }
 

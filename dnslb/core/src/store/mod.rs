@@ -10,12 +10,14 @@ mod held;
 pub mod journal;
 mod orders;
 mod restore;
+mod secondary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{Spec, ZoneKind, ZoneSpec};
 use crate::name::Name;
+use crate::transfer::Fetched;
 use crate::update::{Context, Protected, Requestor, Update, evaluate};
 use crate::wire::rcode;
 use crate::zone::{ApplyError, Diff, History, Zone, Zones, serial};
@@ -47,6 +49,22 @@ pub enum StoreEvent {
         apex: Name,
         /// Whether it is on the disk now.
         result: Result<(), String>,
+    },
+    /// A primary gave something newer, or said that there is nothing.
+    Transferred {
+        /// Who is to be told, as an operator would be.
+        request: RequestId,
+        /// The secondary zone.
+        apex: Name,
+        /// What it gave.
+        fetched: Fetched,
+    },
+    /// A secondary zone's data is too old to be served, or is served again.
+    Expired {
+        /// The zone.
+        apex: Name,
+        /// Which of the two.
+        expired: bool,
     },
     /// An operator's word about one zone.
     Order {
@@ -217,6 +235,13 @@ impl Store {
     pub fn step(&mut self, now: Now, event: StoreEvent) -> Vec<StoreEffect> {
         match event {
             StoreEvent::Update { request, update, requestor } => self.update(now, request, &update, &requestor),
+            StoreEvent::Transferred { request, apex, fetched } => self.transferred(now, request, &apex, fetched),
+            StoreEvent::Expired { apex, expired } => {
+                if let Some(held) = self.zones.get_mut(&apex) {
+                    self.publish |= std::mem::replace(&mut held.expired, expired) != expired;
+                }
+                Vec::new()
+            }
             StoreEvent::Recorded { apex, result } => self.recorded(&apex, result),
             StoreEvent::Order { request, apex, order } => self.order(now, request, &apex, order),
             StoreEvent::FileWritten { apex, result } => self.file_written(&apex, result),
@@ -298,9 +323,10 @@ impl Store {
         self.order.clear();
         let mut effects = Vec::new();
         for zone_spec in &spec.zones {
-            let Some(file) = files.get(&zone_spec.name) else { continue };
+            let file = files.get(&zone_spec.name).cloned().or_else(|| secondary::unknown(zone_spec));
+            let Some(file) = &file else { continue };
             let held = match old.remove(&zone_spec.name) {
-                Some(mut held) if held.is_dynamic() && is_dynamic(zone_spec) => {
+                Some(mut held) if held.is_dynamic() && is_dynamic(zone_spec) && held.spec.kind == zone_spec.kind => {
                     held.spec = zone_spec.clone();
                     held
                 }

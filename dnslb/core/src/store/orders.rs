@@ -4,6 +4,7 @@
 use super::held::{FileWanted, Held, Waiting, digest};
 use super::journal::Entry;
 use super::{Order, RequestId, Store, StoreEffect, difference};
+use crate::config::ZoneKind;
 use crate::name::Name;
 use crate::wire::rcode;
 use crate::zone::Zone;
@@ -13,6 +14,9 @@ impl Store {
     pub(super) fn order(&mut self, now: Now, request: RequestId, apex: &Name, order: Order) -> Vec<StoreEffect> {
         let result = match self.zones.get_mut(apex) {
             None => Err(format!("{apex} is no zone of this server")),
+            Some(held) if held.spec.kind == ZoneKind::Secondary => {
+                Err(format!("{apex} is a secondary: its data is its primaries'"))
+            }
             Some(held) if !held.is_dynamic() => {
                 Err(format!("{apex} takes no updates: its master file is read by `dnslb reload`"))
             }

@@ -5,8 +5,9 @@
 
 use crate::message::{Header, Malformed, Reader};
 use crate::name::Name;
-use crate::zone::{Diff, Record, Rtype, Soa, is_well_formed, serial};
+use crate::zone::{Diff, Record, Rtype, Soa, Zone, is_well_formed, serial};
 use std::fmt;
+use std::sync::Arc;
 
 /// What a transfer may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,17 @@ pub enum Outcome {
     Same(u32),
     /// All records.
     Whole(Vec<Record>),
+    /// Changes, the oldest first.
+    Changes(Vec<Diff>),
+}
+
+/// What a primary gave, ready for the store.
+#[derive(Debug, Clone)]
+pub enum Fetched {
+    /// The data that is there is the newest.
+    Same,
+    /// All records.
+    Whole(Arc<Zone>),
     /// Changes, the oldest first.
     Changes(Vec<Diff>),
 }

@@ -4,12 +4,16 @@
 //! whole transfer is there and holds.
 
 mod incoming;
+mod notify;
 mod outgoing;
 mod rules;
+mod secondary;
 
-pub use incoming::{BadTransfer, Incoming, Limits, Outcome, Progress};
-pub use outgoing::{Packer, TooLong, Version, Wanted, changes, choose, wanted, whole};
+pub use incoming::{BadTransfer, Fetched, Incoming, Limits, Outcome, Progress};
+pub use notify::{Notifier, NotifyEffect, NotifyEvent};
+pub use outgoing::{OPT, Packer, TooLong, Version, Wanted, changes, choose, edns_payload, wanted, whole};
 pub use rules::{Grant, is_granted};
+pub use secondary::{RUNNING_MAX, RefreshEffect, RefreshEvent, Refresher, Secondary};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,22 @@ use std::fmt;
 /// Highest offset that a compression pointer can express.
 const POINTER_MAX: usize = 0x3fff;
 
+/// Our OPT record: 1,232 octets over UDP, version 0, no flags, no options.
+pub const OPT: [u8; 11] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
+
+/// The UDP payload size in the OPT record of a message, if it has one and is well formed up to it.
+pub fn edns_payload(message: &[u8]) -> Option<u16> {
+    let header = Header::read(message).ok()?;
+    let mut reader = Reader::new(message);
+    let [questions, records @ ..] = header.counts;
+    for _ in 0..questions {
+        reader.question().ok()?;
+    }
+    let total: u32 = records.iter().map(|&count| u32::from(count)).sum();
+    let found = (0..total).map_while(|_| reader.record().ok()).find(|record| record.rtype == Rtype::OPT);
+    found.map(|record| record.class)
+}
+
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -111,6 +127,8 @@ pub struct Packer<'q> {
     question: &'q [u8],
     apex: Name,
     limit: usize,
+    /// Whether the client knows EDNS, and so each message has an OPT record (RFC 6891 section 7).
+    has_opt: bool,
     message: Vec<u8>,
     count: u16,
     /// The owner written last, and where.
@@ -127,7 +145,9 @@ impl<'q> Packer<'q> {
         // QR and AA, with opcode and RD as asked.
         let flags = Header::QR | Header::AA | asked.flags & 0x7900;
         let head = Header { id: asked.id, flags, counts: [1, 0, 0, 0] };
-        let mut packer = Self { head, question, apex, limit, message: Vec::new(), count: 0, last: None };
+        let has_opt = edns_payload(request).is_some();
+        let limit = if has_opt { limit.saturating_sub(OPT.len()) } else { limit };
+        let mut packer = Self { head, question, apex, limit, has_opt, message: Vec::new(), count: 0, last: None };
         packer.begin();
         Some(packer)
     }
@@ -158,7 +178,10 @@ impl<'q> Packer<'q> {
     }
 
     fn take(&mut self) -> Vec<u8> {
-        let head = Header { counts: [1, self.count, 0, 0], ..self.head };
+        if self.has_opt {
+            self.message.extend_from_slice(&OPT);
+        }
+        let head = Header { counts: [1, self.count, 0, u16::from(self.has_opt)], ..self.head };
         if let Some(place) = self.message.first_chunk_mut() {
             *place = head.octets();
         }
