@@ -76,6 +76,11 @@ impl TlsConfigs {
     }
 }
 
+/// A client that trusts the certificates of `ca_file`, relative to the file `config`, or the system's.
+pub(crate) fn trusting(ca_file: Option<&str>, config: &Path) -> Result<ClientConfig, String> {
+    client_config(&ca_file.map_or(Trust::System, |file| Trust::File(file.to_owned())), config)
+}
+
 fn client_config(trust: &Trust, config: &Path) -> Result<ClientConfig, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -31,6 +31,7 @@ pub mod store;
 pub mod tally;
 pub mod tcp;
 pub mod tcp_clients;
+pub mod transfers;
 pub mod transports;
 pub mod udp;
 

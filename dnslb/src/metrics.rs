@@ -24,6 +24,7 @@ use crate::shares::Shares;
 use crate::shell::Ask;
 use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
+use crate::transfers;
 
 /// How long a scrape waits for the control loop; without its word, counters alone are shown.
 const STATUS_WAIT: Duration = Duration::from_secs(2);
@@ -55,6 +56,8 @@ pub struct Metrics {
     pub log: QueryLog,
     /// Requests that are more than plain queries.
     pub requests: Arc<requests::Counters>,
+    /// Looks at primaries, and notifications.
+    pub transfers: Arc<transfers::Counters>,
     /// The way to the control loop.
     pub ask: mpsc::Sender<Ask>,
 }
@@ -139,6 +142,13 @@ impl Metrics {
         for (sent, count) in self.requests.all_transferred() {
             out.sample(&[("sent", sent)], count);
         }
+        let help = "Looks of secondary zones at their primaries, by how they ended: nothing newer, a whole zone, changes, or why not.";
+        out.family("dnslb_transfers_in_total", Kind::Counter, &["outcome"], help);
+        for (outcome, count) in self.transfers.all_fetched() {
+            out.sample(&[("outcome", outcome)], count);
+        }
+        let help = "Secondaries that answered no notification of a new version, and were given up for it.";
+        out.single("dnslb_notifications_given_up_total", Kind::Counter, help, self.transfers.all_given_up());
 
         out.family("dnslb_checks_total", Kind::Counter, &["outcome"], "Health checks that ended, by outcome.");
         let [ok, failed, not_run] = self.checker.counts();
@@ -307,6 +317,7 @@ pub fn document() -> String {
         state_dir: None,
         log: QueryLog::off(),
         requests: Arc::default(),
+        transfers: Arc::default(),
         ask,
     };
     let mut out = Exposition::new();

@@ -36,6 +36,7 @@ use crate::shell::{Parts, Shell, live};
 use crate::store::{self, Keeper};
 use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
+use crate::transfers::{self, Followed};
 use crate::transports::{Bound, Shared};
 
 /// Heartbeats that may wait for the control loop: two for each of 2,000 members.
@@ -168,6 +169,17 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let answering =
         Answering { published: Arc::clone(&published), clock, tallies: tallies.clone(), log: log.clone(), draws, sent };
     let lane = Lane::start(&answering, bound.tallies() - 1, Rules::of(&spec), Some(keeper.updates()));
+    let followed = Followed { spec: Arc::clone(&spec), zones: Arc::clone(&published.load().snapshot.zones) };
+    let (followed, follower) = watch::channel(followed);
+    let transfers = Arc::<transfers::Counters>::default();
+    lane.notify(transfers::start(transfers::Parts {
+        followed: follower,
+        keeper: keeper.clone(),
+        clock,
+        draws: answering.draws.child("transfers", 0),
+        config: config.clone(),
+        counters: Arc::clone(&transfers),
+    }));
 
     let metrics = Metrics {
         tallies,
@@ -181,6 +193,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         state_dir: state_dir.clone(),
         log,
         requests: Arc::clone(lane.counters()),
+        transfers,
         ask: ask.clone(),
     };
     let notifier = Notifier::from_env();
@@ -190,6 +203,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
             clock,
             published,
             lane: lane.clone(),
+            followed,
             shares,
             checker,
             outcomes,

@@ -6,6 +6,7 @@
 use dnslb_core::config::Spec;
 use dnslb_core::control::{AdminCommand, BuiltSchedule, Control, Effect, Event, Notice, NoticeKind, Saved, Status};
 use dnslb_core::snapshot::Snapshot;
+use dnslb_core::zone::Zones;
 use farm_daemon::clock::Clock;
 use farm_daemon::receiver::{Received, Receiver, ReplyHandle};
 use farm_daemon::signals::{Signal, Signals};
@@ -32,6 +33,7 @@ use crate::persist::Persister;
 use crate::requests::{Lane, Rules};
 use crate::shares::Shares;
 use crate::store::{Keeper, Numbered};
+use crate::transfers::Followed;
 
 /// Events that one flush may follow; more wait for the next, so that a flood cannot hold up publication.
 const BURST: usize = 256;
@@ -77,6 +79,8 @@ pub struct Parts {
     pub published: Published,
     /// The lane of requests, which has rules of its own.
     pub lane: Lane,
+    /// What is in force and served, for those who tell others of it.
+    pub followed: watch::Sender<Followed>,
     /// The counters of pools.
     pub shares: Arc<Shares>,
     /// Runs checks.
@@ -319,7 +323,18 @@ impl Shell {
         if Arc::ptr_eq(latest, &zones) {
             self.parts.served.send_replace(*number);
         }
+        self.follow(zones);
         self.parts.meters.published();
+    }
+
+    /// Says what is in force and served, if that is something else.
+    fn follow(&self, zones: Arc<Zones>) {
+        let now = Followed { spec: Arc::clone(self.parts.control.spec()), zones };
+        self.parts.followed.send_if_modified(|before| {
+            let differs = !Arc::ptr_eq(&before.spec, &now.spec) || !Arc::ptr_eq(&before.zones, &now.zones);
+            *before = now;
+            differs
+        });
     }
 
     /// Has the shares look at what changed, so that a scrape compares like with like however late it comes.
@@ -373,6 +388,8 @@ impl Shell {
                 self.parts.lane.set_rules(Rules::of(&spec));
                 self.step(Event::Reload { spec, zones }, To::default());
                 self.flush();
+                let zones = Arc::clone(&self.parts.published.load().snapshot.zones);
+                self.follow(zones);
                 self.parts.meters.configured(self.parts.clock.now().wall);
                 let generation = self.parts.control.generation();
                 tracing::info!(generation, "reloaded");

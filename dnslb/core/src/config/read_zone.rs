@@ -62,6 +62,8 @@ pub(super) fn zones(
         let update = updates(&s, &known);
         let notify = notify(&s, &known);
         let primaries = primaries(&s, &known);
+        let about = "Most records of a transfer that a secondary takes; its messages may have 512 octets for each.";
+        let records_max = s.integer("records_max", 5_000_000, 1..=1_000_000_000, about) as usize;
         let dnssec = read_dnssec::zone(&s, policies);
         let kind = if kind == "secondary" { ZoneKind::Secondary } else { ZoneKind::Primary };
         match (kind, &file) {
@@ -81,8 +83,20 @@ pub(super) fn zones(
         }
         let Some(name) = name else { continue };
         seen.note(&s, "name", &name);
-        zones
-            .push((ZoneSpec { name, file: file.unwrap_or_default(), kind, transfer, notify, primaries, update, dnssec }, s));
+        zones.push((
+            ZoneSpec {
+                name,
+                file: file.unwrap_or_default(),
+                kind,
+                transfer,
+                notify,
+                primaries,
+                records_max,
+                update,
+                dnssec,
+            },
+            s,
+        ));
     }
     if zones.is_empty() {
         root.problem("zone", "no zone", "one [[zone]] at least");
@@ -156,7 +170,7 @@ fn primaries(zone: &Section, known: &impl Fn(&Name) -> bool) -> Vec<PrimarySpec>
     let mut primaries = Vec::new();
     for s in zone.tables("primary", "A server that a secondary has its data from; asked in this order.") {
         let addr: Option<SocketAddr> = s.parsed("addr", None, SOCKET, "Where it listens.");
-        let key = key(&s, known, "The key that signs the requests; its answers and notifications must be signed too.");
+        let key = key(&s, known, "The key that signs the requests; its answers must be signed too.");
         let about = "The name in its certificate: it is then asked over TLS (RFC 9103), and never without.";
         let tls_name = s.optional_string("tls_name", about);
         let about = "A file of the certificates to trust, in place of the system's.";

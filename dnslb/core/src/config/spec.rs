@@ -176,6 +176,8 @@ pub struct ZoneSpec {
     pub notify: Vec<NotifySpec>,
     /// Whom a secondary asks, in this order.
     pub primaries: Vec<PrimarySpec>,
+    /// Most records of a transfer that a secondary takes.
+    pub records_max: usize,
     /// Who may update it (RFC 2136); nobody if empty.
     pub update: Vec<Grant>,
     /// How it is signed; none if it is not signed here.
