@@ -54,6 +54,9 @@ const WINDOW_OCTETS: u32 = 128 * 1024;
 /// Streams that a client may open and take back before we looked at them, and those that broke a rule: what "rapid reset" is made of.
 const RESETS_MAX: usize = 32;
 
+/// A body that is too long is read and thrown away up to so many octets: some clients miss a response that comes while they send.
+const DISCARD_OCTETS_MAX: usize = 512 * 1024;
+
 /// How long a request's body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -267,8 +270,7 @@ async fn by_post(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     if !is_message {
         return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, rest: Some(body) });
     }
-    // Said before a body is sent that would be thrown away.
-    if len.is_some_and(|len| len > MESSAGE_LEN_MAX as u64) {
+    if len.is_some_and(|len| len > DISCARD_OCTETS_MAX as u64) {
         return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, rest: Some(body) });
     }
     timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(|_| Err(StatusCode::REQUEST_TIMEOUT.into()))
@@ -276,15 +278,19 @@ async fn by_post(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 
 async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {
     let mut octets = Vec::new();
+    let mut len = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
         let Some(data) = frame.data_ref() else { continue };
-        if octets.len() + data.len() > MESSAGE_LEN_MAX {
+        len += data.len();
+        if len > DISCARD_OCTETS_MAX {
             return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, rest: Some(body) });
         }
-        octets.extend_from_slice(data);
+        if len <= MESSAGE_LEN_MAX {
+            octets.extend_from_slice(data);
+        }
     }
-    Ok(octets.into())
+    if len > MESSAGE_LEN_MAX { Err(StatusCode::PAYLOAD_TOO_LARGE.into()) } else { Ok(octets.into()) }
 }
 
 /// A request that is answered with an error.
