@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use dnslb_core::control::AdminCommand;
+use farm_shared::config::parse_duration_ms;
 use farm_shared::member::Forced;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -15,9 +16,13 @@ use crate::shell::Ask;
 use crate::store::{Keeper, Wish};
 
 #[derive(Deserialize)]
-struct Why {
+struct Said {
     #[serde(default)]
     why: String,
+    #[serde(default)]
+    by: String,
+    /// A duration as in the configuration: `1h30m`.
+    r#for: Option<String>,
 }
 
 /// The routes; `ask` leads to the control loop, `keeper` to the zones.
@@ -74,16 +79,21 @@ async fn reload(State(ask): State<mpsc::Sender<Ask>>) -> Response {
 async fn command(
     State(ask): State<mpsc::Sender<Ask>>,
     Path((verb, group, member)): Path<(String, String, String)>,
-    Query(Why { why }): Query<Why>,
+    Query(Said { why, by, r#for }): Query<Said>,
 ) -> Response {
     let force = match verb.as_str() {
         "drain" => Some(Forced::Drain),
         "down" => Some(Forced::Down),
         "up" => Some(Forced::Up),
-        "clear" => None,
-        _ => return (StatusCode::NOT_FOUND, "expected drain, down, up or clear\n").into_response(),
+        "clear" | "auto" => None,
+        _ => return (StatusCode::NOT_FOUND, "expected drain, down, up or auto\n").into_response(),
     };
-    let command = AdminCommand { target: format!("{group}/{member}"), force, why };
+    let for_ms = r#for.as_deref().map(|text| parse_duration_ms(text).ok_or(text));
+    let for_ms = match for_ms.transpose() {
+        Ok(for_ms) => for_ms,
+        Err(text) => return (StatusCode::BAD_REQUEST, format!("{text:?} is no duration such as 1h30m\n")).into_response(),
+    };
+    let command = AdminCommand { target: format!("{group}/{member}"), force, why, by, for_ms };
     match asked(&ask, |to| Ask::Command(command, to)).await {
         Some(Ok(text)) => format!("{text}\n").into_response(),
         Some(Err(text)) => (StatusCode::NOT_FOUND, format!("{text}\n")).into_response(),

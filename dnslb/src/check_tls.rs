@@ -3,7 +3,7 @@
 //! Verification is off only where the configuration says so, member by member of a pool, and for nothing but health checks.
 
 use dnslb_core::config::Spec;
-use dnslb_core::health::{CheckKind, CheckSpec};
+use dnslb_core::health::CheckSpec;
 use farm_daemon::settings::resolve;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ impl TlsConfigs {
         let checks = spec.pools.iter().filter_map(|pool| pool.check.as_deref());
         let mut configs = BTreeMap::new();
         let mut problems = Vec::new();
-        for trust in checks.filter(|check| check.kind == CheckKind::Https).map(Trust::of) {
+        for trust in checks.filter(|check| check.kind.is_tls()).map(Trust::of) {
             if configs.contains_key(&trust) {
                 continue;
             }
@@ -155,6 +155,7 @@ impl ServerCertVerifier for AnyCertificate {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use dnslb_core::health::CheckKind;
     use std::path::PathBuf;
     use std::process::Command;
     use tokio::io::AsyncReadExt as _;
@@ -188,6 +189,7 @@ mod tests {
             fall: 1,
             tls_verify,
             ca_file: Some(ca_file.into()),
+            ..CheckSpec::default()
         }
     }
 

@@ -4,13 +4,14 @@
 //! configuration is refused.
 
 use clap::{Parser, Subcommand, ValueEnum};
+use dnslb_core::dnssec::civil::compact;
 use dnslb_core::name::Name;
 use farm_daemon::admin::{AdminAddr, Token};
 use farm_daemon::admin_client;
 use farm_daemon::cli::{EXIT_CONFIG, EXIT_UNAVAILABLE, Generate, report};
 use farm_daemon::logging::{self, LogFormat};
 use farm_daemon::settings::{read_admin, read_token, token_path};
-use farm_shared::config::{Problem, table_markdown};
+use farm_shared::config::{Problem, parse_duration_ms, table_markdown};
 use farm_shared::prefix::Prefix;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -74,7 +75,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigArg,
     },
-    /// Says what a member is good for, whatever is measured; `clear` takes it back. Survives a restart.
+    /// Says what a member is good for, whatever is measured; `auto` takes it back. Survives a restart.
     Admin {
         /// What to say.
         #[arg(value_enum)]
@@ -84,6 +85,9 @@ enum Command {
         /// Why, for those who look later.
         #[arg(long, default_value = "")]
         why: String,
+        /// For how long, such as 1h30m; until it is taken back if absent.
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        r#for: Option<String>,
         #[command(flatten)]
         daemon: DaemonArg,
     },
@@ -174,7 +178,8 @@ enum Word {
     /// As if it answered.
     Up,
     /// As measured again.
-    Clear,
+    #[value(alias = "clear")]
+    Auto,
 }
 
 /// How a command that did not succeed ends.
@@ -234,17 +239,19 @@ fn run(command: Command) -> Result<(), Failure> {
             let loaded = load(&config.config)?;
             print(&ask(&loaded, &question).map_err(|text| Failure::Text(1, text))?)
         }
-        Command::Admin { word, target, why, daemon } => {
+        Command::Admin { word, target, why, r#for, daemon } => {
             let word = match word {
                 Word::Drain => "drain",
                 Word::Down => "down",
                 Word::Up => "up",
-                Word::Clear => "clear",
+                Word::Auto => "auto",
             };
             let (group, member) = target
                 .split_once('/')
                 .ok_or_else(|| Failure::Text(2, format!("{target:?} is neither POOL/MEMBER nor FARM/ID")))?;
-            let path = format!("/v1/admin/{word}/{}/{}?why={}", encoded(group), encoded(member), encoded(&why));
+            let r#for = r#for.map(|text| format!("&for={text}")).unwrap_or_default();
+            let (why, by) = (encoded(&why), encoded(&operator()));
+            let path = format!("/v1/admin/{word}/{}/{}?why={why}&by={by}{for}", encoded(group), encoded(member));
             print(&request(&daemon, "POST", &path)?)
         }
         Command::Status { json, daemon } => {
@@ -341,6 +348,17 @@ fn request(daemon: &DaemonArg, method: &str, path: &str) -> Result<String, Failu
     }
 }
 
+/// A duration, as it was written.
+fn duration(text: &str) -> Result<String, String> {
+    let good = parse_duration_ms(text).is_some_and(|ms| ms > 0);
+    if good { Ok(text.to_owned()) } else { Err("expected a duration such as 1h30m".to_owned()) }
+}
+
+/// Who runs this command, as the environment has it: a note for others, no proof.
+fn operator() -> String {
+    ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
+}
+
 /// A text as one part of a URL.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, octet| {
@@ -370,7 +388,8 @@ fn table(json: &str) -> String {
                 [text(&member, "v4"), text(&member, "v6")].iter().filter(|a| !a.is_empty()).cloned().collect::<Vec<_>>();
             let share = 100.0 * number(&member, "target_share");
             let (name, standing, why) = (text(&member, "name"), text(&member, "standing"), text(&member, "why"));
-            let line = format!("  {name:<20} {standing:<11} {share:>5.1} %  {:<16} {why}", address.join(" "));
+            let said = said(&member);
+            let line = format!("  {name:<20} {standing:<11} {share:>5.1} %  {:<16} {why}{said}", address.join(" "));
             let _ = writeln!(out, "{}", line.trim_end());
         }
     }
@@ -381,8 +400,30 @@ fn table(json: &str) -> String {
     out
 }
 
+/// What an operator forced on a member, with what is measured beside it; empty if nobody did.
+fn said(member: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let at = |path: &str| member.pointer(path).map(text).unwrap_or_default();
+    if at("/forced").is_empty() {
+        return String::new();
+    }
+    let mut out = format!(" [{} by hand", at("/forced"));
+    if !at("/word/by").is_empty() {
+        let _ = write!(out, ", {}", at("/word/by"));
+    }
+    if let Some(until_ms) = member.pointer("/word/until_ms").and_then(serde_json::Value::as_u64) {
+        let digits = compact(until_ms / 1_000);
+        let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
+        let (date, time) = ([part(0..4), part(4..6), part(6..8)].join("-"), [part(8..10), part(10..12)].join(":"));
+        let _ = write!(out, ", until {date} {time} UTC");
+    }
+    let _ = write!(out, "; measured {}]", at("/measured"));
+    out
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use clap::CommandFactory as _;
 
@@ -405,6 +446,15 @@ mod tests {
     #[test]
     fn parts_of_urls_are_encoded() {
         assert_eq!(encoded("disk full: 99 %/ä"), "disk%20full%3A%2099%20%25%2F%C3%A4");
+    }
+
+    #[test]
+    fn what_is_forced_is_shown_beside_what_is_measured() {
+        let member = |more: &str| said(&serde_json::from_str(&format!("{{\"measured\":\"in_service\"{more}}}")).unwrap());
+        assert_eq!(member(r#","forced":null"#), "");
+        assert_eq!(member(r#","forced":"down""#), " [down by hand; measured in_service]");
+        let all = r#","forced":"drain","word":{"by":"ann","at_ms":1,"until_ms":1800000000000}"#;
+        assert_eq!(member(all), " [drain by hand, ann, until 2027-01-15 08:00 UTC; measured in_service]");
     }
 
     #[test]

@@ -54,7 +54,8 @@ const WINDOW_OCTETS: u32 = 128 * 1024;
 /// Streams that a client may open and take back before we looked at them, and those that broke a rule: what "rapid reset" is made of.
 const RESETS_MAX: usize = 32;
 
-/// A body that is too long is read and thrown away up to so many octets: some clients miss a response that comes while they send.
+/// A body that nobody wants is read and thrown away up to so many octets: a stream that ends while a client sends costs some
+/// clients the response.
 const DISCARD_OCTETS_MAX: usize = 512 * 1024;
 
 /// How long a request's body may take.
@@ -205,8 +206,11 @@ impl Desk {
         let response = match self.exchange(request).await {
             Ok(response) => response,
             Err(Refusal { status, rest }) => {
+                if let Some(rest) = rest {
+                    let _ = timeout(BODY_TIMEOUT, discard(rest)).await;
+                }
                 let text = Bytes::from_static(status.canonical_reason().unwrap_or_default().as_bytes());
-                let mut response = Response::new(Message { octets: Some(text), _turn: None, _rest: rest });
+                let mut response = Response::new(Message { octets: Some(text), _turn: None });
                 *response.status_mut() = status;
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
                 if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -246,7 +250,7 @@ impl Desk {
             }
         };
         let lifetime = HeaderValue::try_from(format!("max-age={}", freshness_s(&octets)));
-        let mut response = Response::new(Message { octets: Some(octets), _turn: Some(turn), _rest: None });
+        let mut response = Response::new(Message { octets: Some(octets), _turn: Some(turn) });
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Ok(lifetime) = lifetime {
             response.headers_mut().insert(CACHE_CONTROL, lifetime);
@@ -270,7 +274,7 @@ async fn by_post(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     if !is_message {
         return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, rest: Some(body) });
     }
-    if len.is_some_and(|len| len > DISCARD_OCTETS_MAX as u64) {
+    if len.is_some_and(|len| len > MESSAGE_LEN_MAX as u64) {
         return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, rest: Some(body) });
     }
     timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(|_| Err(StatusCode::REQUEST_TIMEOUT.into()))
@@ -278,25 +282,31 @@ async fn by_post(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 
 async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {
     let mut octets = Vec::new();
-    let mut len = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
         let Some(data) = frame.data_ref() else { continue };
-        len += data.len();
-        if len > DISCARD_OCTETS_MAX {
+        if octets.len() + data.len() > MESSAGE_LEN_MAX {
             return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, rest: Some(body) });
         }
-        if len <= MESSAGE_LEN_MAX {
-            octets.extend_from_slice(data);
+        octets.extend_from_slice(data);
+    }
+    Ok(octets.into())
+}
+
+async fn discard(mut body: Incoming) {
+    let mut octets = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        octets += frame.data_ref().map_or(0, Bytes::len);
+        if octets > DISCARD_OCTETS_MAX {
+            return;
         }
     }
-    if len > MESSAGE_LEN_MAX { Err(StatusCode::PAYLOAD_TOO_LARGE.into()) } else { Ok(octets.into()) }
 }
 
 /// A request that is answered with an error.
 struct Refusal {
     status: StatusCode,
-    /// The body that was not read: it must not be dropped before the response has left, or the stream ends without one.
+    /// What is left of the body.
     rest: Option<Incoming>,
 }
 
@@ -310,7 +320,6 @@ impl From<StatusCode> for Refusal {
 struct Message {
     octets: Option<Bytes>,
     _turn: Option<OwnedSemaphorePermit>,
-    _rest: Option<Incoming>,
 }
 
 impl Body for Message {

@@ -234,6 +234,20 @@ impl Metrics {
                 out.sample(&[("pool", pool.name.as_str()), ("member", member.name.as_str())], up);
             }
         }
+        let help = "Days until the certificate ends that a member's checks saw last.";
+        out.family("dnslb_member_certificate_days", Kind::Gauge, &["pool", "member"], help);
+        for (pool, member) in pools.iter().flat_map(|pool| pool.members.iter().map(move |member| (pool, member))) {
+            if let Some(days) = member.certificate_days {
+                out.sample(&[("pool", pool.name.as_str()), ("member", member.name.as_str())], days as f64);
+            }
+        }
+        let help = "Processes per core that run or wait at a member, on average, as its checks measure.";
+        out.family("dnslb_member_run_queue", Kind::Gauge, &["pool", "member"], help);
+        for (pool, member) in pools.iter().flat_map(|pool| pool.members.iter().map(move |member| (pool, member))) {
+            if let Some(queue) = member.run_queue {
+                out.sample(&[("pool", pool.name.as_str()), ("member", member.name.as_str())], queue);
+            }
+        }
         self.shares(out, pools);
         out.family("dnslb_farm_members", Kind::Gauge, &["farm"], "Members of a farm that are known.");
         for farm in farms {

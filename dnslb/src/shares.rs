@@ -140,12 +140,15 @@ mod tests {
             standing: "in_service",
             measured: "in_service",
             forced: None,
+            word: None,
             why: String::new(),
             v4: None,
             v6: None,
             zone: None,
             weight: 1.0,
             target_share,
+            certificate_days: None,
+            run_queue: None,
             eligible: true,
         }
     }

@@ -448,6 +448,7 @@ fn log(notice: &Notice) {
         NoticeKind::Member(Change::Silent)
         | NoticeKind::Twins
         | NoticeKind::Down
+        | NoticeKind::Expiry
         | NoticeKind::FailOpen
         | NoticeKind::NameTaken => tracing::warn!(subject, what, detail, "member"),
         NoticeKind::Member(Change::Late) => tracing::debug!(subject, what, detail, "member"),

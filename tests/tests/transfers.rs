@@ -20,7 +20,13 @@ fn zone_text(serial: u32, hosts: u32) -> String {
          mail AAAA 2001:db8::1\n*.wild TXT \"any\"\nsub NS ns.sub\nns.sub A 192.0.2.53\n"
     );
     for host in 0..hosts {
-        let _ = writeln!(text, "h{host} A 10.{}.{}.{}\nh{host} TXT \"host number {host}\"", host >> 16, host >> 8 & 255, host & 255);
+        let _ = writeln!(
+            text,
+            "h{host} A 10.{}.{}.{}\nh{host} TXT \"host number {host}\"",
+            host >> 16,
+            host >> 8 & 255,
+            host & 255
+        );
     }
     text
 }
@@ -93,7 +99,10 @@ fn dig_gets_what_it_may_have() {
     let metric = |reason: &str| daemon.metric(&format!("dnslb_requests_refused_total{{reason=\"{reason}\"}}"));
     assert_eq!((metric("denied"), metric("bad_sig"), metric("bad_key")), (Some(1.0), Some(1.0), Some(2.0)));
     let by_address = dig(ours, &["-b", "127.0.0.9", "example.com", "AXFR"]);
-    assert_eq!(records(&by_address), records(&whole).into_iter().filter(|line| !line.contains(" TSIG ")).collect::<Vec<_>>());
+    assert_eq!(
+        records(&by_address),
+        records(&whole).into_iter().filter(|line| !line.contains(" TSIG ")).collect::<Vec<_>>()
+    );
 
     // A version that is current, one that is not known, over TCP and UDP.
     let same = records(&dig(ours, &["-b", "127.0.0.9", "example.com", "IXFR=7"]));

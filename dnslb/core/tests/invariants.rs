@@ -94,7 +94,8 @@ impl Run {
                 self.members[usize::from(who)].inc += 1;
             }
             Op::Force(i, force) => {
-                let command = AdminCommand { target: format!("www/m{i}"), force, why: "test".into() };
+                let command =
+                    AdminCommand { target: format!("www/m{i}"), force, why: "test".into(), ..AdminCommand::default() };
                 self.world.event(Event::Admin(command));
             }
             Op::Pass(ticks) => self.world.pass(u64::from(ticks) * 100, &[], 1_000),

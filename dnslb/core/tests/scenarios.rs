@@ -119,7 +119,8 @@ impl Script {
                     "clear" => None,
                     other => panic!("{place}: {other}"),
                 };
-                let command = AdminCommand { target: words[2].into(), force, why: words[3..].join(" ") };
+                let command =
+                    AdminCommand { target: words[2].into(), force, why: words[3..].join(" "), ..AdminCommand::default() };
                 let answer = world.event(Event::Admin(command)).into_iter().next();
                 let Some(Effect::Answer(answer)) = answer else { panic!("{place}: {answer:?}") };
                 assert_eq!(answer.is_err(), expect == Some("refused"), "{place}: {answer:?}");

@@ -269,7 +269,13 @@ fn members(pool: &Section, places: &Places) -> (Vec<StaticMember>, Vec<NestedPoo
 }
 
 fn check(s: &Section) -> Option<Arc<CheckSpec>> {
-    let kind = s.choice("kind", "tcp", &["tcp", "http", "https"], "Opens a TCP connection, or asks by GET as well.");
+    let kind = s.choice(
+        "kind",
+        "tcp",
+        &["tcp", "http", "https", "tls", "grpc", "agent", "exec", "node-exporter"],
+        "Opens a TCP connection, or asks by GET as well; shakes hands by TLS; asks gRPC's health service, HAProxy's agent, a command, \
+         or node_exporter, by whose run queue the member is weighted.",
+    );
     let port = s.integer("port", 80, 1..=65_535, "The port it connects to.") as u16;
     let path = s.string("path", "/", "The path that it asks for.");
     let host = s.optional_string("host", "The `Host` header and the name in TLS; the member's address if absent.");
@@ -281,6 +287,25 @@ fn check(s: &Section) -> Option<Arc<CheckSpec>> {
     let fall = s.integer("fall", 3, 1..=100, "Failures in a row that take it down.") as u32;
     let tls_verify = s.boolean("tls_verify", true, "Whether the certificate must be valid.");
     let ca_file = s.optional_string("ca_file", "Certificates to trust instead of the system's: a PEM file.");
+    let service = s.string("service", "", "The service that `grpc` asks for; empty for the whole server.");
+    let command: Vec<String> = s.list(
+        "command",
+        &[],
+        "a text",
+        "The program that `exec` runs, as an absolute path, and its arguments. It finds `DNSLB_ADDRESS` and `DNSLB_PORT` in its \
+         environment, and says by its exit status 0 that the member is well.",
+    );
+    let expiry_days_min = s.optional_integer(
+        "expiry_days_min",
+        0..=3_650,
+        "A certificate that ends in fewer days is a failure, for `tls` and `https`. Without it, the handshake alone decides.",
+    );
+    let expiry_days_warn = s.integer(
+        "expiry_days_warn",
+        14,
+        0..=3_650,
+        "And one that ends in fewer days is logged, once for each certificate.",
+    );
     if !s.is_present() {
         return None;
     }
@@ -297,14 +322,28 @@ fn check(s: &Section) -> Option<Arc<CheckSpec>> {
     if (1..100).contains(&status) {
         s.problem("expect_status", status.to_string(), "0, or a status from 100 to 599");
     }
+    if service.len() > 127 {
+        s.problem("service", format!("{} octets", service.len()), "a name of at most 127 octets");
+    }
+    let program = command.first().is_some_and(|program| program.starts_with('/'));
+    if kind == "exec" && (!program || command.iter().any(|word| word.contains('\0'))) {
+        s.problem("command", format!("{command:?}"), "an absolute path, and arguments");
+    }
+    let kind = match kind {
+        "http" => CheckKind::Http,
+        "https" => CheckKind::Https,
+        "tls" => CheckKind::Tls,
+        "grpc" => CheckKind::Grpc,
+        "agent" => CheckKind::Agent,
+        "exec" => CheckKind::Exec,
+        "node-exporter" => CheckKind::NodeExporter,
+        _ => CheckKind::Tcp,
+    };
+    let metrics = kind == CheckKind::NodeExporter && path == "/";
     Some(Arc::new(CheckSpec {
-        kind: match kind {
-            "http" => CheckKind::Http,
-            "https" => CheckKind::Https,
-            _ => CheckKind::Tcp,
-        },
+        kind,
         port,
-        path,
+        path: if metrics { "/metrics".into() } else { path },
         host,
         expect_status: (status != 0).then_some(status as u16),
         interval_ms,
@@ -313,5 +352,9 @@ fn check(s: &Section) -> Option<Arc<CheckSpec>> {
         fall,
         tls_verify,
         ca_file,
+        service,
+        command,
+        expiry_days_min: expiry_days_min.map(|days| days as u32),
+        expiry_days_warn: expiry_days_warn as u32,
     }))
 }

@@ -6,7 +6,7 @@ use super::family::{BuiltSchedule, ScheduleJob};
 use super::saved::Saved;
 use super::sorting::Served;
 use crate::config::Spec;
-use crate::health::{CheckId, CheckJob};
+use crate::health::{CheckId, CheckJob, Finding};
 use crate::snapshot::Snapshot;
 use crate::zone::Zones;
 use farm_shared::heartbeat::{Heartbeat, Refusal, Reply};
@@ -25,7 +25,7 @@ pub enum Event {
         /// Which.
         job: CheckId,
         /// How.
-        result: Result<(), String>,
+        result: Result<Finding, String>,
     },
     /// Time passed. Comes at least once a second; ten times are better.
     Tick,
@@ -47,7 +47,7 @@ pub enum Event {
 }
 
 /// An operator's word.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminCommand {
     /// `POOL/MEMBER` or `FARM/ID`.
     pub target: String,
@@ -55,6 +55,10 @@ pub struct AdminCommand {
     pub force: Option<Forced>,
     /// Why, for those who look later.
     pub why: String,
+    /// Who says so, for the same.
+    pub by: String,
+    /// For how long, in milliseconds; none for until it is taken back.
+    pub for_ms: Option<u64>,
 }
 
 /// Something is to be done.
@@ -100,6 +104,8 @@ pub enum NoticeKind {
     Up,
     /// A member's checks fail.
     Down,
+    /// A member's certificate ends soon.
+    Expiry,
     /// Too few members are up: answers name all.
     FailOpen,
     /// Enough members are up again.
@@ -116,6 +122,7 @@ impl NoticeKind {
             Self::Twins => "twins",
             Self::Up => "up",
             Self::Down => "down",
+            Self::Expiry => "expiry",
             Self::FailOpen => "fail_open",
             Self::FailClosed => "fail_closed",
             Self::NameTaken => "name_taken",

@@ -6,7 +6,7 @@ use super::event::{Effect, Event, Notice, NoticeKind};
 use super::pool_state::PoolState;
 use super::view::Who;
 use super::{Control, FarmState};
-use crate::health::{CheckId, Measured};
+use crate::health::{CheckId, Finding, Measured, days_left};
 use farm_shared::heartbeat::{FarmKey, Heartbeat, Kind, Refusal, Reply, Role};
 use farm_shared::id::Id;
 use farm_shared::member::{Change, Freshness};
@@ -20,7 +20,7 @@ impl Control {
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
         match event {
             Event::Heartbeat(heartbeat) => self.heartbeat(now, *heartbeat),
-            Event::Checked { job, result } => self.checked(now.mono, job, result),
+            Event::Checked { job, result } => self.checked(now, job, result),
             Event::Tick => self.tick(now),
             Event::Reload { spec, zones } => {
                 self.configure(spec, zones, super::Saved::default(), now);
@@ -32,7 +32,7 @@ impl Control {
                 self.marks.overlay = true;
                 Vec::new()
             }
-            Event::Admin(command) => self.admin(&command),
+            Event::Admin(command) => self.admin(now, &command),
             Event::Served(served) => {
                 self.served(now.mono, &served);
                 Vec::new()
@@ -121,25 +121,41 @@ impl Control {
             || pool.spec.nested.iter().any(|nested| inner(&nested.pool).is_some_and(|pool| self.reaches(pool, farm, role)))
     }
 
-    fn checked(&mut self, now: Mono, job: CheckId, result: Result<(), String>) -> Vec<Effect> {
+    fn checked(&mut self, now: Now, job: CheckId, result: Result<Finding, String>) -> Vec<Effect> {
         if !self.checks.finished(job) {
             return Vec::new();
         }
         let Some(&(index, position)) = self.check_owners.get(&job) else { return Vec::new() };
         let Some(pool) = self.pools.get_mut(index) else { return Vec::new() };
         let (Some(spec), Some(member)) = (&pool.spec.check, pool.statics.get_mut(position)) else { return Vec::new() };
+        let mut effects = Vec::new();
+        let result = result.and_then(|finding| {
+            let known = member.check.notes.not_after();
+            pool.dirty |= member.check.notes.take(&finding);
+            let Some(end) = finding.not_after else { return Ok(()) };
+            let days = days_left(end, now.wall);
+            // Once for each certificate.
+            if known != Some(end) && days < i64::from(spec.expiry_days_warn) {
+                let detail = format!("the certificate ends in {days} days");
+                effects.push(Notice::of(NoticeKind::Expiry, &pool.spec.name, &member.spec.name, detail));
+            }
+            let good = spec.expiry_days_min.is_none_or(|days_min| days >= i64::from(days_min));
+            if good { Ok(()) } else { Err(format!("the certificate ends in {days} days")) }
+        });
         let pending = member.check.may_fall_next(spec.fall);
         let outcome = result.as_ref().copied().map_err(String::as_str);
-        let verdict = member.check.observe(now, outcome, spec.rise, spec.fall);
+        let verdict = member.check.observe(now.mono, outcome, spec.rise, spec.fall);
         pool.dirty |= verdict.is_some() || pending != member.check.may_fall_next(spec.fall) || pending;
-        let Some(verdict) = verdict else { return Vec::new() };
+        let Some(verdict) = verdict else { return effects };
         self.marks.persist = true;
         let kind = if verdict == Measured::Up { NoticeKind::Up } else { NoticeKind::Down };
-        vec![Notice::of(kind, &pool.spec.name, &member.spec.name, member.check.why())]
+        effects.push(Notice::of(kind, &pool.spec.name, &member.spec.name, member.check.why()));
+        effects
     }
 
     fn tick(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.end_words(now, &mut effects);
         let farms: Vec<Id> = self.farms.keys().cloned().collect();
         for farm_id in farms {
             let Some(farm) = self.farms.get_mut(&farm_id) else { continue };

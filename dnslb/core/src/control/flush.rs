@@ -61,6 +61,9 @@ impl Control {
     pub fn save(&self) -> Saved {
         let mut saved = Saved::empty();
         saved.farms = self.farms.iter().map(|(name, farm)| (name.clone(), farm.roster.save())).collect();
+        for ((group, member), word) in &self.words {
+            saved.words.entry(group.clone()).or_default().insert(member.clone(), word.clone());
+        }
         for pool in &self.pools {
             let members = saved.pools.entry(pool.spec.name.clone()).or_default();
             for member in &pool.statics {

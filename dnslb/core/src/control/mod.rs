@@ -19,6 +19,7 @@ mod status;
 mod variant;
 mod view;
 
+pub use admin::Word;
 pub use event::{AdminCommand, Effect, Event, Notice, NoticeKind};
 pub use explain::{Explanation, MemberVerdict, PoolExplanation};
 pub use family::{BuiltSchedule, Family, ScheduleJob};
@@ -60,6 +61,8 @@ pub struct Control {
     own_names: BTreeSet<(Id, Id)>,
     /// Members whose own names are not served because the zone or a pool has them.
     names_taken: BTreeSet<(Id, Id)>,
+    /// By whom and until when: operators' words, by pool or farm and member.
+    words: BTreeMap<(Id, Id), Word>,
     generation: u64,
     builds: u64,
     marks: Marks,
@@ -96,7 +99,7 @@ struct FarmState {
 
 impl Control {
     /// The state at start: `saved` comes back as *unknown*, served for one grace lease. The first [`Control::flush`] publishes.
-    pub fn new(spec: Arc<Spec>, zones: Arc<Zones>, saved: Saved, now: Now, draws: Draws) -> Self {
+    pub fn new(spec: Arc<Spec>, zones: Arc<Zones>, mut saved: Saved, now: Now, draws: Draws) -> Self {
         let mut control = Self {
             farms: BTreeMap::new(),
             pools: Vec::new(),
@@ -107,6 +110,7 @@ impl Control {
             service: Arc::default(),
             own_names: BTreeSet::new(),
             names_taken: BTreeSet::new(),
+            words: BTreeMap::new(),
             generation: 0,
             builds: 0,
             marks: Marks::default(),
@@ -116,6 +120,7 @@ impl Control {
             zones: Arc::clone(&zones),
             draws,
         };
+        control.restore_words(&mut saved);
         control.configure(spec, zones, saved, now);
         control
     }

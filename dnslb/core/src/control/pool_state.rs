@@ -23,7 +23,7 @@ use super::sorting::Sorting;
 use super::variant::{Frame, Variant, VariantKey};
 use super::view::{View, Who, ramp};
 use crate::config::{NestedPool, Places, PoolSpec, StaticMember, WeightRule};
-use crate::health::{CheckId, CheckPlan, CheckState, Measured};
+use crate::health::{CheckId, CheckPlan, CheckState, Measured, Mode};
 use crate::name::Name;
 use crate::pool::Order;
 use crate::site::ClientClass;
@@ -352,11 +352,16 @@ pub(super) struct Around<'a> {
     pub(super) now: Now,
 }
 
+/// A member that is up has some weight, whatever it asks for: one without has said that it drains.
+const WEIGHT_MIN: f64 = 1e-3;
+
 fn static_view(member: &StaticState, spec: &PoolSpec, checks: &CheckPlan) -> View {
     let measured = match (&spec.check, member.check.measured()) {
-        (None, _) | (_, Measured::Up) => Standing::InService,
-        (_, Measured::Unknown) => Standing::Unknown,
+        (None, _) => Standing::InService,
         (_, Measured::Down) => Standing::Silent,
+        _ if member.check.notes.mode() == Mode::Drain => Standing::Draining,
+        (_, Measured::Up) => Standing::InService,
+        (_, Measured::Unknown) => Standing::Unknown,
     };
     let standing = match member.forced {
         Some((Forced::Down, _)) => Standing::AdminDown,
@@ -380,7 +385,7 @@ fn static_view(member: &StaticState, spec: &PoolSpec, checks: &CheckPlan) -> Vie
         site: member.spec.site,
         free: None,
         load_weight: 0,
-        weight: member.spec.weight,
+        weight: (member.spec.weight * member.check.notes.weight()).max(WEIGHT_MIN),
         zone: member.spec.zone.clone(),
         standing,
         measured,

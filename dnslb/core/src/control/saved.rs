@@ -2,6 +2,7 @@
 //!
 //! Written by the daemon and read back by it, but a file may be damaged or old: nothing here may trust it beyond its types.
 
+use super::admin::Word;
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, SavedRoster};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct Saved {
     /// Static members, by pool and name.
     #[serde(default)]
     pub pools: BTreeMap<Id, BTreeMap<Id, SavedStatic>>,
+    /// By whom and until when something is forced, by pool or farm and member.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub words: BTreeMap<Id, BTreeMap<Id, Word>>,
 }
 
 /// A static member at rest.

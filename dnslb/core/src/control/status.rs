@@ -3,9 +3,11 @@
 //! Read-only: computing it must change nothing.
 
 use super::Control;
+use super::admin::Word;
 use super::pool_state::PoolState;
 use super::variant::Variant;
 use super::view::{View, Who};
+use crate::health::{Notes, days_left};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Freshness, Standing};
 use farm_shared::time::Now;
@@ -81,6 +83,8 @@ pub struct MemberStatus {
     pub measured: &'static str,
     /// What an operator forced.
     pub forced: Option<Forced>,
+    /// Who forced it, when, and until when, if an operator did.
+    pub word: Option<Word>,
     /// Why: the operator's reason, or the last failure.
     pub why: String,
     /// Its IPv4 address, if any.
@@ -93,6 +97,10 @@ pub struct MemberStatus {
     pub weight: f64,
     /// Its share of the pool's clients over IPv4, or IPv6 if that is all it has; 0 if it is not named.
     pub target_share: f64,
+    /// Days until the certificate ends that its checks saw last, if they saw one.
+    pub certificate_days: Option<i64>,
+    /// Processes per core that run or wait there, on average, if its checks measure that.
+    pub run_queue: Option<f64>,
     /// Whether answers may name it.
     pub eligible: bool,
 }
@@ -145,6 +153,7 @@ impl Control {
 
     fn pool_status(&self, pool: &PoolState, now: Now) -> PoolStatus {
         let (up, counted) = pool.counts();
+        let notes = |view: &View| self.notes(pool, &view.who);
         let member = |(view, name): (&View, Id)| MemberStatus {
             name,
             slot: view.slot,
@@ -152,12 +161,15 @@ impl Control {
             standing: label(&view.who, view.standing),
             measured: label(&view.who, view.measured),
             forced: view.forced.as_ref().map(|(forced, _)| *forced),
+            word: view.forced.as_ref().and_then(|_| self.word_about(pool, &view.who)).cloned(),
             why: self.why(pool, view, now),
             v4: view.v4,
             v6: view.v6,
             zone: view.zone.clone(),
             weight: view.weight,
             target_share: pool.share(view),
+            certificate_days: notes(view).and_then(|notes| notes.not_after()).map(|end| days_left(end, now.wall)),
+            run_queue: notes(view).and_then(|notes| notes.run_queue()),
             eligible: pool.eligible(view),
         };
         let variant = |variant: &Variant| VariantStatus {
@@ -179,6 +191,24 @@ impl Control {
             subsets_v4: pool.answers.sets.v4.len(),
             subsets_v6: pool.answers.sets.v6.len(),
             members: pool.views.iter().map(|view| (view, unique(&mut names, &view.who))).map(member).collect(),
+        }
+    }
+
+    /// What its checks found, if it is a static member.
+    fn notes(&self, pool: &PoolState, who: &Who) -> Option<&Notes> {
+        let (group, id) = match who {
+            Who::Static(id) => (&pool.spec.name, id),
+            Who::Of(group, id) => (group, id),
+            Who::Farm(..) => return None,
+        };
+        let pool = self.pools.iter().find(|pool| pool.spec.name == *group)?;
+        pool.statics.iter().find(|state| state.spec.name == *id).map(|state| &state.check.notes)
+    }
+
+    fn word_about(&self, pool: &PoolState, who: &Who) -> Option<&Word> {
+        match who {
+            Who::Static(id) => self.word(&pool.spec.name, id),
+            Who::Farm(group, id) | Who::Of(group, id) => self.word(group, id),
         }
     }
 

@@ -3,10 +3,14 @@
 //! Nothing here connects anywhere: the daemon runs a [`CheckJob`] and brings its outcome back. A single failure must never
 //! take a member out, nor a single success bring it back, unless the configuration says so.
 
+mod finding;
+mod notes;
 mod plan;
 mod state;
 mod validity;
 
+pub use finding::{Advice, Finding, Mode, grpc_health_request, parse_agent, parse_grpc_health, parse_node_exporter};
+pub use notes::Notes;
 pub use plan::{CheckId, CheckJob, CheckPlan};
 pub use state::{CheckState, Measured};
 pub use validity::{days_left, not_after};
@@ -20,6 +24,23 @@ pub enum CheckKind {
     Http,
     /// The same over TLS.
     Https,
+    /// Shakes hands by TLS.
+    Tls,
+    /// Asks the health service of gRPC (grpc.health.v1) over HTTP/2.
+    Grpc,
+    /// Asks HAProxy's agent: it answers with a line of words.
+    Agent,
+    /// Runs a command.
+    Exec,
+    /// Reads node_exporter's metrics, and weights the member by its run queue.
+    NodeExporter,
+}
+
+impl CheckKind {
+    /// Whether it shakes hands by TLS, and so sees a certificate.
+    pub const fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
 }
 
 /// How the members of a pool are checked.
@@ -47,4 +68,34 @@ pub struct CheckSpec {
     pub tls_verify: bool,
     /// Certificates to trust instead of the system's: a PEM file, read by the daemon.
     pub ca_file: Option<String>,
+    /// The service that a gRPC check asks for; empty for the whole server. At most 127 octets.
+    pub service: String,
+    /// The program of a command and its arguments.
+    pub command: Vec<String>,
+    /// A certificate that ends within so many days counts as a failure; none to leave that to the handshake.
+    pub expiry_days_min: Option<u32>,
+    /// And one that ends within so many days is worth a word.
+    pub expiry_days_warn: u32,
+}
+
+impl Default for CheckSpec {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            port: 80,
+            path: "/".into(),
+            host: None,
+            expect_status: None,
+            interval_ms: 2_000,
+            timeout_ms: 1_000,
+            rise: 2,
+            fall: 3,
+            tls_verify: true,
+            ca_file: None,
+            service: String::new(),
+            command: Vec::new(),
+            expiry_days_min: None,
+            expiry_days_warn: 14,
+        }
+    }
 }

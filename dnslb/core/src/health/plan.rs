@@ -122,8 +122,7 @@ mod tests {
             timeout_ms: interval_ms / 2,
             rise: 2,
             fall: 3,
-            tls_verify: true,
-            ca_file: None,
+            ..CheckSpec::default()
         })
     }
 

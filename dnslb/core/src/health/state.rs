@@ -2,6 +2,7 @@
 //!
 //! Pure counting; a state must never depend on when an outcome came, only on the order.
 
+use super::notes::Notes;
 use farm_shared::time::Mono;
 
 const WHY_CHARS_MAX: usize = 200;
@@ -19,13 +20,15 @@ pub enum Measured {
 }
 
 /// The state of one checked member.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckState {
     measured: Measured,
     /// Outcomes in a row that speak against `measured`.
     against: u32,
     since: Option<Mono>,
     why: String,
+    /// What was found beside success and failure.
+    pub notes: Notes,
 }
 
 impl CheckState {

@@ -5,7 +5,7 @@
 
 use dnslb_core::config::{Loaded, load};
 use dnslb_core::control::{Control, Effect, Event, Notice, Saved, ScheduleJob};
-use dnslb_core::health::{CheckId, CheckJob};
+use dnslb_core::health::{CheckId, CheckJob, Finding};
 use dnslb_core::name::Name;
 use dnslb_core::respond::{Transport, respond};
 use dnslb_core::snapshot::Snapshot;
@@ -201,7 +201,7 @@ impl World {
     }
 
     fn check(&mut self, job: CheckId, addr: IpAddr) {
-        let result = if self.failing.contains(&addr) { Err("connection refused".into()) } else { Ok(()) };
+        let result = if self.failing.contains(&addr) { Err("connection refused".into()) } else { Ok(Finding::default()) };
         let effects = self.control.step(self.now, Event::Checked { job, result });
         let rest = self.follow(effects);
         assert!(rest.is_empty());

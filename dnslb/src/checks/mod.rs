@@ -1,14 +1,12 @@
-//! Runs the checks that the control loop asks for: TCP connect, HTTP GET and HTTPS GET.
+//! Runs the checks that the control loop asks for: connections, handshakes, requests, agents and commands.
 //!
 //! A check judges nothing: its outcome goes back as an event, and the core counts rise and fall. It must never outlive its timeout,
 //! read without bound, run beside more than [`RUNNING_MAX`] others or beside itself, or blame a member for what we lack ourselves.
 
-use bytes::Bytes;
-use dnslb_core::health::{CheckId, CheckJob, CheckKind, CheckSpec};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use hyper::{Request, Response, header};
-use hyper_util::rt::TokioIo;
+mod exec;
+mod http;
+
+use dnslb_core::health::{CheckId, CheckJob, CheckKind, CheckSpec, Finding, not_after, parse_agent};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
@@ -16,10 +14,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::check_tls::TlsConfigs;
@@ -27,25 +24,26 @@ use crate::check_tls::TlsConfigs;
 /// Checks that run at the same time; further ones wait their turn, and their timeout begins when it comes.
 pub const RUNNING_MAX: usize = 512;
 
-/// Octets of a response's body that are looked at. A health page is short; a long one counts by its status.
-const BODY_OCTETS_MAX: usize = 64 * 1024;
+/// Octets of an agent's line.
+const AGENT_OCTETS_MAX: usize = 512;
 
-/// Octets of a response's header.
-const HEADER_OCTETS_MAX: usize = 16 * 1024;
+/// What was found, or how it failed in words.
+type Found = Result<Finding, String>;
 
 /// The outcome of one check.
 #[derive(Debug)]
 pub struct Outcome {
     /// Which check.
     pub id: CheckId,
-    /// Success, or what went wrong in words.
-    pub result: Result<(), String>,
+    /// What was found, or what went wrong in words.
+    pub result: Result<Finding, String>,
 }
 
 /// Runs checks.
 #[derive(Clone)]
 pub struct Checker {
     turns: Arc<Semaphore>,
+    commands: Arc<Semaphore>,
     outcomes: mpsc::Sender<Outcome>,
     counts: Arc<[AtomicU64; 3]>,
     running: Arc<Mutex<BTreeSet<CheckId>>>,
@@ -74,7 +72,14 @@ impl Drop for Running {
 impl Checker {
     /// A checker whose outcomes go to `outcomes`.
     pub fn new(outcomes: mpsc::Sender<Outcome>) -> Self {
-        Self { turns: Arc::new(Semaphore::new(RUNNING_MAX)), outcomes, counts: Arc::default(), running: Arc::default() }
+        let commands = Arc::new(Semaphore::new(exec::RUNNING_MAX));
+        Self {
+            turns: Arc::new(Semaphore::new(RUNNING_MAX)),
+            commands,
+            outcomes,
+            counts: Arc::default(),
+            running: Arc::default(),
+        }
     }
 
     /// Starts one check, unless it runs already.
@@ -85,7 +90,7 @@ impl Checker {
             let Ok(_turn) = this.turns.acquire().await else { return };
             let limit = Duration::from_millis(job.spec.timeout_ms);
             let to = SocketAddr::new(job.addr, job.spec.port);
-            let result = timeout(limit, check(to, &job.spec, &tls))
+            let result = timeout(limit, check(to, &job.spec, &tls, &this.commands))
                 .await
                 .unwrap_or_else(|_| Some(Err(format!("no outcome within {} ms", job.spec.timeout_ms))));
             drop(running);
@@ -107,7 +112,10 @@ impl Checker {
 }
 
 /// `None` if it could not be made: that says nothing about the member.
-async fn check(to: SocketAddr, spec: &CheckSpec, tls: &TlsConfigs) -> Option<Result<(), String>> {
+async fn check(to: SocketAddr, spec: &CheckSpec, tls: &TlsConfigs, commands: &Semaphore) -> Option<Found> {
+    if spec.kind == CheckKind::Exec {
+        return exec::exec(to, spec, commands).await.map(|result| result.map(|()| Finding::default()));
+    }
     match TcpStream::connect(to).await {
         Ok(stream) => Some(look(stream, to, spec, tls).await),
         Err(error) if is_ours(&error) => None,
@@ -121,62 +129,49 @@ fn is_ours(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))
 }
 
-async fn look(stream: TcpStream, to: SocketAddr, spec: &CheckSpec, tls: &TlsConfigs) -> Result<(), String> {
+async fn look(stream: TcpStream, to: SocketAddr, spec: &CheckSpec, tls: &TlsConfigs) -> Found {
+    let plain = |()| Finding::default();
     match spec.kind {
-        CheckKind::Tcp => Ok(()),
-        CheckKind::Http => get(stream, to, spec).await,
-        CheckKind::Https => get(tls.connect(stream, to, spec).await?, to, spec).await,
+        CheckKind::Tcp | CheckKind::Exec => Ok(Finding::default()),
+        CheckKind::Http => http::get(stream, to, spec).await.map(plain),
+        CheckKind::Grpc => http::grpc(stream, to, spec).await.map(plain),
+        CheckKind::NodeExporter => http::node_exporter(stream, to, spec).await,
+        CheckKind::Agent => agent(stream).await,
+        CheckKind::Https | CheckKind::Tls => {
+            let stream = tls.connect(stream, to, spec).await?;
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let finding = Finding { not_after: certificate.and_then(|der| not_after(der)), ..Finding::default() };
+            if spec.kind == CheckKind::Https {
+                http::get(stream, to, spec).await?;
+            }
+            Ok(finding)
+        }
     }
 }
 
-async fn get<S>(stream: S, to: SocketAddr, spec: &CheckSpec) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let host = spec.host.clone().unwrap_or_else(|| to.to_string());
-    let request = Request::get(&spec.path)
-        .header(header::HOST, host)
-        .header(header::USER_AGENT, concat!("dnslb/", env!("CARGO_PKG_VERSION")))
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| format!("request: {e}"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(HEADER_OCTETS_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| format!("http: {e}"))?;
-    // Ended with this function, whichever way it ends.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let response = sender.send_request(request).await.map_err(|e| format!("http: {e}"))?;
-    let status = response.status().as_u16();
-    let good = spec.expect_status.map_or((200..400).contains(&status), |expected| expected == status);
-    if !good {
-        return Err(format!("status {status}"));
-    }
-    drain(response).await
-}
-
-/// Reads the body, since a server that stalls in the middle of it is not well.
-async fn drain(response: Response<Incoming>) -> Result<(), String> {
-    let mut body = response.into_body();
-    let mut octets = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| format!("body: {e}"))?;
-        octets += frame.data_ref().map_or(0, Bytes::len);
-        if octets > BODY_OCTETS_MAX {
+/// Reads the line that HAProxy's agent sends to whoever connects.
+async fn agent(mut stream: TcpStream) -> Found {
+    let mut line = [0; AGENT_OCTETS_MAX];
+    let mut len = 0;
+    while let Some(room) = line.get_mut(len..).filter(|room| !room.is_empty()) {
+        let octets = stream.read(room).await.map_err(|e| format!("agent: {e}"))?;
+        len += octets;
+        let read = line.get(..len).unwrap_or_default();
+        if octets == 0 || read.contains(&b'\n') {
             break;
         }
     }
-    Ok(())
+    let advice = parse_agent(line.get(..len).unwrap_or_default())?;
+    Ok(Finding { advice: Some(advice), ..Finding::default() })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use dnslb_core::health::{Advice, Mode};
     use std::net::IpAddr;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
     fn spec(kind: CheckKind, port: u16, expect_status: Option<u16>) -> Arc<CheckSpec> {
@@ -190,12 +185,11 @@ mod tests {
             timeout_ms: 5_000,
             rise: 1,
             fall: 1,
-            tls_verify: true,
-            ca_file: None,
+            ..CheckSpec::default()
         })
     }
 
-    async fn outcome(job: CheckJob) -> Result<(), String> {
+    async fn outcome(job: CheckJob) -> Result<Finding, String> {
         let (sender, mut receiver) = mpsc::channel(1);
         let checker = Checker::new(sender);
         checker.start(job, &Arc::default());
@@ -222,7 +216,7 @@ mod tests {
         let (port, served) = server(response).await;
         let addr = IpAddr::from([127, 0, 0, 1]);
         let job = CheckJob { id: CheckId(1), addr, spec: spec(CheckKind::Http, port, expect_status) };
-        assert_eq!(outcome(job).await.as_ref().map_err(String::as_str).copied(), expect);
+        assert_eq!(outcome(job).await.map(|_| ()).as_ref().map_err(String::as_str).copied(), expect);
         let asked = served.await.unwrap();
         assert!(asked.starts_with("GET /health HTTP/1.1\r\nhost: b1.example.com\r\n"), "{asked}");
     }
@@ -246,7 +240,7 @@ mod tests {
         }
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-        assert_eq!(receiver.recv().await.unwrap().result, Ok(()));
+        assert_eq!(receiver.recv().await.unwrap().result, Ok(Finding::default()));
         assert_eq!(checker.counts(), [1, 0, 0]);
         checker.start(job, &Arc::default());
         drop(listener.accept().await.unwrap());
@@ -275,7 +269,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let job = CheckJob { id: CheckId(1), addr: [127, 0, 0, 1].into(), spec: spec(CheckKind::Tcp, port, None) };
-        assert_eq!(outcome(job.clone()).await, Ok(()));
+        assert_eq!(outcome(job.clone()).await, Ok(Finding::default()));
         drop(listener);
         assert!(outcome(job).await.unwrap_err().starts_with("connect: "));
     }
@@ -285,5 +279,72 @@ mod tests {
         let (port, _served) = server(b"").await;
         let job = CheckJob { id: CheckId(1), addr: [127, 0, 0, 1].into(), spec: spec(CheckKind::Https, port, None) };
         assert!(outcome(job).await.unwrap_err().starts_with("tls: "));
+    }
+
+    async fn said(kind: CheckKind, text: &'static [u8]) -> Result<Finding, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if kind != CheckKind::Agent {
+                let _ = stream.read(&mut [0; 1024]).await;
+            }
+            stream.write_all(text).await.unwrap();
+        });
+        outcome(CheckJob { id: CheckId(1), addr: [127, 0, 0, 1].into(), spec: spec(kind, port, None) }).await
+    }
+
+    #[tokio::test]
+    async fn an_agent_is_heard() {
+        let advice = |weight, mode| Ok(Finding { advice: Some(Advice { weight, mode }), ..Finding::default() });
+        assert_eq!(said(CheckKind::Agent, b"up 50%\n").await, advice(Some(0.5), None));
+        assert_eq!(said(CheckKind::Agent, b"drain").await, advice(None, Some(Mode::Drain)));
+        assert_eq!(said(CheckKind::Agent, b"down#full\n").await, Err("the agent says down: full".into()));
+        assert!(said(CheckKind::Agent, &[b'x'; 4_096]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_run_queue_is_read() {
+        let text = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nnode_cpu_seconds_total{cpu=\"0\",mode=\"idle\"} 9\nnode_procs_running 4\n";
+        let found = said(CheckKind::NodeExporter, text).await;
+        assert_eq!(found, Ok(Finding { run_queue: Some(3.0), ..Finding::default() }));
+        let none = said(CheckKind::NodeExporter, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        assert!(none.unwrap_err().contains("node_procs_running"));
+    }
+
+    async fn command(words: &[&str], timeout_ms: u64) -> Result<Finding, String> {
+        let command = words.iter().map(ToString::to_string).collect();
+        let spec = CheckSpec { kind: CheckKind::Exec, port: 443, command, timeout_ms, ..CheckSpec::default() };
+        outcome(CheckJob { id: CheckId(1), addr: [192, 0, 2, 1].into(), spec: Arc::new(spec) }).await
+    }
+
+    #[tokio::test]
+    async fn commands_are_judged_by_their_status() {
+        let script = "test \"$DNSLB_ADDRESS $DNSLB_PORT $HOME\" = '192.0.2.1 443 '";
+        assert_eq!(command(&["/bin/sh", "-c", script], 5_000).await, Ok(Finding::default()));
+        let failed = command(&["/bin/sh", "-c", "echo no disk; echo more; exit 3"], 5_000).await;
+        assert_eq!(failed, Err("exit status: 3: no disk".into()));
+        assert!(command(&["/nowhere/program"], 5_000).await.unwrap_err().starts_with("/nowhere/program: "));
+        // No end of output ends in the pipe that nobody reads.
+        assert!(command(&["/bin/sh", "-c", "yes; exit 1"], 5_000).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_takes_too_long_is_killed_with_its_children() {
+        let folder = std::env::temp_dir().join(format!("dnslb-exec-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
+        assert_eq!(command(&["/bin/sh", "-c", &script], 2_000).await, Err("no outcome within 2000 ms".into()));
+        let child = std::fs::read_to_string(&file).unwrap();
+        // Until whoever inherited it has seen its end, it is a zombie at most.
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).ok();
+        let gone = || state().is_none_or(|state| state.contains(") Z "));
+        let end = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !gone() && tokio::time::Instant::now() < end {
+            tokio::task::yield_now().await;
+        }
+        assert!(gone(), "{:?}", state());
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
