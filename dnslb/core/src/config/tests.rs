@@ -13,7 +13,7 @@ impl Files for Map {
     }
 }
 
-const ZONE: &str = "$TTL 60\n@ SOA ns1 host 1 2 3 4 5\n@ NS ns1\nns1 A 192.0.2.1\nold A 192.0.2.2\nsub NS ns1\n";
+const ZONE: &str = "$TTL 60\n@ SOA ns1 host 1 2 3 9 5\n@ NS ns1\nns1 A 192.0.2.1\nold A 192.0.2.2\nsub NS ns1\n";
 
 fn run(text: &str) -> Result<Loaded, Vec<String>> {
     let files = Map(BTreeMap::from([

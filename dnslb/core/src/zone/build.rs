@@ -10,6 +10,7 @@ use super::nodes::{Key, Nodes};
 use super::problem::{Place, Problems};
 use super::record::Soa;
 use super::rtype::Rtype;
+use super::zonemd;
 use crate::name::Name;
 
 /// Where the records of a zone come from.
@@ -63,6 +64,7 @@ pub(super) fn build(
     let zone = Zone { apex: apex.clone(), labels, nodes, has_wildcards, negative_soa, soa, record_count, nsec3 };
     if source == Source::File {
         check::check(&zone, &places, problems);
+        zonemd::check(&zone, whole, problems);
     }
     (!problems.has_errors()).then_some(zone)
 }

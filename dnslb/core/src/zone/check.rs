@@ -22,6 +22,8 @@ const SPF: Rtype = Rtype(99);
 enum Target<'z> {
     Outside,
     Missing,
+    /// It does not exist here, but lies below a delegation.
+    Delegated,
     BelowDname,
     Node(&'z Node),
 }
@@ -167,7 +169,7 @@ impl<'z> Checker<'z, '_> {
                     format!("the name server {target}, which is a CNAME")
                 }
                 Target::Node(node) if node.sets.iter().any(|set| is_address(set.rtype)) => continue,
-                Target::Node(_) | Target::Missing => {
+                Target::Node(_) | Target::Missing | Target::Delegated => {
                     let found = format!("no address of the name server {target}");
                     if cut && target.is_at_or_below(name) {
                         self.problems.error(place, found, "an A or AAAA record for it (glue)");
@@ -189,7 +191,7 @@ impl<'z> Checker<'z, '_> {
             return;
         }
         let found = match self.target(&target) {
-            Target::Outside => return,
+            Target::Outside | Target::Delegated => return,
             Target::BelowDname => format!("the target {target} of {rtype}, which is below a DNAME"),
             Target::Node(node) if node.set(Rtype::CNAME).is_some() => {
                 format!("the target {target} of {rtype}, which is a CNAME")
@@ -239,7 +241,7 @@ impl<'z> Checker<'z, '_> {
             node = match zone.nodes.get(&at) {
                 Some(node) => node,
                 // What another server answers is not known here.
-                None if node.cut || node.below_cut => return Target::Missing,
+                None if node.cut || node.below_cut => return Target::Delegated,
                 None => return zone.wildcard(&encloser).map_or(Target::Missing, Target::Node),
             };
         }

@@ -28,6 +28,7 @@ mod set;
 mod text;
 mod view;
 mod write;
+mod zonemd;
 
 pub use apply::ApplyError;
 pub use canonical::{canonical_rdata, name_ranges, same_rdata};

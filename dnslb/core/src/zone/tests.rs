@@ -225,11 +225,39 @@ fn warnings() {
         "TXT at a.b.c.sub.example.com., below the delegation of sub.example.com.",
     );
     check("sub 1 NS ns.else.\nsub 1 TXT x", "at the delegated name");
+    check("a 1 A 192.0.2.1", "a last line that does not end");
+    check(
+        "sub 1 DS 1 13 2 00000000000000000000000000000000000000000000000000000000000000ff",
+        "DS at sub.example.com., which is not",
+    );
+    check("@ 1 MX 1 mail", "no address of mail.example.com., the target of MX");
+    check("@ 1 MX 1 mail\nmail 1 CNAME x", "is a CNAME");
+    check("@ 1 MX 1 x.d\nd 1 DNAME else.", "below a DNAME");
+    check("_s._tcp 1 SRV 1 1 1 192.0.2.1", "192.0.2.1.example.com. as the target of SRV");
+    check("s._tcp 1 SRV 1 1 1 .", "SRV at s._tcp");
+    check("a_b 1 A 192.0.2.1", "A at a_b");
+    check("@ 1 MX 1 a_b\na_b 1 TXT x", "a_b.example.com. as the target of MX");
+    check("*.w 1 NS ns.else.", "NS at the wildcard");
+    check("a.*.b 1 TXT x", "'*' within");
+    check("@ 1 NSEC3PARAM 1 0 101 -", "NSEC3PARAM 1 0 101");
+    check("@ 1 NSEC3PARAM 1 0 0 -", "without NSEC3 records");
+    check("x 1 DNSKEY 256 3 13 AQID", "DNSKEY at x");
+    check("@ 1 DNSKEY 256 1 13 AQID", "protocol 1");
+    check("@ 1 SPF \"v=spf1 -all\"", "SPF at example.com.");
+    check("@ 1 TXT \"v=spf1 -all\"\n@ 1 TXT v=spf1", "several TXT records v=spf1");
+    check("a 1 RRSIG A 13 3 1 20300101000000 20200101000000 1 example.com. AQID", "a signature of a.example.com. A");
     check("@ 60 NS ns", "no address of the name server ns");
     check("@ 60 NS ns\nns 1 CNAME x", "which is a CNAME");
     check("d 1 DNAME x\na.d 1 TXT x", "below the DNAME");
     check("@ 1 DNAME x.\na.b.c 1 TXT x", "below the DNAME of example.com.");
     assert_eq!(records(&zone("a 9 A 192.0.2.1\na 5 A 192.0.2.2"))[1], "a.example.com. 5 A c0000202");
+}
+
+#[test]
+fn a_good_zone_is_not_complained_about() {
+    let text = "ns 1 A 192.0.2.1\n@ 1 MX 0 .\n@ 1 MX 1 a.w\n*.w 1 A 192.0.2.1\n_s._tcp 1 SRV 1 1 1 ns\n@ 1 TXT \"v=spf1 -all\"
+sub 1 NS ns.sub\nsub 1 NS ns\nns.sub 1 A 192.0.2.1\n@ 1 MX 1 x.sub\nd 1 DNAME else.\n_443._tcp 1 TLSA 3 1 1 ab\n\\097b 1 AAAA ::1\n";
+    assert_eq!(load_text(text).unwrap().warnings, []);
 }
 
 #[test]
@@ -261,7 +289,7 @@ fn includes() {
         .map(str::to_owned)
     );
     let problems =
-        load_files(&[("dir/main", format!("{HEAD}$INCLUDE bad").as_bytes()), ("dir/bad", b"\nx 1 A y")]).unwrap_err();
+        load_files(&[("dir/main", format!("{HEAD}$INCLUDE bad\n").as_bytes()), ("dir/bad", b"\nx 1 A y\n")]).unwrap_err();
     assert_eq!((problems[0].file.as_str(), problems[0].line), ("dir/bad", 2));
     // A file that includes itself twice would be read 2^8 times and more.
     let problems = load_files(&[("z", format!("{HEAD}$INCLUDE z\n$INCLUDE z\n").as_bytes())]).unwrap_err();
@@ -277,6 +305,56 @@ fn an_rrset_that_no_message_can_hold_is_refused() {
     let problems = load_text(&text).unwrap_err();
     assert_eq!(problems.len(), 1);
     assert!(problems[0].found.contains("more A records"));
+}
+
+/// Appendix A.1 of RFC 8976.
+const DIGESTED: &str = "\
+@ 86400 SOA ns1 admin 2018031900 1800 900 604800 86400
+ 86400 NS ns1
+ 86400 NS NS2
+ 86400 ZONEMD 2018031900 1 1 c68090d90a7aed716bc459f9340e3d7c1370d4d24b7e2fc3a1ddc0b9a87153b9a9713b3c9ae5cc27777f98b8e730044c
+ns1 3600 A 203.0.113.63
+ns2 3600 AAAA 2001:db8::63
+";
+
+fn load_digested(text: &str) -> Result<Loaded, Vec<Problem>> {
+    load(&name("example"), &InMemory([("z".to_owned(), text.as_bytes().to_vec())].into()), "z")
+}
+
+#[test]
+fn a_zone_that_has_a_digest_is_held_against_it() {
+    let check = |text: String, expect: &str| {
+        let problems = load_digested(&text).map_or_else(|problems| problems, |loaded| loaded.warnings);
+        let found: Vec<String> =
+            problems.iter().map(|problem| format!("{:?} {}", problem.severity, problem.found)).collect();
+        assert!(
+            found.len() == usize::from(!expect.is_empty()) && found.iter().all(|found| found.contains(expect)),
+            "{found:?}"
+        );
+    };
+    check(DIGESTED.into(), "");
+    check(DIGESTED.replace("AAAA 2001:db8::63", "AAAA 2001:db8::64"), "Error records that do not have the digest");
+    check(DIGESTED.replace("ns2 3600 AAAA 2001:db8::63\n", "").replace(" 86400 NS NS2\n", ""), "Error records that do not");
+    check(DIGESTED.replace("admin 2018031900", "admin 2018031901"), "Warning no ZONEMD record of this serial");
+    check(DIGESTED.replace("ZONEMD 2018031900 1 1", "ZONEMD 2018031900 1 240"), "Warning no ZONEMD record");
+}
+
+#[test]
+fn a_file_that_was_cut_is_refused_or_said_to_be_cut_or_lacks_whole_lines() {
+    let whole = DIGESTED.replace(DIGESTED.lines().nth(3).unwrap(), "; no digest");
+    let lines: Vec<&str> = whole.lines().collect();
+    for len in 0..whole.len() {
+        let cut = &whole[..len];
+        let Ok(loaded) = load_digested(cut) else { continue };
+        let said = loaded.warnings.iter().any(|problem| problem.found.contains("does not end"));
+        assert!(said || lines.starts_with(&cut.lines().collect::<Vec<_>>()), "{cut}");
+    }
+    // With a digest behind the SOA record, as signers put it, nothing that lacks a record is loaded.
+    for len in 0..DIGESTED.len() - 1 {
+        let loaded = load_digested(&DIGESTED[..len]);
+        let has_digest = DIGESTED[..len].lines().count() > 4;
+        assert!(!has_digest || loaded.is_err(), "{}", &DIGESTED[..len]);
+    }
 }
 
 #[test]
