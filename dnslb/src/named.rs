@@ -255,6 +255,7 @@ mod tests {
                 ..PoolAnswers::default()
             })],
             clients: Arc::default(),
+            signed: Arc::default(),
             limits: Limits::default(),
             service: Arc::default(),
         })

@@ -4,7 +4,7 @@
 //! events leads to one flush, and so to one snapshot at most.
 
 use dnslb_core::config::Spec;
-use dnslb_core::control::{AdminCommand, BuiltSchedule, Control, Effect, Event, Notice, NoticeKind, Saved, Status};
+use dnslb_core::control::{AdminCommand, Control, Effect, Event, Notice, NoticeKind, Saved, Status};
 use dnslb_core::snapshot::Snapshot;
 use dnslb_core::zone::Zones;
 use farm_daemon::clock::Clock;
@@ -118,7 +118,8 @@ pub struct Parts {
 /// The running shell.
 pub struct Shell {
     parts: Parts,
-    built: (mpsc::Sender<BuiltSchedule>, mpsc::Receiver<BuiltSchedule>),
+    /// What was built or signed off the loop.
+    built: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     loaded: (mpsc::Sender<LoadResult>, mpsc::Receiver<LoadResult>),
     /// Those who wait for the reload under way; none if there is none under way.
     reloading: Option<Vec<Waiting>>,
@@ -137,7 +138,7 @@ enum Input {
     Heartbeat(Received),
     Outcome(Outcome),
     Ask(Ask),
-    Built(BuiltSchedule),
+    Built(Event),
     Loaded(LoadResult),
     Zones,
     Tick,
@@ -239,7 +240,7 @@ impl Shell {
                 self.step(Event::Admin(command), To { heartbeat: None, operator: Some(to) });
             }
             Input::Ask(Ask::Reload(to)) => self.reload(Some(to)),
-            Input::Built(built) => self.step(Event::Scheduled(Box::new(built)), To::default()),
+            Input::Built(event) => self.step(event, To::default()),
             Input::Loaded(loaded) => self.reloaded(loaded),
             Input::Zones => {
                 let zones = Arc::clone(&self.parts.zones.borrow_and_update().1);
@@ -284,7 +285,13 @@ impl Shell {
                 let built = self.built.0.clone();
                 tokio::task::spawn_blocking(move || {
                     // The loop has ended when nobody listens.
-                    let _ = built.blocking_send(job.run());
+                    let _ = built.blocking_send(Event::Scheduled(Box::new(job.run())));
+                });
+            }
+            Effect::Sign(job) => {
+                let built = self.built.0.clone();
+                tokio::task::spawn_blocking(move || {
+                    let _ = built.blocking_send(Event::Signatures(Box::new(job.run())));
                 });
             }
             Effect::Check(job) => self.parts.checker.start(job, &self.parts.tls),

@@ -163,6 +163,9 @@ impl World {
                 Effect::Build(job) => {
                     self.name_step(ns, Event::Scheduled(Box::new(job.run())), None);
                 }
+                Effect::Sign(job) => {
+                    self.name_step(ns, Event::Signatures(Box::new(job.run())), None);
+                }
                 Effect::Check(_) | Effect::Answer(_) => {}
                 Effect::Notice(notice) => self.note(|| format!("ns{ns}: {notice}")),
             }

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod respond;
 pub mod rrl;
 pub mod service;
+pub mod signed_answers;
 mod siphash;
 pub mod site;
 pub mod snapshot;

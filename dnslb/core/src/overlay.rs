@@ -102,6 +102,11 @@ impl Overlay {
         self.table.get_name(name).copied().and_then(Laid::target)
     }
 
+    /// All names that have answers, in the order in which they were given.
+    pub fn targets(&self) -> impl Iterator<Item = (&Name, OverlayTarget)> {
+        self.table.iter().filter_map(|(name, laid)| Some((name, laid.target()?)))
+    }
+
     /// Whether `name` exists in the overlay, perhaps as an empty non-terminal.
     pub fn contains(&self, name: &Name) -> bool {
         self.table.find_name(name).is_some()

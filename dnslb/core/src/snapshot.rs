@@ -9,6 +9,7 @@ use farm_shared::time::Mono;
 
 use crate::overlay::Overlay;
 use crate::service::Service;
+use crate::signed_answers::SignedAnswers;
 use crate::site::ClientMap;
 use crate::zone::{Rtype, Zones};
 
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub pools: Vec<Arc<PoolAnswers>>,
     /// Which clients are told apart, and by what.
     pub clients: Arc<ClientMap>,
+    /// Answers with their signatures, for zones that are signed here.
+    pub signed: Arc<SignedAnswers>,
     /// Bounds of every answer.
     pub limits: Limits,
     /// What the server says of itself, cookies and rate limits.
@@ -245,6 +248,13 @@ impl FamilyAnswers {
     /// Length in octets of the records of the subset that is being made.
     pub(crate) fn len_open(&self) -> usize {
         self.octets.len() - self.subsets.last().map_or(0, |subset| subset.extra as usize)
+    }
+
+    /// Adds a whole subset.
+    pub(crate) fn push(&mut self, section: Section<'_>) {
+        self.slots.extend_from_slice(section.slots);
+        self.octets.extend_from_slice(section.records);
+        self.end_with(section.change_at, section.extra);
     }
 
     /// Ends the subset that is being made. One without members is left out: no members is NODATA, not an answer of nothing.

@@ -55,6 +55,7 @@ fn snapshot() -> Snapshot {
         overlay: Arc::new(overlay),
         pools: vec![Arc::new(pool)],
         clients: Arc::default(),
+        signed: Arc::default(),
         limits: Limits::default(),
         service: Arc::default(),
     }

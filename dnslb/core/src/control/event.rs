@@ -4,6 +4,7 @@
 
 use super::family::{BuiltSchedule, ScheduleJob};
 use super::saved::Saved;
+use super::signing::{MadeSignatures, SignJob};
 use super::sorting::Served;
 use crate::config::Spec;
 use crate::health::{CheckId, CheckJob, Finding};
@@ -40,6 +41,8 @@ pub enum Event {
     Zones(Arc<Zones>),
     /// An operator's word. Its first effect is [`Effect::Answer`].
     Admin(AdminCommand),
+    /// Signatures were made.
+    Signatures(Box<MadeSignatures>),
     /// A schedule was built.
     Scheduled(Box<BuiltSchedule>),
     /// How often members of a pool were named: see [`super::Control::counts_wanted`]. Every ten seconds or so.
@@ -72,6 +75,8 @@ pub enum Effect {
     Publish(Arc<Snapshot>),
     /// Write this to the state directory.
     Persist(Saved),
+    /// Run this off the loop and bring [`Event::Signatures`].
+    Sign(Box<SignJob>),
     /// Run this off the loop and bring [`Event::Scheduled`].
     Build(Box<ScheduleJob>),
     /// Run this check and bring [`Event::Checked`].

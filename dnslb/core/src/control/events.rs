@@ -37,6 +37,10 @@ impl Control {
                 self.served(now.mono, &served);
                 Vec::new()
             }
+            Event::Signatures(made) => {
+                self.signatures.take(*made);
+                Vec::new()
+            }
             Event::Scheduled(built) => {
                 self.take_schedule(*built);
                 Vec::new()

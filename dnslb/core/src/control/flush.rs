@@ -34,6 +34,7 @@ impl Control {
         let mut publish = std::mem::take(&mut self.marks.publish);
         if std::mem::take(&mut self.marks.overlay) {
             self.build_overlay(&mut effects);
+            self.signatures.rename(&self.overlay, &self.zones);
             publish = true;
         }
         for farm in self.farms.values_mut() {
@@ -43,8 +44,10 @@ impl Control {
             let in_service = |m: &&Member| m.heartbeat.role == Role::Door && m.standing().takes_new();
             farm.doors = farm.roster.members().values().filter(in_service).count() as u32;
         }
-        publish |= self.refresh_pools(now, &mut effects);
+        publish |= self.refresh_pools(now, &mut effects) | self.signatures.due(now);
         if publish {
+            let answers: Vec<_> = self.pools.iter().map(|pool| Arc::clone(&pool.answers)).collect();
+            effects.extend(self.signatures.update(&answers, now).map(Effect::Sign));
             self.generation += 1;
             self.note_named(now);
             effects.push(Effect::Publish(Arc::new(self.snapshot())));
@@ -116,6 +119,7 @@ impl Control {
             generation: self.generation,
             zones: Arc::clone(&self.zones),
             overlay: Arc::clone(&self.overlay),
+            signed: self.signatures.answers(),
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.answers)).collect(),
             clients: Arc::clone(&self.spec.places.clients),
             limits: Limits { udp_len_max: self.spec.server.udp_payload_max, ..Limits::default() },

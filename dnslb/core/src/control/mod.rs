@@ -14,6 +14,7 @@ mod load;
 mod pool_state;
 mod reload;
 mod saved;
+mod signing;
 mod sorting;
 mod status;
 mod variant;
@@ -24,6 +25,7 @@ pub use event::{AdminCommand, Effect, Event, Notice, NoticeKind};
 pub use explain::{Explanation, MemberVerdict, PoolExplanation};
 pub use family::{BuiltSchedule, Family, ScheduleJob};
 pub use saved::{Saved, SavedStatic};
+pub use signing::{MadeSignatures, SignJob};
 pub use sorting::Served;
 pub use status::{FarmStatus, MemberStatus, PoolStatus, Status, VariantStatus};
 pub use variant::VariantKey;
@@ -56,6 +58,7 @@ pub struct Control {
     /// Pool and position among its static members.
     check_owners: BTreeMap<CheckId, (usize, usize)>,
     overlay: Arc<Overlay>,
+    signatures: signing::Signatures,
     service: Arc<Service>,
     /// Own names in the snapshot that was published last, by farm and member.
     own_names: BTreeSet<(Id, Id)>,
@@ -107,6 +110,7 @@ impl Control {
             checks: CheckPlan::new(draws.child("checks", 0)),
             check_owners: BTreeMap::new(),
             overlay: Arc::new(Overlay::empty()),
+            signatures: signing::Signatures::default(),
             service: Arc::default(),
             own_names: BTreeSet::new(),
             names_taken: BTreeSet::new(),

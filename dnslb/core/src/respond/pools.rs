@@ -5,9 +5,10 @@
 use super::denial_online::Types;
 use super::resolve::{Place, Resolver};
 use crate::overlay::OverlayTarget;
-use crate::snapshot::{AnswerSets, PoolAnswers, Snapshot};
+use crate::snapshot::{AnswerSets, PoolAnswers, Section as Answer, Snapshot};
 use crate::wire::{ClientSubnet, Section, ede, rcode};
 use crate::zone::Rtype;
+use farm_shared::time::Mono;
 
 /// The type to answer, if the overlay answers this query type: ANY gets the first that is not empty (RFC 8482 section 4.1).
 #[inline]
@@ -58,6 +59,11 @@ impl<'s> Resolver<'s, '_, '_> {
             OverlayTarget::Pool(index) => self.pool(index, None, rtype, place),
             OverlayTarget::Service { pool, service } => self.pool(pool, Some(service), rtype, place),
             OverlayTarget::Host { v4, v6, ttl_s } => {
+                let has = if rtype == Rtype::A { v4.is_some() } else { v6.is_some() };
+                if has && self.dnssec && place.is_signed() {
+                    self.signed(rtype, place, 0, |_, _| ttl_s);
+                    return;
+                }
                 let written = match (rtype, v4, v6) {
                     (Rtype::A, Some(v4), _) => self.writer.record(Section::Answer, place.at, rtype.0, ttl_s, &v4.octets()),
                     (Rtype::AAAA, _, Some(v6)) => {
@@ -93,6 +99,11 @@ impl<'s> Resolver<'s, '_, '_> {
             self.negative(place, pool.negative_ttl_s, place.no_data());
             return;
         };
+        if self.dnssec && place.is_signed() {
+            let variant = if pool.classes.is_empty() { 0 } else { pool.variant(self.class) };
+            self.signed(rtype, place, variant, |section, now| pool.ttl_s(section.change_at, now));
+            return;
+        }
         let ttl_s = pool.ttl_s(section.change_at, self.now.mono);
         match rtype {
             Rtype::A | Rtype::AAAA => match self.writer.prebuilt(place.at, section.records, rtype, ttl_s) {
@@ -112,6 +123,33 @@ impl<'s> Resolver<'s, '_, '_> {
                 }
                 None => self.truncated = true,
             },
+        }
+    }
+
+    /// Answers with signatures, or not at all.
+    fn signed(&mut self, rtype: Rtype, place: Place<'s, '_>, variant: u16, ttl_s: impl Fn(&Answer<'s>, Mono) -> u32) {
+        let set = self.snapshot.signed.find(place.name, place.wildcard, rtype, variant);
+        let Some((section, rrsigs, count)) = set.and_then(|set| set.pick(self.draw, self.now.wall)) else {
+            self.refuse();
+            return;
+        };
+        let ttl_s = ttl_s(&section, self.now.mono);
+        let mark = self.writer.mark();
+        let start = self.writer.prebuilt_any(place.at, section.records, ttl_s);
+        let rrsigs = (rrsigs, count);
+        let written = start.and_then(|_| self.writer.prepared(Section::Answer, (&[], place.owner()), rrsigs, ttl_s));
+        let (Some(start), Some(_)) = (start, written) else {
+            self.writer.rewind(mark);
+            self.truncated = true;
+            return;
+        };
+        if self.pool.is_some() {
+            self.named = section.slots;
+        }
+        self.expanded(place);
+        self.write_proofs();
+        if !self.truncated {
+            self.writer.prebuilt_extra(place.at, start, section.extra, ttl_s);
         }
     }
 

@@ -90,6 +90,11 @@ impl<'n> Place<'_, 'n> {
         Owner { at: self.at + self.name.start_of(depth), wire: self.name.suffix(depth) }
     }
 
+    /// Whether what is laid over the zone is signed here.
+    pub(super) fn is_signed(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// The types that the name has: of a delegated one, those that are the parent's.
     fn types(&self, snapshot: &Snapshot) -> Types {
         let mut types = Types::new();
@@ -427,7 +432,7 @@ impl<'s, 'o> Resolver<'s, 'o, '_> {
     }
 
     /// Answers nothing, because what it takes cannot be signed now.
-    fn refuse(&mut self) {
+    pub(super) fn refuse(&mut self) {
         self.writer.rewind(self.start);
         self.proofs = None;
         if let Some(signer) = &mut self.signer {

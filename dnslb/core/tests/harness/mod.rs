@@ -192,6 +192,10 @@ impl World {
                     rest.extend(self.control.step(self.now, Event::Scheduled(Box::new(job.run()))));
                     self.flush();
                 }
+                Effect::Sign(job) => {
+                    rest.extend(self.control.step(self.now, Event::Signatures(Box::new(job.run()))));
+                    self.flush();
+                }
                 Effect::Check(CheckJob { id, addr, .. }) => self.check(id, addr),
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Reply(_) | Effect::Refused(_) | Effect::Answer(_) => rest.push(effect),

@@ -51,6 +51,7 @@ pub(super) fn snapshot(zones: &[(&str, &str)], overlay: &[(&str, OverlayTarget)]
         overlay: Arc::new(overlay),
         pools: pools.into_iter().map(Arc::new).collect(),
         clients: Arc::default(),
+        signed: Arc::default(),
         limits: Limits::default(),
         service: Arc::default(),
     }

@@ -32,7 +32,6 @@ fn signed(zone: &Zone, keys: &ActiveKeys) -> Zone {
         wished: Vec::new(),
         dnskey_ttl_s: 300,
         denial: Denial::Online,
-        elsewhere: BTreeMap::new(),
         serial: None,
     };
     sign_zone(zone, &plan, None, NOW.wall).unwrap().zone
