@@ -230,3 +230,196 @@ impl Parts {
         !self.sites.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use farm_shared::config::Document;
+    use std::net::IpAddr;
+
+    /// A text, a map, a number or an empty array in the MaxMind format.
+    enum Value {
+        Text(&'static str),
+        Short(u16),
+        Number(u32),
+        Long(u64),
+        Nothing,
+        Float(f64),
+        Map(Vec<(&'static str, Value)>),
+    }
+
+    fn encode(value: &Value, out: &mut Vec<u8>) {
+        match value {
+            Value::Text(text) => {
+                out.push(2 << 5 | text.len() as u8);
+                out.extend_from_slice(text.as_bytes());
+            }
+            Value::Short(number) => {
+                out.push(5 << 5 | 2);
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            // Types from 8 on stand in an octet of their own, less 7.
+            Value::Long(number) => {
+                out.extend_from_slice(&[8, 9 - 7]);
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            Value::Nothing => out.extend_from_slice(&[0, 11 - 7]),
+            Value::Number(number) => {
+                out.push(6 << 5 | 4);
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            Value::Float(number) => {
+                out.push(3 << 5 | 8);
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            Value::Map(entries) => {
+                out.push(7 << 5 | entries.len() as u8);
+                for (key, value) in entries {
+                    encode(&Value::Text(key), out);
+                    encode(value, out);
+                }
+            }
+        }
+    }
+
+    /// A database of IPv4 networks with 24-bit records, as the format's specification 2.0 has it.
+    fn database(networks: &[(&str, Value)]) -> Vec<u8> {
+        let mut data = Vec::new();
+        // Each node has two ends: another node, or an offset into the data, or nothing.
+        let mut nodes: Vec<[Result<usize, Option<usize>>; 2]> = vec![[Err(None); 2]];
+        for (network, value) in networks {
+            let offset = data.len();
+            encode(value, &mut data);
+            let prefix: Prefix = network.parse().unwrap();
+            let mut node = 0;
+            for bit in 0..prefix.bits() {
+                let side = (prefix.bounds()[0] >> (31 - bit) & 1) as usize;
+                if bit + 1 == prefix.bits() {
+                    nodes[node][side] = Err(Some(offset));
+                } else {
+                    let next = nodes.len();
+                    node = match nodes[node][side] {
+                        Ok(known) => known,
+                        Err(_) => {
+                            nodes[node][side] = Ok(next);
+                            nodes.push([Err(None); 2]);
+                            next
+                        }
+                    };
+                }
+            }
+        }
+        let count = nodes.len();
+        let mut out = Vec::new();
+        for end in nodes.into_iter().flatten() {
+            let number = match end {
+                Ok(node) => node,
+                Err(None) => count,
+                Err(Some(offset)) => count + 16 + offset,
+            };
+            out.extend_from_slice(&(number as u32).to_be_bytes()[1..]);
+        }
+        out.extend_from_slice(&[0; 16]);
+        out.extend_from_slice(&data);
+        out.extend_from_slice(b"\xab\xcd\xefMaxMind.com");
+        let metadata = Value::Map(vec![
+            ("binary_format_major_version", Value::Short(2)),
+            ("binary_format_minor_version", Value::Short(0)),
+            ("build_epoch", Value::Long(1)),
+            ("database_type", Value::Text("Test")),
+            ("description", Value::Map(vec![])),
+            ("ip_version", Value::Short(4)),
+            ("languages", Value::Nothing),
+            ("node_count", Value::Number(count as u32)),
+            ("record_size", Value::Short(24)),
+        ]);
+        encode(&metadata, &mut out);
+        out
+    }
+
+    struct One(Vec<u8>);
+
+    impl Files for One {
+        fn read(&self, _: &str) -> Result<Vec<u8>, String> {
+            Ok(self.0.clone())
+        }
+    }
+
+    const SITES: &str = r#"
+[[site]]
+name = "vienna"
+prefixes = ["100.64.0.0/10"]
+countries = ["at"]
+latitude = 48.2
+longitude = 16.4
+[[site]]
+name = "tokyo"
+continents = ["AS"]
+asns = ["64500"]
+latitude = 35.7
+longitude = 139.7
+[geo]
+databases = ["x.mmdb"]
+"#;
+
+    fn city(country: &'static str, continent: &'static str, lat: f64, lon: f64) -> Value {
+        Value::Map(vec![
+            ("country", Value::Map(vec![("iso_code", Value::Text(country))])),
+            ("continent", Value::Map(vec![("code", Value::Text(continent))])),
+            ("location", Value::Map(vec![("latitude", Value::Float(lat)), ("longitude", Value::Float(lon))])),
+        ])
+    }
+
+    fn read(octets: Vec<u8>) -> (Places, usize) {
+        let document = Document::parse("x.toml", SITES);
+        let built = places(&document.root()).build(&One(octets));
+        (built, document.finish().len())
+    }
+
+    #[test]
+    fn a_database_tells_where_clients_are() {
+        let octets = database(&[
+            ("1.0.0.0/8", city("AT", "EU", 35.0, 139.0)),
+            ("2.0.0.0/8", city("DE", "EU", 52.5, 13.4)),
+            ("3.0.0.0/8", city("JP", "AS", 48.0, 16.0)),
+            ("4.4.0.0/16", Value::Map(vec![("autonomous_system_number", Value::Number(64_500))])),
+            ("5.0.0.0/8", Value::Map(vec![])),
+            ("100.0.0.0/8", city("JP", "AS", 0.0, 0.0)),
+        ]);
+        let (places, problems) = read(octets);
+        assert_eq!(problems, 0);
+        let check = |addr: &str, expect: Option<u16>| {
+            let addr: IpAddr = addr.parse().unwrap();
+            assert_eq!(places.clients.class(places.clients.class_of(addr)).site, expect, "{addr}");
+        };
+        check("1.2.3.4", Some(0));
+        check("2.2.3.4", Some(0));
+        check("3.2.3.4", Some(1));
+        check("4.4.3.4", Some(1));
+        check("4.5.3.4", None);
+        check("5.5.3.4", None);
+        // What the configuration says of addresses comes before the database.
+        check("100.65.0.1", Some(0));
+        check("100.1.0.1", Some(1));
+        check("200.1.0.1", None);
+    }
+
+    #[test]
+    fn a_broken_database_is_a_problem_and_never_a_panic() {
+        let whole = database(&[("1.0.0.0/8", city("AT", "EU", 1.0, 2.0)), ("9.9.0.0/16", city("JP", "AS", 1.0, 2.0))]);
+        assert_eq!(read(whole.clone()).1, 0);
+        let mut refused = 0;
+        for cut in 0..whole.len() {
+            refused += read(whole[..cut].to_vec()).1;
+        }
+        assert!(refused > 0);
+        for at in 0..whole.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut broken = whole.clone();
+                broken[at] ^= flip;
+                let _ = read(broken);
+            }
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! Configurations, good and bad, as a user writes them.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 use super::*;
 use crate::zone::Files;
 use farm_shared::heartbeat::Role;
@@ -128,4 +128,101 @@ fn every_option_is_described() {
         assert!(options.iter().any(|option| option.key == key), "{key}");
     }
     assert!(options.iter().all(|option| !option.about.is_empty()));
+}
+
+const PLACES: &str = r#"
+[[site]]
+name = "vienna"
+prefixes = ["198.51.100.0/24"]
+near = ["zurich"]
+[[site]]
+name = "zurich"
+zones = ["zrh-1"]
+latitude = 47.4
+longitude = 8.5
+[[view]]
+name = "office"
+prefixes = ["10.0.0.0/8"]
+[ecs]
+enabled = true
+trusted = ["192.0.2.53"]
+"#;
+
+#[test]
+fn places_services_and_nested_pools() {
+    let text = format!(
+        "{PLACES}\n[[zone]]\nname = \"lb.example.com\"\nfile = \"lb.zone\"\n
+[[pool]]
+name = \"outer\"
+publish = [\"lb.example.com\", \"*.lb.example.com\"]
+nearest_site = true
+private_views = [\"office\"]
+spill_below = 0.7
+[pool.https]
+alpn = [\"h2\"]
+[[pool.member]]
+name = \"in\"
+pool = \"inner\"
+tier = 1
+[[pool.member]]
+name = \"s\"
+addresses = [\"192.0.2.1\"]
+private_addresses = [\"10.1.0.1\"]
+site = \"zurich\"
+[[pool]]
+name = \"inner\"
+publish = [\"inner.lb.example.com\"]
+target_zone = \"hosts.lb.example.com\"
+[[pool.service]]
+name = \"_imap._tcp.lb.example.com\"
+port = 143
+[[pool.member]]
+name = \"i\"
+addresses = [\"192.0.2.9\"]
+"
+    );
+    let spec = run(&text).unwrap().spec;
+    let [outer, inner] = &spec.pools[..] else { panic!("two pools") };
+    assert_eq!((outer.nested[0].tier, outer.members[0].site, &outer.private_views[..]), (1, Some(1), &[0][..]));
+    assert_eq!(inner.services[0].port, Some(143));
+    let places = &spec.places;
+    let class = |addr: &str| places.clients.class(places.clients.class_of(addr.parse().unwrap()));
+    assert_eq!((class("198.51.100.9").site, class("10.2.3.4").view), (Some(0), Some(0)));
+    assert!(places.clients.trusts("192.0.2.53".parse().unwrap()));
+    assert_eq!(places.site_of(Some(&"zrh-1".to_owned().try_into().unwrap()), None), Some(1));
+}
+
+#[test]
+fn places_services_and_nested_pools_that_do_not_fit() {
+    let with = |more: &str| format!("{PLACES}\n{more}");
+    check("[ecs]\nenabled = true", "ecs.trusted");
+    check(&with("[[site]]\nname = \"vienna\""), "for the second time");
+    check(&with("[[site]]\nname = \"x\"\nnear = [\"moon\"]"), "the name of a [[site]]");
+    check(&with("[[site]]\nname = \"x\"\nlatitude = 3"), "latitude and longitude, or neither");
+    check(&with("[[site]]\nname = \"x\"\ncountries = [\"AUT\"]"), "two letters");
+    check(&with("[[view]]\nname = \"x\""), "view[1].prefixes");
+    check("[geo]\ndatabases = [\"nowhere.mmdb\"]", "no such file");
+    check("[geo]\ndatabases = [\"lb.zone\"]", "a MaxMind database that can be read");
+    let many: String = (0..65).map(|i| format!("[[site]]\nname = \"s{i}\"\n")).collect();
+    check(&many, "64 at most");
+    check(&pool("nearest_site = true\n[[pool.member]]\nname = \"a\"\naddresses = [\"192.0.2.9\"]"), "[[site]] sections");
+    check(&pool("private_views = [\"x\"]"), "the name of a [[view]]");
+    check(&pool("[[pool.member]]\nname = \"a\"\npool = \"b\""), "the name of a [[pool]]");
+    check(&pool("[[pool.member]]\nname = \"a\"\npool = \"www\""), "inside itself");
+    let both = "[[pool.member]]\nname = \"a\"\npool = \"www\"\naddresses = [\"192.0.2.9\"]";
+    check(&pool(both), "one of them");
+    let service = |more: &str| {
+        let member = "[[pool.member]]\nname = \"a\"\naddresses = [\"192.0.2.9\"]";
+        pool(&format!("[[pool.service]]\nname = \"_x._tcp.lb.example.com\"\n{more}\n{member}"))
+    };
+    check(&service("port = 1"), "the name below which members get names");
+    check(&service(""), "members without heartbeats say none");
+    check(
+        &pool("sort_share_auto = true\n[[pool.member]]\nname = \"a\"\naddresses = [\"192.0.2.9\"]"),
+        "only heartbeats tell",
+    );
+}
+
+fn pool(more: &str) -> String {
+    format!("[[pool]]\nname = \"www\"\npublish = [\"www.lb.example.com\"]\n{more}")
 }
