@@ -9,6 +9,7 @@ pub mod answer;
 pub mod daemon;
 pub mod dns;
 pub mod ec2;
+pub mod edns;
 pub mod farm;
 pub mod http;
 pub mod imds;

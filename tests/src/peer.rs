@@ -51,6 +51,11 @@ pub struct Peer {
 impl Peer {
     /// Starts it and waits until it answers for every zone; `None`, said loudly, if it is not installed.
     pub fn start(kind: Kind, scratch: &Scratch, zones: &[Zone]) -> Option<Self> {
+        Self::start_with(kind, scratch, zones, "")
+    }
+
+    /// The same with more settings: of `options` for BIND, of `server` for NSD, whole sections for Knot.
+    pub fn start_with(kind: Kind, scratch: &Scratch, zones: &[Zone], more: &str) -> Option<Self> {
         let binary = installed(kind.binary())?;
         let name = kind.binary();
         // Somebody may take the port between our look and its bind: then it ends at once and gets another.
@@ -59,7 +64,7 @@ impl Peer {
             let folder = scratch.path().join(format!("{name}-{attempt}"));
             std::fs::create_dir_all(&folder).expect("a folder");
             let config = folder.join(format!("{name}.conf"));
-            std::fs::write(&config, settings(kind, addr, &folder, zones)).expect("a configuration");
+            std::fs::write(&config, settings(kind, addr, &folder, zones, more)).expect("a configuration");
             let mut command = Command::new(&binary);
             match kind {
                 Kind::Knot => command.arg("-c").arg(&config),
@@ -124,22 +129,22 @@ pub fn free_port() -> SocketAddr {
     panic!("no port that is free for both UDP and TCP")
 }
 
-fn settings(kind: Kind, addr: SocketAddr, folder: &Path, zones: &[Zone]) -> String {
+fn settings(kind: Kind, addr: SocketAddr, folder: &Path, zones: &[Zone], more: &str) -> String {
     let (ip, port, folder) = (addr.ip(), addr.port(), folder.display());
     let head = match kind {
         Kind::Knot => format!(
             "server:\n  listen: {ip}@{port}\n  rundir: {folder}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
-             database:\n  storage: {folder}\nlog:\n  - target: stderr\n    any: info\nzone:\n"
+             database:\n  storage: {folder}\nlog:\n  - target: stderr\n    any: info\n{more}zone:\n"
         ),
         Kind::Nsd => format!(
             "server:\n  server-count: 1\n  rrl-ratelimit: 0\n  minimal-responses: yes\n  ip-address: {ip}@{port}\n  username: \"\"\n  chroot: \"\"\n  \
              zonesdir: \"{folder}\"\n  database: \"\"\n  pidfile: \"{folder}/pid\"\n  xfrdfile: \"{folder}/xfrd.state\"\n  \
-             xfrdir: \"{folder}\"\n  zonelistfile: \"{folder}/zone.list\"\nremote-control:\n  control-enable: no\n"
+             xfrdir: \"{folder}\"\n  zonelistfile: \"{folder}/zone.list\"\n{more}remote-control:\n  control-enable: no\n"
         ),
         Kind::Bind => format!(
             "options {{ directory \"{folder}\"; listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }}; recursion no; dnssec-validation no; \
              pid-file \"{folder}/pid\"; session-keyfile \"{folder}/key\"; lock-file none; minimal-responses no-auth; \
-             allow-transfer {{ none; }}; notify no; empty-zones-enable no; }};\ncontrols {{ }};\n"
+             allow-transfer {{ none; }}; notify no; empty-zones-enable no; {more} }};\ncontrols {{ }};\n"
         ),
     };
     let zone = |(name, file): &Zone| {

@@ -5,6 +5,7 @@
 
 use farm_tests::daemon::{Daemon, Scratch};
 use farm_tests::dns::Octets;
+use farm_tests::edns::Opt;
 use farm_tests::peer::{Kind, Peer, skipped};
 use farm_tests::question::{Question, labels};
 use std::collections::BTreeSet;
@@ -42,11 +43,10 @@ struct Header {
 fn header(answer: &[u8]) -> Header {
     let count = |at: usize| u16::from_be_bytes([answer[at], answer[at + 1]]);
     assert_ne!(answer[2] & 0x80, 0, "no answer: {answer:02x?}");
-    // None of these answers has additional records of its own, so OPT is the last eleven octets.
-    let opt = answer.len().checked_sub(11).map(|at| &answer[at..]).filter(|opt| count(10) > 0 && opt[..3] == [0, 0, 41]);
+    let opt = Opt::of(answer);
     Header {
         opcode: answer[2] >> 3 & 0xf,
-        rcode: opt.map_or(0, |opt| u16::from(opt[5]) << 4) | u16::from(answer[3] & 0xf),
+        rcode: opt.as_ref().map_or(0, |opt| u16::from(opt.rcode_high) << 4) | u16::from(answer[3] & 0xf),
         authoritative: answer[2] & 4 != 0,
         truncated: answer[2] & 2 != 0,
         has_answer: count(6) > 0,

@@ -210,8 +210,8 @@ struct Terms<'a> {
     proof: Proof,
     /// The network that the query was asked for, if such are looked at.
     subnet: Option<ClientSubnet>,
-    /// The option that says so is malformed.
-    bad_subnet: bool,
+    /// An option that we look at is malformed.
+    bad_option: bool,
 }
 
 impl<'a> Terms<'a> {
@@ -222,7 +222,7 @@ impl<'a> Terms<'a> {
             Transport::Udp => asked.edns.map_or(UDP_LEN_PLAIN, |edns| usize::from(edns.udp_len_max.min(udp_len_max))),
             _ => MESSAGE_LEN_MAX,
         };
-        let mut terms = Self { limit, opt: None, proof: Proof::None, subnet: None, bad_subnet: false };
+        let mut terms = Self { limit, opt: None, proof: Proof::None, subnet: None, bad_option: false };
         if let Some(edns) = &asked.edns {
             terms.opt = Some(Opt { udp_len_max, dnssec_ok: edns.dnssec_ok, ..Opt::default() });
             if edns.has_options {
@@ -236,6 +236,7 @@ impl<'a> Terms<'a> {
         let service: &Service = &snapshot.service;
         let (Some(opt), options) = (&mut self.opt, &edns.options) else { return };
         opt.has_options = true;
+        self.bad_option = options.bad_cookie;
         let cookie = options.cookie.zip(service.cookies.as_ref());
         if let Some((cookie, proof)) = cookie.and_then(|(cookie, secrets)| secrets.answer(cookie, client, now.wall)) {
             (opt.cookie, self.proof) = (Some(cookie), proof);
@@ -253,7 +254,7 @@ impl<'a> Terms<'a> {
             && let Some(subnet) = options.subnet
         {
             self.subnet = ClientSubnet::read(subnet);
-            self.bad_subnet = self.subnet.is_none();
+            self.bad_option |= self.subnet.is_none();
             opt.subnet = self.subnet.map(|_| subnet);
         }
     }
@@ -272,7 +273,7 @@ impl<'a> Terms<'a> {
             (Some(QueryFault::Opcode), _, _) => Err((rcode::NOTIMP, Some(ede::NOT_SUPPORTED))),
             (Some(QueryFault::Format), _, _) => Err((rcode::FORMERR, None)),
             (None, _, Some(edns)) if edns.version > 0 => Err((rcode::BADVERS, None)),
-            _ if self.bad_subnet => Err((rcode::FORMERR, None)),
+            _ if self.bad_option => Err((rcode::FORMERR, None)),
             // A cookie alone is asked for or tried (RFC 7873 section 5.4).
             (None, None, _) if self.proof == Proof::Invalid => Err((rcode::BADCOOKIE, None)),
             (None, None, _) => Err((rcode::NOERROR, None)),

@@ -197,6 +197,7 @@ impl<'s, 'o> Resolver<'s, 'o, '_> {
             // Where an alias leads is told even so: a resolver asks on by itself.
             if chain.count() == 0 {
                 self.rcode = rcode::SERVFAIL;
+                self.extended_error = Some(ede::INVALID_DATA);
             }
             return None;
         }

@@ -33,6 +33,8 @@ pub(crate) struct Options<'q> {
     pub(crate) padding: bool,
     /// Client cookie, perhaps with a server cookie behind it; of permitted length.
     pub(crate) cookie: Option<&'q [u8]>,
+    /// A cookie has a length that none can have: the query is malformed (RFC 7873 section 5.2.2).
+    pub(crate) bad_cookie: bool,
     /// Client subnet, as it came.
     pub(crate) subnet: Option<&'q [u8]>,
 }
@@ -45,8 +47,7 @@ const COOKIE_LEN_MIN: usize = 16;
 const _: () = assert!(COOKIE_LEN >= COOKIE_LEN_MIN && COOKIE_LEN <= COOKIE_LEN_MAX);
 
 impl<'q> Options<'q> {
-    /// Reads the data of an OPT record; `None` when the options do not fill it exactly, or a cookie has a length that no cookie
-    /// can have (RFC 7873 section 5.2.2).
+    /// Reads the data of an OPT record; `None` when the options do not fill it exactly.
     pub(super) fn read(mut rest: &'q [u8]) -> Option<Self> {
         let mut options = Self::default();
         while let Some((&[code_high, code_low, len_high, len_low], tail)) = rest.split_first_chunk::<4>() {
@@ -58,10 +59,9 @@ impl<'q> Options<'q> {
                 code::PADDING => options.padding = true,
                 code::CLIENT_SUBNET => options.subnet = options.subnet.or(Some(data)),
                 code::COOKIE => {
-                    if data.len() != CLIENT_COOKIE_LEN && !(COOKIE_LEN_MIN..=COOKIE_LEN_MAX).contains(&data.len()) {
-                        return None;
-                    }
-                    options.cookie = options.cookie.or(Some(data));
+                    let valid = data.len() == CLIENT_COOKIE_LEN || (COOKIE_LEN_MIN..=COOKIE_LEN_MAX).contains(&data.len());
+                    options.bad_cookie |= !valid;
+                    options.cookie = options.cookie.or(Some(data).filter(|_| valid));
                 }
                 _ => {}
             }
@@ -118,14 +118,23 @@ mod tests {
         let all =
             [option(3, b""), option(99, b"x"), option(8, b"net"), option(12, &[0; 5]), option(10, &[7; 8]), option(11, b"")];
         let all = all.concat();
-        let expect = Options { nsid: true, keepalive: true, padding: true, cookie: Some(&[7; 8]), subnet: Some(b"net") };
+        let expect = Options {
+            nsid: true,
+            keepalive: true,
+            padding: true,
+            cookie: Some(&[7; 8]),
+            subnet: Some(b"net"),
+            bad_cookie: false,
+        };
         assert_eq!(Options::read(&all), Some(expect));
         let twice = [option(10, &[1; 8]), option(10, &[2; 8])].concat();
         assert_eq!(Options::read(&twice).unwrap().cookie, Some(&[1; 8][..]));
         assert_eq!(Options::read(b""), Some(Options::default()));
         for len in 0..50 {
             let valid = len == 8 || (16..=40).contains(&len);
-            assert_eq!(Options::read(&option(10, &vec![0; len])).is_some(), valid, "{len}");
+            let data = option(10, &vec![0; len]);
+            let options = Options::read(&data).unwrap();
+            assert_eq!((options.cookie.is_some(), options.bad_cookie), (valid, !valid), "{len}");
         }
         for malformed in [&b"\0"[..], b"\0\x63\0", b"\0\x63\0\x01", b"\0\x63\0\0\0"] {
             assert_eq!(Options::read(malformed), None, "{malformed:?}");

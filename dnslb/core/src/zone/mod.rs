@@ -32,7 +32,7 @@ mod zonemd;
 
 pub use apply::ApplyError;
 pub use canonical::{canonical_rdata, name_ranges, same_rdata};
-pub(crate) use compress::{Cut, To};
+pub(crate) use compress::To;
 pub(crate) use data::{Node, OWNER_POINTER};
 pub use data::{Nsec3, RrSet, Sigs, Zone};
 pub use history::{HISTORY_OCTETS_MAX, History};
