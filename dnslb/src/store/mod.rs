@@ -19,11 +19,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::load::load_zone;
+use crate::parent;
 use crate::requests;
+use crate::signing::{self, Signing, Statuses};
 
 pub use disk::Disk;
 
@@ -68,6 +71,8 @@ enum Job {
     Transferred(Name, Fetched, oneshot::Sender<Result<String, String>>),
     Expired(Name, bool),
     Secondaries(oneshot::Sender<Vec<Secondary>>),
+    /// The DS records of a zone that all servers of its parent show, by key tag.
+    Parent(Name, Vec<u16>),
 }
 
 /// The way to the store. Cheap to clone.
@@ -76,6 +81,7 @@ pub struct Keeper {
     jobs: mpsc::Sender<Job>,
     zones: watch::Receiver<Numbered>,
     counters: Arc<Counters>,
+    signed: Statuses,
 }
 
 /// What the store needs.
@@ -100,6 +106,8 @@ impl Keeper {
         let (jobs, inbox) = mpsc::channel(JOBS_MAX);
         let (published, zones) = watch::channel((0, Arc::default()));
         let counters = Arc::new(Counters::default());
+        let signing = Signing::new(parts.clock.now(), parts.state_dir.as_deref());
+        let signed = signing.statuses();
         let mut thread = Thread {
             store: Store::new(),
             disk: parts.state_dir.as_deref().map(Disk::below),
@@ -112,11 +120,14 @@ impl Keeper {
             answers: Vec::new(),
             counters: Arc::clone(&counters),
             runtime: Handle::current(),
+            unsigned: Arc::default(),
+            signing,
+            jobs: jobs.downgrade(),
         };
         thread.configure(spec, files)?;
         let spawned = std::thread::Builder::new().name("store".into()).spawn(move || thread.run(inbox));
         spawned.map_err(|error| vec![format!("the store's thread: {error}")])?;
-        Ok(Self { jobs, zones, counters })
+        Ok(Self { jobs, zones, counters, signed })
     }
 
     /// The zones as they are served now.
@@ -193,6 +204,11 @@ impl Keeper {
         answer.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
 
+    /// What is known of the zones that are signed here.
+    pub fn signed(&self) -> &Statuses {
+        &self.signed
+    }
+
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -213,17 +229,63 @@ struct Thread {
     answers: Vec<(oneshot::Sender<u16>, u16)>,
     counters: Arc<Counters>,
     runtime: Handle,
+    /// The zones as the store has them: what is published is signed.
+    unsigned: Arc<Zones>,
+    signing: Signing,
+    /// For what was asked elsewhere. It does not keep the thread.
+    jobs: mpsc::WeakSender<Job>,
 }
 
 impl Thread {
     fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
-        while let Some(job) = inbox.blocking_recv() {
-            self.take(job);
-            for _ in 1..BURST {
-                let Ok(job) = inbox.try_recv() else { break };
+        while let Some(job) = self.next(&mut inbox) {
+            if let Some(job) = job {
                 self.take(job);
+                for _ in 1..BURST {
+                    let Ok(job) = inbox.try_recv() else { break };
+                    self.take(job);
+                }
+                self.settle();
             }
-            self.settle();
+            self.look();
+        }
+    }
+
+    /// The next job, or nothing when it is time to look at signatures and keys; `None` at the end.
+    #[expect(clippy::option_option, reason = "the end and a pause are two things")]
+    fn next(&self, inbox: &mut mpsc::Receiver<Job>) -> Option<Option<Job>> {
+        let Some(rest) = self.signing.rest(self.parts.clock.now()) else { return inbox.blocking_recv().map(Some) };
+        match self.runtime.block_on(async { tokio::time::timeout(rest, inbox.recv()).await }) {
+            Ok(job) => job.map(Some),
+            Err(_) => Some(None),
+        }
+    }
+
+    /// Looks at signatures and keys when it is time to.
+    fn look(&mut self) {
+        let now = self.parts.clock.now();
+        if self.signing.rest(now).is_none_or(|rest| rest > Duration::from_millis(1)) {
+            return;
+        }
+        for question in self.signing.tick(now) {
+            let jobs = self.jobs.clone();
+            self.runtime.spawn(async move {
+                match (parent::ask(&question).await, jobs.upgrade()) {
+                    (Ok(tags), Some(jobs)) => drop(jobs.send(Job::Parent(question.zone, tags)).await),
+                    (Err(why), _) => tracing::info!(zone = %question.zone, "the parent's DS set: {why}"),
+                    _ => {}
+                }
+            });
+        }
+        self.serve(false);
+    }
+
+    /// Publishes the zones, signed; all the same or only if a signature is new.
+    fn serve(&mut self, always: bool) {
+        let (zones, is_new) = self.signing.sign(&self.unsigned, self.parts.clock.now());
+        if always || is_new {
+            self.number += 1;
+            self.published.send_replace((self.number, zones));
         }
     }
 
@@ -255,6 +317,10 @@ impl Thread {
             Job::Configure(spec, files, to) => {
                 self.settle();
                 let _ = to.send(self.configure(spec, files));
+            }
+            Job::Parent(zone, tags) => {
+                self.signing.parent(&zone, tags);
+                self.serve(false);
             }
             Job::Status(to) => drop(to.send(self.store.status())),
             Job::Transferred(apex, fetched, to) => {
@@ -299,9 +365,15 @@ impl Thread {
                 Err(why) => problems.push(why),
             }
         }
+        let prepared = signing::prepare(&spec, &self.parts.config, self.parts.clock.now());
+        let prepared = prepared.unwrap_or_else(|mut found| {
+            problems.append(&mut found);
+            signing::Prepared::default()
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
+        self.signing.configure(prepared);
         self.step(StoreEvent::Configured { spec, zones, restored });
         self.settle();
         Ok(())
@@ -356,8 +428,8 @@ impl Thread {
                 self.step(StoreEvent::FileWritten { apex: zone.apex().clone(), result });
             }
             StoreEffect::Publish(zones) => {
-                self.number += 1;
-                self.published.send_replace((self.number, zones));
+                self.unsigned = zones;
+                self.serve(true);
             }
             StoreEffect::Respond(request, rcode) => {
                 if let Some(reply) = self.clients.remove(&request) {
