@@ -81,10 +81,14 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
         problems.extend(found.into_iter().map(|found| place.problem(found, "a PEM file with certificates")));
         TlsConfigs::default()
     });
-    let place = Place { file: file.clone(), line: line_of(&text, "dnssec_policy.key_dir"), key: "dnssec_policy.key_dir".into() };
+    let place =
+        Place { file: file.clone(), line: line_of(&text, "dnssec_policy.key_dir"), key: "dnssec_policy.key_dir".into() };
     let (errors, warnings) = signing::inspect(&spec, path);
-    problems.extend(errors.into_iter().map(|found| place.problem(found, "keys and schedules of the zones that are signed here")));
-    problems.extend(warnings.into_iter().map(|found| place.warning(found, "a secret that only its owner reads (chmod 0600)")));
+    problems.extend(
+        errors.into_iter().map(|found| place.problem(found, "keys and schedules of the zones that are signed here")),
+    );
+    problems
+        .extend(warnings.into_iter().map(|found| place.warning(found, "a secret that only its owner reads (chmod 0600)")));
     let pair = pair(&spec, path, &text, &mut problems);
     if has_errors(&problems) {
         return Err(problems);

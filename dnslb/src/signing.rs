@@ -10,7 +10,7 @@ use dnslb_core::name::Name;
 use dnslb_core::zone::{Zone, Zones};
 use farm_daemon::settings::resolve;
 use farm_daemon::state_dir::{read_capped, write_atomically};
-use farm_shared::time::{Now, Wall};
+use farm_shared::time::{Mono, Now, Wall};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,8 @@ pub struct Signing {
     zones: BTreeMap<Name, Managed>,
     follower: Follower,
     tick: Tick,
-    wake_at: Wall,
+    /// When to look at schedules and signatures again.
+    look_at: Mono,
     serials: BTreeMap<String, u32>,
     serials_path: Option<PathBuf>,
     statuses: Statuses,
@@ -85,7 +86,7 @@ impl Signing {
             zones: BTreeMap::new(),
             follower,
             tick,
-            wake_at: now.wall,
+            look_at: now.mono,
             serials,
             serials_path,
             statuses,
@@ -105,17 +106,17 @@ impl Signing {
                 (zone.ttl_of, zone.ttl_s_max, zone.said) = (old.ttl_of, old.ttl_s_max, old.said);
             }
         }
-        self.wake_at = Wall(0);
+        self.look_at = Mono(0);
     }
 
-    /// How long nothing need be looked at; none if no zone is signed here.
+    /// How long nothing need be looked at; none if no zone is signed here. By the monotonic clock, so that no jump delays it.
     pub fn rest(&self, now: Now) -> Option<Duration> {
-        let ms = self.wake_at.0.saturating_sub(now.wall.0).clamp(1, LOOK_MS);
-        (!self.zones.is_empty()).then(|| Duration::from_millis(ms))
+        (!self.zones.is_empty()).then(|| Duration::from_millis(self.look_at.since_ms(now.mono)))
     }
 
     /// Looks at the clock, schedules and keys; gives the parents that are to be asked.
     pub fn tick(&mut self, now: Now) -> Vec<Question> {
+        self.look_at = now.mono.plus_ms(LOOK_MS);
         self.tick = self.follower.tick(now);
         if self.tick.jump_ms != 0 {
             tracing::warn!(
@@ -163,7 +164,7 @@ impl Signing {
         for notice in &look.notices {
             tracing::error!("{notice}");
         }
-        self.wake_at = look.wake_at;
+        self.look_at = self.look_at.min(now.mono.plus_ms(look.wake_at.0.saturating_sub(now.wall.0)));
         for status in &look.status {
             if !status.lacking.is_empty()
                 && let Some(zone) = self.zones.get_mut(&status.name)

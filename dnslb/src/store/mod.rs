@@ -264,7 +264,7 @@ impl Thread {
     /// Looks at signatures and keys when it is time to.
     fn look(&mut self) {
         let now = self.parts.clock.now();
-        if self.signing.rest(now).is_none_or(|rest| rest > Duration::from_millis(1)) {
+        if self.signing.rest(now).is_none_or(|rest| !rest.is_zero()) {
             return;
         }
         for question in self.signing.tick(now) {
