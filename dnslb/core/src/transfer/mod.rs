@@ -3,6 +3,7 @@
 //! Pure: messages come in and go out as octets, times and draws are arguments. Nothing that a peer sends is put in force before the
 //! whole transfer is there and holds.
 
+pub mod catalog;
 mod incoming;
 mod notify;
 mod outgoing;
