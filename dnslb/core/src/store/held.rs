@@ -57,6 +57,8 @@ pub(super) struct Held {
     pub(super) waiting: Vec<(Waiting, u16)>,
     /// The state is written whole, because the journal is long or cannot hold what is new.
     whole: bool,
+    /// The last write failed: the next one comes with something new to write, not before.
+    failed: bool,
     generation: u64,
     next_frame: u64,
     journal_len: u64,
@@ -107,6 +109,7 @@ impl Held {
             writing: Writing::Nothing,
             waiting: Vec::new(),
             whole: is_dynamic && is_new,
+            failed: false,
             generation: restored.generation,
             next_frame: restored.next,
             journal_len: restored.journal_len,
@@ -201,7 +204,7 @@ impl Held {
 
     /// What is to be written, if something is and nothing is under way.
     pub(super) fn write(&mut self, apex: &crate::name::Name) -> Option<StoreEffect> {
-        if !matches!(self.writing, Writing::Nothing) || (self.entries.is_empty() && !self.whole) {
+        if !matches!(self.writing, Writing::Nothing) || (self.entries.is_empty() && (!self.whole || self.failed)) {
             return None;
         }
         if !self.whole
@@ -247,6 +250,7 @@ impl Held {
 
     /// What was handed over is on the disk, or is not: then everything that was to come is undone. Gives those who waited.
     pub(super) fn recorded(&mut self, asked: Writing, is_written: bool) -> Vec<(Waiting, u16)> {
+        self.failed = !is_written;
         if !is_written {
             if matches!(asked, Writing::Checkpoint { .. }) && self.journal_len > 0 {
                 // The journal goes on. It is tried again when that has grown by a half.

@@ -384,3 +384,6 @@ fn difference(old: &Zone, new: &Zone) -> Option<Diff> {
     };
     Some(Diff { removed: sorted(&before, &after), added: sorted(&after, &before) })
 }
+
+#[cfg(test)]
+mod tests;
