@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod codec;
+mod event;
 mod held;
 pub mod journal;
 mod orders;
@@ -17,137 +18,15 @@ use std::sync::Arc;
 
 use crate::config::{Spec, ZoneKind, ZoneSpec};
 use crate::name::Name;
-use crate::transfer::Fetched;
 use crate::update::{Context, Protected, Requestor, Update, evaluate};
 use crate::wire::rcode;
 use crate::zone::{ApplyError, Diff, History, Zone, Zones, serial};
 use farm_shared::time::{Now, Wall};
 use held::{Held, Waiting};
 
+pub use event::{Order, RequestId, StoreEffect, StoreEvent, ZoneStatus};
 pub use held::digest;
 pub use restore::{Restored, Stored, generation_of, restore};
-
-/// Tells apart who waits for an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestId(pub u64);
-
-/// Something happened.
-#[derive(Debug)]
-pub enum StoreEvent {
-    /// A client wants a zone changed; its signature was verified.
-    Update {
-        /// Who is to be told.
-        request: RequestId,
-        /// What is to be done.
-        update: Box<Update>,
-        /// Who asks for it.
-        requestor: Requestor,
-    },
-    /// What [`StoreEffect::Record`] or [`StoreEffect::Checkpoint`] asked for was done, or why not.
-    Recorded {
-        /// The zone.
-        apex: Name,
-        /// Whether it is on the disk now.
-        result: Result<(), String>,
-    },
-    /// A primary gave something newer, or said that there is nothing.
-    Transferred {
-        /// Who is to be told, as an operator would be.
-        request: RequestId,
-        /// The secondary zone.
-        apex: Name,
-        /// What it gave.
-        fetched: Fetched,
-    },
-    /// A secondary zone's data is too old to be served, or is served again.
-    Expired {
-        /// The zone.
-        apex: Name,
-        /// Which of the two.
-        expired: bool,
-    },
-    /// An operator's word about one zone.
-    Order {
-        /// Who is to be told.
-        request: RequestId,
-        /// The zone.
-        apex: Name,
-        /// What is wanted.
-        order: Order,
-    },
-    /// What [`StoreEffect::WriteFile`] asked for was done, or why not.
-    FileWritten {
-        /// The zone.
-        apex: Name,
-        /// Whether the master file is as the zone now.
-        result: Result<(), String>,
-    },
-    /// A configuration, with the zones of its files and, for those that change and were not held before, what was stored.
-    Configured {
-        /// What it says.
-        spec: Arc<Spec>,
-        /// The zones of its files.
-        zones: Arc<Zones>,
-        /// Zones that came back from the disk.
-        restored: BTreeMap<Name, Restored>,
-    },
-}
-
-/// What an operator wants of a zone that is updated.
-#[derive(Debug, Clone)]
-pub enum Order {
-    /// Write it to its master file and take no updates until it is thawed.
-    Freeze,
-    /// Take updates again; the master file as it is now, if it was edited meanwhile, becomes the zone.
-    Thaw(Arc<Zone>),
-    /// Write it to its master file.
-    Sync,
-    /// The master file becomes the zone, whatever was updated.
-    Reload(Arc<Zone>),
-}
-
-/// Something is to be done.
-#[derive(Debug)]
-pub enum StoreEffect {
-    /// Append this to the zone's journal and make it durable, then bring [`StoreEvent::Recorded`].
-    Record {
-        /// The zone.
-        apex: Name,
-        /// The generation of its journal.
-        generation: u64,
-        /// Length of the journal before this, in octets.
-        at: u64,
-        /// What to append: the header first, if the journal is new.
-        octets: Vec<u8>,
-    },
-    /// Put this in the place of the zone's checkpoint and remove the journals of other generations, then bring
-    /// [`StoreEvent::Recorded`].
-    Checkpoint {
-        /// The zone.
-        apex: Name,
-        /// The generation of the journal that goes on from it.
-        generation: u64,
-        /// The file.
-        octets: Vec<u8>,
-    },
-    /// Write the zone to its master file, then bring [`StoreEvent::FileWritten`].
-    WriteFile {
-        /// The zone's data.
-        zone: Arc<Zone>,
-        /// The file, as configured.
-        file: String,
-    },
-    /// Serve these from now on.
-    Publish(Arc<Zones>),
-    /// Tell whoever sent an update, once what was published before is served.
-    Respond(RequestId, u16),
-    /// Tell an operator.
-    Answer(RequestId, Result<String, String>),
-    /// The zone has a new version: tell its secondaries.
-    Changed(Name),
-    /// Write a log line.
-    Notice(String),
-}
 
 /// A zone at one moment.
 #[derive(Debug, Clone)]
@@ -173,27 +52,6 @@ impl State {
         self.history = Arc::new(self.history.with(Arc::new(diff)));
         Ok(())
     }
-}
-
-/// What is known of a zone, for operators.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ZoneStatus {
-    /// Its apex.
-    pub name: String,
-    /// `static`, `primary`.
-    pub kind: &'static str,
-    /// The serial that is served.
-    pub serial: u32,
-    /// Its records.
-    pub records: usize,
-    /// Whether an operator has it frozen.
-    pub frozen: bool,
-    /// Whether the master file has other content than the one that the zone's data followed last.
-    pub file_differs: bool,
-    /// Octets of its journal.
-    pub journal_octets: u64,
-    /// Changes that an incremental transfer can give.
-    pub history: usize,
 }
 
 /// All zones, with what is needed to change them.
@@ -360,8 +218,17 @@ pub fn is_dynamic(spec: &ZoneSpec) -> bool {
     !spec.update.is_empty() || spec.kind == ZoneKind::Secondary
 }
 
-/// The difference between two versions of a zone. The new one keeps its serial if it is newer; else it gets the next one.
-fn difference(old: &Zone, new: &Zone) -> Option<Diff> {
+/// Whose serial a new version of a zone has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serial {
+    /// Its own, whatever it is.
+    Theirs,
+    /// Its own if it is newer; else the one after the old version's.
+    Rising,
+}
+
+/// The difference between two versions of a zone; `None` if there is none. O(n log n) of their records.
+fn difference(old: &Zone, new: &Zone, whose: Serial) -> Option<Diff> {
     use crate::zone::{Record, Rtype};
     use std::collections::BTreeSet;
     let of = |zone: &Zone| zone.records().map(crate::zone::RecordRef::to_record).collect::<BTreeSet<Record>>();
@@ -370,7 +237,7 @@ fn difference(old: &Zone, new: &Zone) -> Option<Diff> {
         return None;
     }
     let is_soa = |record: &&Record| record.rtype == Rtype::SOA;
-    if !serial::is_newer(new.serial(), old.serial()) {
+    if whose == Serial::Rising && !serial::is_newer(new.serial(), old.serial()) {
         let mut soa = after.iter().find(is_soa)?.clone();
         after.remove(&soa);
         crate::update::set_serial(&mut soa.rdata, serial::next(old.serial()));

@@ -3,7 +3,7 @@
 
 use super::held::{FileWanted, Held, Waiting, digest};
 use super::journal::Entry;
-use super::{Order, RequestId, Store, StoreEffect, difference};
+use super::{Order, RequestId, Serial, Store, StoreEffect, difference};
 use crate::config::ZoneKind;
 use crate::name::Name;
 use crate::wire::rcode;
@@ -74,7 +74,7 @@ fn obey(held: &mut Held, now: Now, request: RequestId, order: Order) -> Result<(
 
 /// The master file becomes the zone.
 fn take_file(held: &mut Held, now: Now, file: &Zone) -> Result<(), String> {
-    if let Some(diff) = difference(&held.next.zone, file) {
+    if let Some(diff) = difference(&held.next.zone, file, Serial::Rising) {
         held.change(now.wall, diff).map_err(|why| why.to_string())?;
     }
     held.note(Entry::Seed(digest(file)));

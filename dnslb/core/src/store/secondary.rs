@@ -3,7 +3,7 @@
 //! A transfer is taken whole or not at all, and as a change where it can be one: so that our own secondaries get it as one.
 
 use super::held::Waiting;
-use super::{RequestId, Store, StoreEffect, difference};
+use super::{RequestId, Serial, Store, StoreEffect, difference};
 use crate::config::{ZoneKind, ZoneSpec};
 use crate::name::Name;
 use crate::store::journal::Entry;
@@ -53,7 +53,7 @@ impl Store {
                 held.replace(zone);
                 Ok(())
             }
-            Fetched::Whole(zone) => match difference(&held.next.zone, &zone) {
+            Fetched::Whole(zone) => match difference(&held.next.zone, &zone, Serial::Theirs) {
                 None => Ok(()),
                 Some(diff) => held.change(now.wall, diff),
             },

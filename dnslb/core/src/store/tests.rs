@@ -10,6 +10,7 @@ use farm_shared::time::{Mono, Now};
 
 use super::*;
 use crate::config;
+use crate::transfer::Fetched;
 use crate::update::{Item, UpdateClass};
 use crate::zone::{Files, Rtype, load};
 
@@ -137,7 +138,7 @@ impl World {
             StoreEffect::Respond(request, code) => assert_eq!(self.codes.insert(request.0, code), None, "told once"),
             StoreEffect::Answer(request, answer) => assert_eq!(self.answers.insert(request.0, answer), None, "told once"),
             StoreEffect::Notice(text) => self.notices.push(text),
-            StoreEffect::Changed(_) | StoreEffect::Refetch(_) => {}
+            StoreEffect::Changed(_) => {}
         }
     }
 
@@ -389,25 +390,26 @@ fn a_secondary_keeps_what_was_transferred() {
         world
     };
     let mut world = start(Disk::default());
-    assert!(world.store.served().is_empty());
-    let transfer = |world: &mut World, transfer| {
-        world.step(StoreEvent::Transferred { apex: apex(), transfer });
+    assert!(world.store.served().hosted_at(&apex()).unwrap().expired, "nothing is answered before the first transfer");
+    let transfer = |world: &mut World, fetched| {
+        world.requests += 1;
+        world.step(StoreEvent::Transferred { request: RequestId(world.requests), apex: apex(), fetched });
         world.settle();
+        world.answers[&world.requests].is_ok()
     };
-    transfer(&mut world, Transfer::Whole(zone(ZONE)));
+    assert!(!transfer(&mut world, Fetched::Same));
+    assert!(transfer(&mut world, Fetched::Whole(zone(ZONE))));
     let next = zone(&format!("{}a 60 A 192.0.2.1\n", ZONE.replace(" 7 ", " 9 ")));
     let diff = difference(&world.served(), &next, Serial::Theirs).unwrap();
-    transfer(&mut world, Transfer::Changes(vec![diff.clone()]));
+    assert!(transfer(&mut world, Fetched::Changes(vec![diff.clone()])));
     assert_eq!(text(&world.served()), text(&next));
-    transfer(&mut world, Transfer::Changes(vec![diff]));
-    assert_eq!(world.served().serial(), 9, "what does not fit is not taken");
-    world.step(StoreEvent::Expired { apex: apex(), expired: true });
-    world.settle();
-    assert!(world.store.served().hosted_at(&apex()).unwrap().expired);
-    transfer(&mut world, Transfer::Same);
-    assert!(!world.store.served().hosted_at(&apex()).unwrap().expired);
+    assert!(!transfer(&mut world, Fetched::Changes(vec![diff])), "it does not fit any more");
+    assert_eq!(world.served().serial(), 9);
     let again = start(world.disk.clone());
     assert_eq!(text(&again.served()), text(&next));
-    assert_eq!(again.store.confirmed(&apex()).unwrap().1, NOW.wall);
+    assert_eq!(again.store.secondaries()[0].confirmed, NOW.wall);
     assert_eq!(again.status().kind, "secondary");
+    // A primary that went back to an older version is followed.
+    assert!(transfer(&mut world, Fetched::Whole(zone(ZONE))));
+    assert_eq!(text(&start(world.disk.clone()).served()), text(&zone(ZONE)));
 }
