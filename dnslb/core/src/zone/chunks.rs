@@ -125,6 +125,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_search_compares_no_more_than_the_logarithm() {
+        for len in [1_000_u32, 1_000_000] {
+            let chunks = Chunks::from_sorted(&(0..len).collect::<Vec<_>>());
+            for probe in (0..len + 10).step_by(len as usize / 97) {
+                let compared = std::cell::Cell::new(0);
+                chunks.position(|element| {
+                    compared.set(compared.get() + 1);
+                    *element < probe
+                });
+                assert!(compared.get() <= len.ilog2() + 4, "{} comparisons among {len}", compared.get());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn it_is_a_sorted_set(start in 0_u16..1_500, edits in proptest::collection::vec(0_u16..3_000, 0..1_500)) {

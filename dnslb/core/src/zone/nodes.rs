@@ -309,3 +309,75 @@ impl Nodes {
 fn shard_of(hash: u64, shards: usize) -> usize {
     (hash >> 48) as usize & (shards - 1)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_text(text).unwrap()
+    }
+
+    fn table(len: usize) -> Nodes {
+        let mut names: Vec<Name> = (0..len).map(|i| name(&format!("h{i}.example"))).collect();
+        names.push(name("example"));
+        names.sort();
+        Nodes::new(names.into_iter().map(|name| (name, Node::default())).collect(), 1).unwrap()
+    }
+
+    #[test]
+    fn a_lookup_looks_at_as_many_slots_in_a_large_table_as_in_a_small_one() {
+        for len in [1_000, 100_000] {
+            let table = table(len);
+            let mut looked_at = 0;
+            for i in 0..10_000 {
+                let hash = hash_name(&name(&format!("missing{i}.example")));
+                let shard = &table.shards[shard_of(hash, table.shards.len())];
+                let mask = shard.slots.len() - 1;
+                let mut at = hash as usize & mask;
+                while shard.slots[at].1 != 0 {
+                    looked_at += 1;
+                    at = (at + 1) & mask;
+                }
+            }
+            assert!(looked_at < 20_000, "{looked_at} slots for 10,000 names that are not among {len}");
+        }
+    }
+
+    #[test]
+    fn a_change_shares_the_shards_and_the_order_that_it_does_not_touch() {
+        let old = table(100_000);
+        let new = old.with([(name("new.example"), Some(Node::default())), (name("h7.example"), None)]).unwrap();
+        let shared = old.shards.iter().zip(&new.shards).filter(|(a, b)| Arc::ptr_eq(&a.entries, &b.entries)).count();
+        assert!(shared + 2 >= old.shards.len() && shared < old.shards.len());
+        assert_eq!((old.len(), new.len()), (100_001, 100_001));
+        assert!(old.find(&name("h7.example")).is_some() && new.find(&name("h7.example")).is_none());
+        assert!(old.find(&name("new.example")).is_none() && new.find(&name("new.example")).is_some());
+        // Its place is used again.
+        let again = new.with([(name("h7.example"), Some(Node::default()))]).unwrap();
+        assert_eq!(again.find(&name("h7.example")), old.find(&name("h7.example")));
+        assert!(again.iter().map(|(name, _)| name).is_sorted());
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_names() {
+        let texts = [
+            "example",
+            "a.example",
+            "b.a.example",
+            r"\000.example",
+            r"\000\000.example",
+            r"\001.example",
+            r"\000.a.example",
+            "aaaaaaaaaaaaaaaaaaaa.example",
+            "aaaaaaaaaaaaaaaaaaab.example",
+        ];
+        for a in texts.map(name) {
+            for b in texts.map(name) {
+                let keys = Key::of(a.wire(), 1).cmp(&Key::of(b.wire(), 1));
+                assert!(keys == Ordering::Equal || keys == a.cmp(&b), "{a} {b}");
+            }
+        }
+    }
+}

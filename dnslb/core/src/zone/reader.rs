@@ -3,6 +3,8 @@
 //! Every problem is reported and the reading goes on with the next entry. Includes are bounded in depth and number, so that a
 //! file that includes itself ends as well.
 
+use std::borrow::Cow;
+
 use super::Files;
 use super::draft::Line;
 use super::generate::{self, Range, STEPS_MAX};
@@ -326,8 +328,8 @@ fn soa_minimum(rtype: Rtype, rdata: &[u8]) -> Option<u32> {
 }
 
 /// Text for a message, cut to a readable length.
-fn lossy(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets.get(..300).unwrap_or(octets)).into_owned()
+fn lossy(octets: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(octets.get(..300).unwrap_or(octets))
 }
 
 #[cfg(test)]

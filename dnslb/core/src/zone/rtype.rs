@@ -83,5 +83,15 @@ impl fmt::Debug for Rtype {
 
 /// The type of a mnemonic in any case, or of `TYPEnnn` (RFC 3597 section 5).
 pub fn rtype_from_text(text: &str) -> Option<Rtype> {
+    // Most records of most zones.
+    match text {
+        "A" => return Some(Rtype::A),
+        "AAAA" => return Some(Rtype::AAAA),
+        "NS" => return Some(Rtype::NS),
+        "MX" => return Some(Rtype::MX),
+        "TXT" => return Some(Rtype::TXT),
+        "CNAME" => return Some(Rtype::CNAME),
+        _ => {}
+    }
     Registered::from_str(text).ok().map(|rtype| Rtype(rtype.to_int()))
 }
