@@ -4,7 +4,7 @@
 mod harness;
 
 use dnslb_core::control::{AdminCommand, Event};
-use dnslb_core::snapshot::FamilyAnswers;
+use dnslb_core::snapshot::{FamilyAnswers, split};
 use farm_shared::heartbeat::{Heartbeat, State};
 use farm_shared::id::Id;
 use farm_shared::member::Forced;
@@ -12,6 +12,32 @@ use harness::{Memory, World, first};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The same members once more, told apart by where they are, with every kind of record.
+const NEAR: &str = r#"
+[[site]]
+name = "s0"
+prefixes = ["10.0.0.0/24"]
+near = ["s1"]
+[[site]]
+name = "s1"
+prefixes = ["10.0.1.0/24", "198.51.100.0/24"]
+[[view]]
+name = "inside"
+prefixes = ["192.168.0.0/16"]
+[[pool]]
+name = "near"
+publish = ["near.lb.example.com"]
+k = 2
+nearest_site = true
+private_views = ["inside"]
+slow_start = "0ms"
+farm = "mail"
+[pool.https]
+[[pool.service]]
+name = "_near._tcp.lb.example.com"
+backups = 1
+"#;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -53,13 +79,14 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
+    fn new(near: &str) -> Self {
         let files = Memory(BTreeMap::from([
             ("farm.key".into(), "0123456789abcdef".repeat(4)),
             ("lb.zone".into(), include_str!("harness/lb.zone").into()),
         ]));
+        let config = format!("{}{near}", include_str!("harness/dnslb.toml"));
         let members = (0..8).map(|i| Heartbeat { addrs: addresses(i, 0), ..first(&format!("m{i}")) }).collect();
-        Self { world: World::new(include_str!("harness/dnslb.toml"), files), members }
+        Self { world: World::new(&config, files), members }
     }
 
     fn send(&mut self, i: u8, change: impl FnOnce(&mut Heartbeat)) {
@@ -119,8 +146,49 @@ impl Run {
         let up = pool.members.iter().filter(|m| ["in_service", "unknown"].contains(&m.standing)).count();
         prop_assert!(up == 0 || !eligible.is_empty());
         prop_assert_eq!(pool.fail_open, up < pool.counted.div_ceil(2));
+        if status.pools.iter().any(|pool| pool.name.as_str() == "near") {
+            self.check_near()?;
+        }
         let slots: BTreeSet<u32> = pool.members.iter().map(|m| m.slot).collect();
         prop_assert_eq!(slots.len(), pool.members.len());
+        Ok(())
+    }
+}
+
+impl Run {
+    /// To whomever: only the eligible are named, and somebody is if anybody can be; hints are the additional addresses, and each
+    /// is the address of an eligible member.
+    fn check_near(&self) -> Result<(), TestCaseError> {
+        let status = self.world.control.status(self.world.now);
+        let pool = status.pools.iter().find(|pool| pool.name.as_str() == "near").unwrap();
+        let at = status.pools.iter().position(|other| other.name == pool.name).unwrap();
+        let answers = &self.world.snapshot.as_ref().unwrap().pools[at];
+        let eligible: BTreeMap<u32, _> = pool.members.iter().filter(|m| m.eligible).map(|m| (m.slot, m)).collect();
+        for sets in answers.all_sets() {
+            for family in sets.all() {
+                for section in family.sections() {
+                    prop_assert!(section.slots.iter().all(|slot| eligible.contains_key(slot)), "{:?}", section.slots);
+                }
+            }
+            prop_assert_eq!(sets.v4.is_empty(), !eligible.values().any(|m| m.v4.is_some()));
+            prop_assert_eq!(sets.v6.is_empty(), !eligible.values().any(|m| m.v6.is_some()));
+            prop_assert_eq!(sets.https.is_empty(), sets.v4.is_empty() && sets.v6.is_empty());
+            prop_assert!(!sets.srv[0].is_empty() || sets.v4.is_empty() || status.farms[0].members > pool.members.len());
+            let known: BTreeSet<Vec<u8>> = eligible
+                .values()
+                .flat_map(|m| m.v4.map(|a| a.octets().to_vec()).into_iter().chain(m.v6.map(|a| a.octets().to_vec())))
+                .collect();
+            for section in sets.https.sections() {
+                let extra: Vec<&[u8]> = split(section.extra).map(|record| &record[12..]).collect();
+                prop_assert!(extra.iter().all(|address| known.contains(*address)));
+                let rdata = section.rdata().next().unwrap();
+                let hints: usize = extra.iter().map(|address| address.len()).sum();
+                let expect: Vec<u8> =
+                    extra.iter().filter(|address| address.len() == 16).copied().flatten().copied().collect();
+                prop_assert!(rdata.ends_with(&expect) && rdata.len() > hints);
+            }
+        }
+        prop_assert!(answers.all_sets().count() <= 6, "sites plus one, inside and outside");
         Ok(())
     }
 }
@@ -145,7 +213,20 @@ proptest! {
 
     #[test]
     fn nobody_is_named_who_must_not_be(ops in proptest::collection::vec(op(), 1..60)) {
-        let mut run = Run::new();
+        let mut run = Run::new("");
+        for op in &ops {
+            run.apply(op);
+            run.check()?;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nor_to_clients_of_any_place(ops in proptest::collection::vec(op(), 1..40)) {
+        let mut run = Run::new(NEAR);
         for op in &ops {
             run.apply(op);
             run.check()?;

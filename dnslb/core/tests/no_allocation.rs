@@ -1,11 +1,16 @@
 //! An answer costs no allocation, whatever is asked.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use dnslb_core::name::Name;
 use dnslb_core::overlay::{Overlay, OverlayTarget};
+use dnslb_core::pool::{Endpoint, ScheduleMember, build, https, srv};
 use dnslb_core::respond::{Transport, respond};
+use dnslb_core::service::Service;
+use dnslb_core::site::{ClientMap, Ranges};
 use dnslb_core::snapshot::{AnswerSets, FamilyAnswers, Limits, PoolAnswers, Snapshot};
 use dnslb_core::zone::{self, Files, Zones, rtype_from_text};
+use farm_shared::draw::Draws;
+use farm_shared::prefix::Prefix;
 use farm_shared::time::{Mono, Now};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -42,10 +47,30 @@ fn snapshot() -> Snapshot {
     let zone = zone::load(&name("example."), &Text(format!("{ZONE}{}", big.concat())), "test").unwrap().zone;
     let zones = Zones::new([Arc::new(zone)]).unwrap();
     let host = OverlayTarget::Host { v4: Some(Ipv4Addr::LOCALHOST), v6: None, ttl_s: 9 };
-    let overlay = Overlay::build(&zones, [(name("www.example."), OverlayTarget::Pool(0)), (name("b1.farm.example."), host)]);
+    let overlay = Overlay::build(
+        &zones,
+        [
+            (name("www.example."), OverlayTarget::Pool(0)),
+            (name("b1.farm.example."), host),
+            (name("_x._tcp.example."), OverlayTarget::Service { pool: 0, service: 0 }),
+        ],
+    );
+    let sites = Ranges::of_prefixes(32, [("127.0.0.0/8".parse().unwrap(), 0)]);
+    let none = (Ranges::whole(32), Ranges::whole(128));
+    let all: Vec<Prefix> = vec!["0.0.0.0/0".parse().unwrap()];
+    let clients = ClientMap::new((&sites, &none.1), (&none.0, &none.1), Some(&all));
     let subset: Vec<(u32, Ipv4Addr)> = (0..4).map(|i| (i, Ipv4Addr::from(i))).collect();
+    let sets = AnswerSets { v4: FamilyAnswers::v4([(&subset[..], Mono::NEVER)]), ..AnswerSets::default() };
+    let near = AnswerSets {
+        https: https(&["h2".to_owned()], Some(8_443), &sets.v4, &sets.v6),
+        srv: vec![service()],
+        ..sets.clone()
+    };
     let pool = PoolAnswers {
-        sets: AnswerSets { v4: FamilyAnswers::v4([(&subset[..], Mono::NEVER)]), ..AnswerSets::default() },
+        sets: near.clone(),
+        others: vec![near],
+        classes: [0, 1].into(),
+        has_https: true,
         ttl_s_max: 9,
         ..PoolAnswers::default()
     };
@@ -54,11 +79,34 @@ fn snapshot() -> Snapshot {
         zones: Arc::new(zones),
         overlay: Arc::new(overlay),
         pools: vec![Arc::new(pool)],
-        clients: Arc::default(),
+        clients: Arc::new(clients),
         signed: Arc::default(),
         limits: Limits::default(),
-        service: Arc::default(),
+        service: Arc::new(Service { client_subnet: true, ..Service::default() }),
     }
+}
+
+fn service() -> FamilyAnswers {
+    let member = ScheduleMember { slot: 0, addr: Ipv4Addr::LOCALHOST.into(), weight: 1.0, zone: None };
+    let schedule = build(&[member], 1, 0.0, 64, &mut Draws::from_u64(1));
+    let endpoint = Endpoint {
+        target: Name::from_text("b1.farm.example").unwrap(),
+        v4: Some(Ipv4Addr::LOCALHOST),
+        v6: None,
+        port: 993,
+        weight: 1,
+        change_at: Mono::NEVER,
+    };
+    srv(&schedule, |_| Some(&endpoint), &[], 0)
+}
+
+/// With a client subnet, as a resolver sends it.
+fn with_subnet(query: &[u8]) -> Vec<u8> {
+    let mut query = query.to_vec();
+    let len = query.len();
+    query[len - 2..].copy_from_slice(&[0, 11]);
+    query.extend_from_slice(&[0, 8, 0, 7, 0, 1, 24, 0, 127, 0, 0]);
+    query
 }
 
 fn query(name: &str, rtype: &str) -> Vec<u8> {
@@ -78,6 +126,7 @@ fn an_answer_allocates_nothing() {
         "WWW.Example.",
         "b1.farm.example.",
         "farm.example.",
+        "_x._tcp.example.",
         "alias.example.",
         "loop1.example.",
         "q.wild.example.",
@@ -89,8 +138,10 @@ fn an_answer_allocates_nothing() {
         "big.example.",
         "else.test.",
     ];
-    let types = ["A", "AAAA", "NS", "SOA", "MX", "TXT", "DS", "CNAME", "ANY", "TYPE65280", "AXFR"];
+    let types = ["A", "AAAA", "NS", "SOA", "MX", "TXT", "DS", "CNAME", "HTTPS", "SRV", "ANY", "TYPE65280", "AXFR"];
     let mut queries: Vec<Vec<u8>> = names.iter().flat_map(|name| types.map(|rtype| query(name, rtype))).collect();
+    let subnets: Vec<Vec<u8>> = queries.iter().map(|query| with_subnet(query)).collect();
+    queries.extend(subnets);
     // Those that are refused cost nothing either.
     let whole = query("www.example.", "A");
     queries.extend((0..whole.len()).map(|len| whole.iter().copied().take(len).collect()));

@@ -97,12 +97,21 @@ impl Variant {
             weight: view.weight,
         };
         let candidates: Vec<Candidate> = views.iter().zip(orders).map(candidate).collect();
-        let (levels, weights) = levels(&candidates, frame.spec.spill_below);
-        self.levels = levels;
         let mut changed = false;
         for family in [Family::V4, Family::V6] {
+            // A level without addresses of a family is none for it: a client that has nothing else must not get nothing.
+            let has = |view: &View| self.addr(view, family).is_some();
+            let mask = |(candidate, view): (&Candidate, &View)| Candidate {
+                counts: candidate.counts && has(view),
+                eligible: candidate.eligible && has(view),
+                ..*candidate
+            };
+            let candidates: Vec<Candidate> = candidates.iter().zip(views).map(mask).collect();
+            let (_, weights) = levels(&candidates, frame.spec.spill_below);
             changed |= self.refresh_family(family, views, &weights, frame, builds, jobs);
         }
+        let (levels, weights) = levels(&candidates, frame.spec.spill_below);
+        self.levels = levels;
         changed |= self.refresh_services(views, orders, &weights, frame, builds, jobs);
         changed
     }
