@@ -15,6 +15,7 @@ pub mod http;
 pub mod imds;
 pub mod peer;
 pub mod question;
+pub mod recursor;
 pub mod signing;
 pub mod wait;
 pub mod watch;
