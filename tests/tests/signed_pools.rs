@@ -55,7 +55,7 @@ struct Backend {
 
 impl Backend {
     fn up(&mut self) {
-        self.listener = Some(TcpListener::bind(([127, 0, 0, self.last], self.port)).unwrap());
+        self.listener = Some(TcpListener::bind(SocketAddr::from(([127, 0, 0, self.last], self.port))).unwrap());
     }
 }
 
@@ -75,11 +75,11 @@ impl World {
         backends.iter_mut().for_each(Backend::up);
         let member = |last: &u8| format!("[[pool.member]]\nname = \"m{last}\"\naddresses = [\"127.0.0.{last}\"]\n");
         let config = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n[admin]\nlisten = \"unix:admin.sock\"\n\
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"\n\
              [[dnssec_policy]]\nname = \"default\"\nkey_dir = \"keys\"\nmanage_keys = true\n\
              [[zone]]\nname = \"lb.test\"\nfile = \"lb.zone\"\n[zone.dnssec]\npolicy = \"default\"\n\
              [[pool]]\nname = \"www\"\npublish = [\"www.lb.test\", \"*.any.lb.test\"]\nk = 2\nttl_min = \"1s\"\nttl_max = \"5s\"\n\
-             [pool.check]\nkind = \"tcp\"\nport = {port}\ninterval = \"100ms\"\ntimeout = \"500ms\"\nrise = 1\nfall = 1\n{}",
+             [pool.check]\nkind = \"tcp\"\nport = {port}\ninterval = \"200ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 2\n{}",
             MEMBERS.iter().map(member).collect::<String>()
         );
         let config = scratch.write("dnslb.toml", &config);
@@ -142,7 +142,8 @@ fn recursors_validate_every_kind_of_answer_while_backends_flap() {
             }
             for recursor in &recursors {
                 for (name, rtype) in QUESTIONS {
-                    let message = recursor.ask(name, rtype).unwrap_or_else(|e| panic!("{:?} {name} {rtype}: {e}", recursor.kind));
+                    let message =
+                        recursor.ask(name, rtype).unwrap_or_else(|e| panic!("{:?} {name} {rtype}: {e}", recursor.kind));
                     is_right(recursor.kind, name, rtype, &message).unwrap_or_else(|why| panic!("{why}\n{}", recursor.log()));
                     asked += 1;
                 }
