@@ -172,14 +172,15 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     let followed = Followed { spec: Arc::clone(&spec), zones: Arc::clone(&published.load().snapshot.zones) };
     let (followed, follower) = watch::channel(followed);
     let transfers = Arc::<transfers::Counters>::default();
-    lane.notify(transfers::start(transfers::Parts {
+    transfers::start(transfers::Parts {
         followed: follower,
         keeper: keeper.clone(),
+        lane: lane.clone(),
         clock,
         draws: answering.draws.child("transfers", 0),
         config: config.clone(),
         counters: Arc::clone(&transfers),
-    }));
+    });
 
     let metrics = Metrics {
         tallies,

@@ -378,3 +378,133 @@ fn a_primary_that_lies_changes_nothing() {
     liar.tell(Lie::Honest, 99);
     wait::until("an honest transfer again", SOON, || (serial_at(ours) == Some(99)).then_some(()));
 }
+
+#[test]
+fn a_catalog_brings_zones_and_takes_them_away() {
+    let scratch = Scratch::new("transfers-catalog");
+    let (ours, theirs) = (free_port(), free_port());
+    let catalog_text = |serial: u32, members: &str| {
+        format!("$TTL 0\n@ SOA invalid. invalid. {serial} 1 1 600 0\n@ NS invalid.\nversion TXT \"2\"\n{members}")
+    };
+    let catalog = scratch.write("catalog.zone", &catalog_text(1, "u1.zones PTR example.com.\n"));
+    let file = scratch.write("primary.zone", &zone_text(7, 10));
+    let zones = format!(
+        "[[zone]]\nname = \"catalog.test\"\nkind = \"secondary\"\n[[zone.primary]]\naddr = \"{theirs}\"\nkey = \"xfer\"\n\
+         [[catalog]]\nzone = \"catalog.test\"\n[[catalog.primary]]\naddr = \"{theirs}\"\nkey = \"xfer\"\n\
+         [[catalog.transfer]]\nkey = \"xfer\"\n"
+    );
+    let config = configuration(&scratch, ours, &zones);
+    let also = format!(
+        "zone \"catalog.test\" {{ type primary; file \"{}\"; allow-transfer {{ key xfer; }}; notify explicit; \
+         also-notify {{ {} port {} key xfer; }}; check-names ignore; }};\n",
+        catalog.display(),
+        ours.ip(),
+        ours.port()
+    );
+    let clauses = bind_primary(&file, ours) + &also;
+    let Some((mut bind, _)) = named(&scratch, theirs, &clauses) else { return };
+    wait::until("BIND", SOON, || (serial_at(theirs) == Some(7)).then_some(()));
+    let mut daemon = Daemon::serve("dnslb", &scratch, &config, &[]);
+    wait::until("the zone of the catalog", SOON, || (serial_at(ours) == Some(7)).then_some(()));
+    let key = format!("hmac-sha256:xfer:{SECRET}");
+    assert_eq!(records(&dig(ours, &["-y", &key, "example.com", "AXFR"])).len(), 29, "its rules hold for its zones");
+
+    // It comes back from the disk, and goes when the catalog says so.
+    daemon.kill();
+    let daemon = Daemon::serve("dnslb", &scratch, &config, &[]);
+    wait::until("the zone after a restart", SOON, || (serial_at(ours) == Some(7)).then_some(()));
+    let whole = || daemon.metric("dnslb_transfers_in_total{outcome=\"whole\"}").unwrap_or_default();
+    assert_eq!(whole(), 0.0, "nothing was transferred for that");
+    let say = |serial: u32, members: &str| {
+        std::fs::write(&catalog, catalog_text(serial, members)).unwrap();
+        bind.signal(rustix::process::Signal::HUP);
+    };
+    say(2, "u2.zones PTR example.com.\n");
+    wait::until("the zone begins anew", SOON, || (whole() >= 1.0 && serial_at(ours) == Some(7)).then_some(()));
+    say(3, "");
+    wait::until("the zone is gone", SOON, || {
+        let reply = dns::udp(ours, &dns::query("example.com", RecordType::SOA)).ok()?;
+        (reply.metadata.response_code == hickory_proto::op::ResponseCode::Refused).then_some(())
+    });
+    let stored = || std::fs::read_dir(scratch.path().join("state/zones")).unwrap().flatten();
+    wait::until("its files are gone", SOON, || {
+        (!stored().any(|entry| entry.file_name().to_string_lossy().starts_with("example.com"))).then_some(())
+    });
+    bind.end();
+}
+
+#[test]
+fn over_tls_and_from_updates() {
+    let (Some(_), Some(nsupdate)) = (installed("openssl"), installed("nsupdate")) else { return };
+    let scratch = Scratch::new("transfers-tls");
+    let (first, second) = (Scratch::new("transfers-tls-primary"), Scratch::new("transfers-tls-secondary"));
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| scratch.path().join(name));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=ns",
+        ])
+        .args(["-addext", "subjectAltName=DNS:ns.test", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let (plain, encrypted, ours) = (free_port(), free_port(), free_port());
+    first.write("example.com.zone", &zone_text(7, 300));
+    let zones = format!(
+        "[[zone]]\nname = \"example.com\"\nfile = \"example.com.zone\"\n[[zone.transfer]]\nkey = \"xfer\"\n\
+         [[zone.update]]\nkey = \"xfer\"\n[[zone.notify]]\naddr = \"{ours}\"\nkey = \"xfer\"\n"
+    );
+    let config = configuration(&first, plain, &zones);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let tls = format!(
+        "[server]\nlisten_tls = [\"{encrypted}\"]\ntls_cert_file = \"{}\"\ntls_key_file = \"{}\"\n",
+        cert.display(),
+        key.display()
+    );
+    std::fs::write(&config, text.replacen("[server]\n", &tls, 1)).unwrap();
+    let primary = Daemon::serve("dnslb", &first, &config, &[]);
+    let tls = |name: &str| format!("tls_name = \"{name}\"\ntls_ca_file = \"{}\"\n", cert.display());
+    let config = configuration(&second, ours, &(secondary(encrypted, "") + &tls("other.test")));
+    let daemon = Daemon::serve("dnslb", &second, &config, &[]);
+    let metric =
+        |outcome: &str| daemon.metric(&format!("dnslb_transfers_in_total{{outcome=\"{outcome}\"}}")).unwrap_or_default();
+    wait::until("a certificate of another name", SOON, || (metric("not_trusted") >= 1.0).then_some(()));
+    let reply = dns::udp(ours, &dns::query("example.com", RecordType::SOA)).unwrap();
+    assert_eq!(reply.metadata.response_code, hickory_proto::op::ResponseCode::ServFail, "there is no data yet");
+    configuration(&second, ours, &(secondary(encrypted, "") + &tls("ns.test")));
+    daemon.signal(rustix::process::Signal::HUP);
+    wait::until("the zone over TLS", SOON, || (serial_at(ours) == Some(7)).then_some(()));
+
+    // An update at the primary is there at once, as a change.
+    let script = second.write(
+        "update",
+        &format!(
+            "server {} {}\nzone example.com\nupdate add new.example.com 60 A 192.0.2.77\nsend\n",
+            plain.ip(),
+            plain.port()
+        ),
+    );
+    let keys = second.path().join("xfer.key");
+    let status = Command::new(nsupdate).arg("-k").arg(keys).arg(script).status().unwrap();
+    assert!(status.success());
+    wait::until("the update at the secondary", SOON, || {
+        (address(ours, "new.example.com").as_deref() == Some("192.0.2.77")).then_some(())
+    });
+    assert!(metric("changes") >= 1.0, "as a change");
+    let key = format!("hmac-sha256:xfer:{SECRET}");
+    let changes = records(&dig(plain, &["-y", &key, "+tcp", "example.com", "IXFR=7"]));
+    assert_eq!(changes.len(), 5, "{changes:?}");
+    assert_eq!(primary.metric("dnslb_transfers_out_total{sent=\"whole\"}"), Some(1.0));
+}

@@ -9,6 +9,7 @@ mod handle;
 mod rules;
 mod transfer;
 
+use dnslb_core::config::ZoneSpec;
 use dnslb_core::respond::Transport;
 use farm_daemon::clock::Clock;
 use std::collections::BTreeMap;
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     clock: Clock,
     runtime: Handle,
     rules: ArcSwap<Rules>,
+    /// Of zones that catalogs brought.
+    members: ArcSwap<Rules>,
     /// Answers signed plain queries.
     answerer: Mutex<Answerer>,
     updates: Option<mpsc::Sender<Update>>,
@@ -107,6 +110,7 @@ impl Lane {
             clock: answering.clock,
             runtime: Handle::current(),
             rules: ArcSwap::from_pointee(rules),
+            members: ArcSwap::from_pointee(Rules::default()),
             // Two high bits keep its draws apart from those of workers and connections.
             answerer: Mutex::new(answering.answerer(thread, 3 << 62)),
             updates,
@@ -121,6 +125,11 @@ impl Lane {
     /// Puts other rules in force.
     pub fn set_rules(&self, rules: Rules) {
         self.0.rules.store(Arc::new(rules));
+    }
+
+    /// Puts other rules in force for the zones that catalogs brought.
+    pub fn set_members(&self, members: &[ZoneSpec]) {
+        self.0.members.store(Arc::new(Rules::of_members(members)));
     }
 
     /// Where notifications go from now on; the first queue stays.

@@ -22,12 +22,20 @@ struct ZoneRules {
     primaries: Vec<PrimarySpec>,
 }
 
+fn zones(specs: &[ZoneSpec]) -> BTreeMap<Name, ZoneRules> {
+    let rules = |zone: &ZoneSpec| ZoneRules { transfer: zone.transfer.clone(), primaries: zone.primaries.clone() };
+    specs.iter().map(|zone| (zone.name.clone(), rules(zone))).collect()
+}
+
 impl Rules {
     /// What a configuration says.
     pub fn of(spec: &Spec) -> Self {
-        let rules = |zone: &ZoneSpec| ZoneRules { transfer: zone.transfer.clone(), primaries: zone.primaries.clone() };
-        let zones = spec.zones.iter().map(|zone| (zone.name.clone(), rules(zone))).collect();
-        Self { keys: spec.keys.clone(), zones }
+        Self { keys: spec.keys.clone(), zones: zones(&spec.zones) }
+    }
+
+    /// What catalogs say of their zones; the keys are those of the configuration.
+    pub(super) fn of_members(members: &[ZoneSpec]) -> Self {
+        Self { keys: Keys::default(), zones: zones(members) }
     }
 
     /// Whether a client may have the zone whole.

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use super::counters::Transferred;
 use super::handle::{Asked, Out, response, udp_limit};
-use super::{Inner, Refused};
+use super::{Inner, Refused, Rules};
 
 /// The zone is not ours, or not to be had this way (RFC 2136 section 2.2).
 const NOTAUTH: u16 = 9;
@@ -34,7 +34,8 @@ impl Inner {
         let Ok((apex, wanted)) = wanted(&asked.message) else { return self.say(asked, rcode::FORMERR, out).await };
         let hosted = self.published.load().snapshot.zones.hosted_at(&apex).cloned();
         let Some(hosted) = hosted else { return self.say(asked, NOTAUTH, out).await };
-        if !self.rules.load().may_have(&apex, asked.key(), asked.client) {
+        let may_have = |rules: &Rules| rules.may_have(&apex, asked.key(), asked.client);
+        if !may_have(&self.rules.load()) && !may_have(&self.members.load()) {
             self.counters.refused(Refused::Denied);
             return self.say(asked, rcode::REFUSED, out).await;
         }
@@ -123,7 +124,8 @@ impl Inner {
             return self.say(asked, rcode::FORMERR, out).await;
         }
         let apex = question.name;
-        match self.rules.load().may_notify(&apex, asked.key(), asked.client) {
+        let may_notify = |rules: &Rules| rules.may_notify(&apex, asked.key(), asked.client);
+        match may_notify(&self.rules.load()).or_else(|| may_notify(&self.members.load())) {
             None => return self.say(asked, NOTAUTH, out).await,
             Some(false) => {
                 self.counters.refused(Refused::Denied);

@@ -70,6 +70,14 @@ impl Disk {
         Ok(())
     }
 
+    /// Removes what is stored of a zone: the journals first, so that none is left without its checkpoint.
+    pub fn remove(&self, apex: &Name) -> io::Result<()> {
+        for generation in self.generations(apex)? {
+            absent_is_none(fs::remove_file(self.journal(apex, generation)))?;
+        }
+        absent_is_none(fs::remove_file(self.checkpoint(apex))).map(|_| ())
+    }
+
     fn checkpoint(&self, apex: &Name) -> PathBuf {
         self.dir.join(format!("{}.zone", stem(apex)))
     }

@@ -5,7 +5,7 @@
 
 mod disk;
 
-use dnslb_core::config::Spec;
+use dnslb_core::config::{Spec, ZoneSpec};
 use dnslb_core::name::Name;
 use dnslb_core::store::{self, Order, RequestId, Restored, Store, StoreEffect, StoreEvent, ZoneStatus, is_dynamic};
 use dnslb_core::transfer::{Fetched, Secondary};
@@ -79,6 +79,7 @@ enum Job {
 pub struct Keeper {
     jobs: mpsc::Sender<Job>,
     zones: watch::Receiver<Numbered>,
+    members: watch::Receiver<Arc<Vec<ZoneSpec>>>,
     counters: Arc<Counters>,
     signed: Statuses,
 }
@@ -104,6 +105,7 @@ impl Keeper {
     pub fn start(parts: Parts, spec: Arc<Spec>, files: Arc<Zones>) -> Result<Self, Vec<String>> {
         let (jobs, inbox) = mpsc::channel(JOBS_MAX);
         let (published, zones) = watch::channel((0, Arc::default()));
+        let (members, followed_members) = watch::channel(Arc::default());
         let counters = Arc::new(Counters::default());
         let signing = Signing::new(parts.clock.now(), parts.state_dir.as_deref());
         let signed = signing.statuses();
@@ -112,6 +114,7 @@ impl Keeper {
             disk: parts.state_dir.as_deref().map(Disk::below),
             parts,
             published,
+            members,
             number: 0,
             clients: BTreeMap::new(),
             operators: BTreeMap::new(),
@@ -126,7 +129,7 @@ impl Keeper {
         thread.configure(spec, files)?;
         let spawned = std::thread::Builder::new().name("store".into()).spawn(move || thread.run(inbox));
         spawned.map_err(|error| vec![format!("the store's thread: {error}")])?;
-        Ok(Self { jobs, zones, counters, signed })
+        Ok(Self { jobs, zones, members: followed_members, counters, signed })
     }
 
     /// The zones as they are served now.
@@ -176,6 +179,11 @@ impl Keeper {
         let _ = self.jobs.send(Job::Expired(apex, expired)).await;
     }
 
+    /// What holds for the zones that catalogs brought, whenever that changes.
+    pub fn members(&self) -> watch::Receiver<Arc<Vec<ZoneSpec>>> {
+        self.members.clone()
+    }
+
     /// The secondary zones and what is there of them.
     pub async fn secondaries(&self) -> Vec<Secondary> {
         let (to, answer) = oneshot::channel();
@@ -219,6 +227,7 @@ struct Thread {
     disk: Option<Disk>,
     parts: Parts,
     published: watch::Sender<Numbered>,
+    members: watch::Sender<Arc<Vec<ZoneSpec>>>,
     /// Of what was published last.
     number: u64,
     clients: BTreeMap<RequestId, oneshot::Sender<u16>>,
@@ -440,6 +449,25 @@ impl Thread {
                     let _ = operator.send(answer);
                 }
             }
+            StoreEffect::Forget(apex) => {
+                tracing::info!(zone = %apex, "its catalog has it no more");
+                self.forget(&apex);
+            }
+            StoreEffect::Adopt { apex, keep } => {
+                tracing::info!(zone = %apex, keep, "a catalog brings it");
+                let mut restored = None;
+                if keep {
+                    let found = self.disk.as_ref().map(|disk| bring_back(disk, &apex)).transpose();
+                    match found {
+                        Ok(found) => restored = found.flatten(),
+                        Err(why) => tracing::error!(zone = %apex, why, "what is stored does not hold: it is had anew"),
+                    }
+                } else {
+                    self.forget(&apex);
+                }
+                self.step(StoreEvent::Adopted { apex, restored });
+            }
+            StoreEffect::Members(members) => drop(self.members.send_replace(members)),
             StoreEffect::Changed(apex) => tracing::debug!(zone = %apex, "changed"),
             StoreEffect::Notice(text) => tracing::warn!("{text}"),
         }
@@ -450,6 +478,12 @@ impl Thread {
             counter.fetch_add(1, Relaxed);
         }
         self.answers.push((reply, rcode));
+    }
+
+    fn forget(&self, apex: &Name) {
+        if let Err(why) = self.on_disk(|disk| disk.remove(apex)) {
+            tracing::warn!(zone = %apex, why, "what is stored of it cannot be removed");
+        }
     }
 
     fn on_disk(&self, act: impl FnOnce(&Disk) -> std::io::Result<()>) -> Result<(), String> {

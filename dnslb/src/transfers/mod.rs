@@ -7,7 +7,7 @@ mod counters;
 mod fetch;
 mod tell;
 
-use dnslb_core::config::Spec;
+use dnslb_core::config::{Spec, ZoneSpec};
 use dnslb_core::name::Name;
 use dnslb_core::transfer::{Fetched, Limits, Notifier, NotifyEffect, NotifyEvent, RefreshEffect, RefreshEvent, Refresher};
 use dnslb_core::zone::{Soa, Zones};
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::requests::Notified;
+use crate::requests::{Lane, Notified};
 use crate::store::Keeper;
 use fetch::{Ask, FetchError};
 
@@ -49,6 +49,8 @@ pub struct Parts {
     pub followed: watch::Receiver<Followed>,
     /// Where transfers go.
     pub keeper: Keeper,
+    /// Whose rules follow the zones of catalogs.
+    pub lane: Lane,
     /// The daemon's clock.
     pub clock: Clock,
     /// The parent of its draws.
@@ -59,19 +61,20 @@ pub struct Parts {
     pub counters: Arc<Counters>,
 }
 
-/// Starts the task; it ends with whoever says what is served. Gives the queue for notifications that come in.
-pub fn start(parts: Parts) -> mpsc::Sender<Notified> {
+/// Starts the task, which takes the lane's notifications from now on; it ends with whoever says what is served.
+pub fn start(parts: Parts) {
     let (queue, notified) = mpsc::channel(QUEUE_MAX);
+    parts.lane.notify(queue);
     let (results, done) = mpsc::channel(QUEUE_MAX);
     let task = Task {
         refresher: Refresher::new(parts.draws.child("refresh", 0)),
         notifier: Notifier::new(parts.draws.child("notify", 0)),
         ids: parts.draws.child("message ids of transfers", 0),
+        members: parts.keeper.members(),
         parts,
         results,
     };
     tokio::spawn(task.run(notified, done));
-    queue
 }
 
 /// What a task of ours came to.
@@ -85,16 +88,22 @@ struct Task {
     refresher: Refresher,
     notifier: Notifier,
     ids: Draws,
+    /// Zones that catalogs brought.
+    members: watch::Receiver<Arc<Vec<ZoneSpec>>>,
     results: mpsc::Sender<Done>,
 }
 
 impl Task {
     async fn run(mut self, mut notified: mpsc::Receiver<Notified>, mut done: mpsc::Receiver<Done>) {
-        let mut spec = None;
+        let (mut spec, mut members) = (None, None);
         loop {
             let followed = self.parts.followed.borrow_and_update().clone();
-            if spec.as_ref().is_none_or(|spec| !Arc::ptr_eq(spec, &followed.spec)) {
-                spec = Some(Arc::clone(&followed.spec));
+            let brought = Arc::clone(&self.members.borrow_and_update());
+            let is_same = |spec: &Arc<Spec>| Arc::ptr_eq(spec, &followed.spec);
+            let are_same = |members: &Arc<Vec<ZoneSpec>>| Arc::ptr_eq(members, &brought);
+            if !spec.as_ref().is_some_and(is_same) || !members.as_ref().is_some_and(are_same) {
+                self.parts.lane.set_members(&brought);
+                (spec, members) = (Some(Arc::clone(&followed.spec)), Some(brought));
                 let zones = self.parts.keeper.secondaries().await;
                 self.refresh(RefreshEvent::Configured(zones)).await;
             }
@@ -113,6 +122,7 @@ impl Task {
             let next = next.map_or(longest, |next| Instant::from_std(next).min(longest));
             tokio::select! {
                 changed = self.parts.followed.changed() => return changed.is_ok(),
+                changed = self.members.changed() => return changed.is_ok(),
                 Some(Notified { apex, serial, from }) = notified.recv() => {
                     tracing::info!(zone = %apex, ?serial, %from, "notified");
                     self.refresh(RefreshEvent::Notified { apex, serial, from }).await;
@@ -140,7 +150,8 @@ impl Task {
                 }
                 RefreshEffect::Start { apex, attempt, primary, have } => {
                     let followed = self.parts.followed.borrow().clone();
-                    let zone_spec = followed.spec.zones.iter().find(|zone| zone.name == apex);
+                    let members = Arc::clone(&self.members.borrow());
+                    let zone_spec = followed.spec.zones.iter().chain(members.iter()).find(|zone| zone.name == apex);
                     let records_max = zone_spec.map_or(0, |zone| zone.records_max);
                     let ask = Ask {
                         apex: apex.clone(),

@@ -126,6 +126,7 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
     let keys = read_zone::keys(root);
     let policies = read_dnssec::policies(root);
     let zones = read_zone::zones(root, &keys, &policies);
+    let catalogs = read_zone::catalogs(root, &keys, &zones);
     let places = read_site::places(root);
     let pools = read_pool::pools(root, &farms, &places);
     let empty = |(server, service)| Spec {
@@ -138,10 +139,12 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
         key_specs: Vec::new(),
         keys: Keys::default(),
         zones: Vec::new(),
+        catalogs: Vec::new(),
         pools: Vec::new(),
         places: Arc::default(),
     };
-    (server.map(empty), Parts { farms, keys, zones, pools, places })
+    let with = |spec: Spec| Spec { catalogs, ..spec };
+    (server.map(empty).map(with), Parts { farms, keys, zones, pools, places })
 }
 
 /// The files, the first of which was read already: what cannot be read at all is the configuration's problem.

@@ -19,8 +19,8 @@ pub use load::{Loaded, load, options};
 pub use places::{Places, SiteSpec, ViewSpec};
 pub use service::{RrlSpec, ServiceSpec};
 pub use spec::{
-    EncryptedSpec, FarmSpec, HttpsSpec, KeySpec, NestedPool, NotifySpec, PoolSpec, PrimarySpec, ServerSpec, Spec, SrvSpec,
-    StaticMember, WeightRule, ZoneDnssec, ZoneKind, ZoneSpec,
+    CatalogGroup, CatalogSpec, EncryptedSpec, FarmSpec, HttpsSpec, KeySpec, NestedPool, NotifySpec, PoolSpec, PrimarySpec,
+    ServerSpec, Spec, SrvSpec, StaticMember, WeightRule, ZoneDnssec, ZoneKind, ZoneSpec,
 };
 
 #[cfg(test)]

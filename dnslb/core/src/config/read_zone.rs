@@ -5,7 +5,7 @@
 
 use super::read::{NAME, Unique};
 use super::read_dnssec;
-use super::spec::{KeySpec, NotifySpec, PrimarySpec, ZoneKind, ZoneSpec};
+use super::spec::{CatalogGroup, CatalogSpec, KeySpec, NotifySpec, PrimarySpec, ZoneKind, ZoneSpec};
 use crate::dnssec::DnssecPolicy;
 use crate::name::Name;
 use crate::transfer::Grant;
@@ -69,7 +69,7 @@ pub(super) fn zones(
         match (kind, &file) {
             (ZoneKind::Primary, None) => s.problem("file", "nothing", "a string"),
             (ZoneKind::Secondary, Some(_)) => {
-                s.problem("file", "a file of a secondary", "none: its data is kept in `state_dir`")
+                s.problem("file", "a file of a secondary", "none: its data is kept in `state_dir`");
             }
             _ => {}
         }
@@ -130,6 +130,38 @@ fn updates(zone: &Section, known: &impl Fn(&Name) -> bool) -> Vec<update::Grant>
         grants.push(update::Grant { key, prefixes, names, types });
     }
     grants
+}
+
+/// Catalogs, each of which must be one of `zones`.
+pub(super) fn catalogs(root: &Section, keys: &[(KeySpec, Section)], zones: &[(ZoneSpec, Section)]) -> Vec<CatalogSpec> {
+    let known = |name: &Name| keys.iter().any(|(key, _)| key.name == *name);
+    let mut catalogs = Vec::new();
+    let mut seen = Unique::default();
+    for s in root.tables("catalog", "A zone whose records say which zones are served beside it (RFC 9432).") {
+        let zone: Option<Name> = s.parsed("zone", None, NAME, "The catalog: the name of a [[zone]], usually a secondary.");
+        let primaries = primaries(&s, &known);
+        let transfer = grants(&s, &known);
+        let about = "Most records of each of its zones.";
+        let records_max = s.integer("records_max", 5_000_000, 1..=1_000_000_000, about) as usize;
+        let mut groups = Vec::new();
+        for group in s.tables("group", "Other primaries for the zones that the catalog puts in a group.") {
+            let name = group.required_string("name", "The value of the group property.");
+            groups.push(CatalogGroup { name, primaries: self::primaries(&group, &known) });
+            if groups.last().is_some_and(|group| group.primaries.is_empty()) {
+                group.problem("primary", "no primary", "one [[catalog.group.primary]] at least");
+            }
+        }
+        if primaries.is_empty() {
+            s.problem("primary", "no primary", "one [[catalog.primary]] at least");
+        }
+        let Some(zone) = zone else { continue };
+        seen.note(&s, "zone", &zone);
+        if !zones.iter().any(|(spec, _)| spec.name == zone) {
+            s.problem("zone", zone.to_string(), "the name of a [[zone]]");
+        }
+        catalogs.push(CatalogSpec { zone, primaries, transfer, records_max, groups });
+    }
+    catalogs
 }
 
 /// A key that is named somewhere.

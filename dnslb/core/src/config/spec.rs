@@ -7,6 +7,7 @@ use super::service::ServiceSpec;
 use crate::dnssec::{Denial, DnssecPolicy};
 use crate::health::CheckSpec;
 use crate::name::Name;
+use crate::transfer::catalog::Member;
 use crate::tsig::{HmacAlgorithm, Keys};
 use crate::update::Grant;
 use farm_shared::config::Place;
@@ -38,6 +39,8 @@ pub struct Spec {
     pub keys: Keys,
     /// Zones that are served.
     pub zones: Vec<ZoneSpec>,
+    /// Which of them bring others.
+    pub catalogs: Vec<CatalogSpec>,
     /// Pools, in the order of the snapshot.
     pub pools: Vec<PoolSpec>,
     /// Where members and clients are, and whose clients' subnets are believed.
@@ -182,6 +185,48 @@ pub struct ZoneSpec {
     pub update: Vec<Grant>,
     /// How it is signed; none if it is not signed here.
     pub dnssec: Option<ZoneDnssec>,
+}
+
+/// `[[catalog]]`: a zone that says which zones are served beside it (RFC 9432).
+#[derive(Clone, Debug)]
+pub struct CatalogSpec {
+    /// The catalog, which is a `[[zone]]` too.
+    pub zone: Name,
+    /// Whom its zones are asked from.
+    pub primaries: Vec<PrimarySpec>,
+    /// Who may have them.
+    pub transfer: Vec<crate::transfer::Grant>,
+    /// Most records of each.
+    pub records_max: usize,
+    /// Other primaries for zones of a group.
+    pub groups: Vec<CatalogGroup>,
+}
+
+/// `[[catalog.group]]`
+#[derive(Clone, Debug)]
+pub struct CatalogGroup {
+    /// The value of the `group` property.
+    pub name: String,
+    /// Whom its zones are asked from.
+    pub primaries: Vec<PrimarySpec>,
+}
+
+impl CatalogSpec {
+    /// What holds for one of its zones: the first group that is configured decides whom it is asked from.
+    pub fn zone_spec(&self, name: &Name, member: &Member) -> ZoneSpec {
+        let group = self.groups.iter().find(|group| member.groups.contains(&group.name));
+        ZoneSpec {
+            name: name.clone(),
+            file: String::new(),
+            kind: ZoneKind::Secondary,
+            transfer: self.transfer.clone(),
+            notify: Vec::new(),
+            primaries: group.map_or(&self.primaries, |group| &group.primaries).clone(),
+            records_max: self.records_max,
+            update: Vec::new(),
+            dnssec: None,
+        }
+    }
 }
 
 /// `[zone.dnssec]`

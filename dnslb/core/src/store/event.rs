@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Restored;
-use crate::config::Spec;
+use crate::config::{Spec, ZoneSpec};
 use crate::name::Name;
 use crate::transfer::Fetched;
 use crate::update::{Requestor, Update};
@@ -48,6 +48,13 @@ pub enum StoreEvent {
         apex: Name,
         /// Which of the two.
         expired: bool,
+    },
+    /// What [`StoreEffect::Adopt`] asked for.
+    Adopted {
+        /// The zone.
+        apex: Name,
+        /// What was stored of it.
+        restored: Option<Restored>,
     },
     /// An operator's word about one zone.
     Order {
@@ -126,6 +133,17 @@ pub enum StoreEffect {
     Respond(RequestId, u16),
     /// Tell an operator.
     Answer(RequestId, Result<String, String>),
+    /// Remove what is stored of this zone: it is gone.
+    Forget(Name),
+    /// A catalog brought this zone: bring [`StoreEvent::Adopted`] with what is stored of it if that is to be kept, else remove that.
+    Adopt {
+        /// The zone.
+        apex: Name,
+        /// Whether what is stored is of this life of the zone.
+        keep: bool,
+    },
+    /// These zones are catalogs', beside those of the configuration.
+    Members(Arc<Vec<ZoneSpec>>),
     /// The zone has a new version: tell its secondaries.
     Changed(Name),
     /// Write a log line.

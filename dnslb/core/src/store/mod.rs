@@ -4,6 +4,7 @@
 //! point of it: a change is on the disk before it is served, and served before anybody is told that it was made. Changes that come
 //! together are written together, and what cannot be written is as if it had never come.
 
+mod catalogs;
 mod checkpoint;
 mod codec;
 mod event;
@@ -61,6 +62,7 @@ pub struct Store {
     /// Apexes as configured.
     order: Vec<Name>,
     protected: Protected,
+    catalogs: catalogs::Catalogs,
     /// Something was committed since the last publication.
     publish: bool,
     /// To be said with the next flush, behind the publication.
@@ -94,6 +96,7 @@ impl Store {
         match event {
             StoreEvent::Update { request, update, requestor } => self.update(now, request, &update, &requestor),
             StoreEvent::Transferred { request, apex, fetched } => self.transferred(now, request, &apex, fetched),
+            StoreEvent::Adopted { apex, restored } => self.adopted(&apex, restored),
             StoreEvent::Expired { apex, expired } => {
                 if let Some(held) = self.zones.get_mut(&apex) {
                     self.publish |= std::mem::replace(&mut held.expired, expired) != expired;
@@ -112,6 +115,9 @@ impl Store {
     pub fn flush(&mut self) -> Vec<StoreEffect> {
         let mut effects: Vec<StoreEffect> = self.zones.iter_mut().filter_map(|(apex, held)| held.write(apex)).collect();
         effects.extend(self.zones.values_mut().filter_map(Held::write_file));
+        if self.publish {
+            self.follow_catalogs();
+        }
         if std::mem::take(&mut self.publish) {
             let hosted = self.order.iter().filter_map(|apex| self.zones.get(apex)).map(Held::hosted);
             // Each apex is a key of the map, so none comes twice.
@@ -200,6 +206,13 @@ impl Store {
             }
             self.order.push(zone_spec.name.clone());
             self.zones.insert(zone_spec.name.clone(), held);
+        }
+        for zone_spec in self.catalogs.configured(&spec.catalogs, &spec.zones) {
+            if let Some(mut held) = old.remove(&zone_spec.name) {
+                self.order.push(zone_spec.name.clone());
+                held.spec = zone_spec;
+                self.zones.insert(held.spec.name.clone(), held);
+            }
         }
         // Whoever waits for a zone that is no more hears that nothing came of it.
         for (waiting, _) in old.into_values().flat_map(|held| held.waiting) {
