@@ -150,12 +150,11 @@ proptest! {
         for step in std::iter::once(first).chain(steps.into_iter().map(|step| step.into_iter().collect())) {
             let mut diff = Diff::default();
             for record in step.into_iter().map(record_of).collect::<BTreeSet<Record>>() {
-                match model.iter().position(|other| *other == record) {
-                    Some(at) => diff.removed.push(model.swap_remove(at)),
-                    None => {
-                        model.push(record.clone());
-                        diff.added.push(record);
-                    }
+                if let Some(at) = model.iter().position(|other| *other == record) {
+                    diff.removed.push(model.swap_remove(at));
+                } else {
+                    model.push(record.clone());
+                    diff.added.push(record);
                 }
             }
             // A signature without what it signs is left out, there as here.

@@ -151,13 +151,12 @@ fn nsec3_of(apex: &Name, mut lines: Vec<Line>, problems: &mut Problems) -> Vec<N
         while let Some(line) = lines.next_if(|line| line.owner == owner) {
             draft.add(line, problems);
         }
-        match Nsec3::hash_of(apex, &owner) {
-            Some(hash) => all.extend(draft.finish(apex, &owner).map(|set| Nsec3 { hash, owner, set })),
-            None => {
-                let found = format!("the NSEC3 record of {owner}");
-                problems.warning(place, found, format!("a hash in Base32hex directly below {apex}; it is left out"));
-            }
-        }
+        let Some(hash) = Nsec3::hash_of(apex, &owner) else {
+            let found = format!("the NSEC3 record of {owner}");
+            problems.warning(place, found, format!("a hash in Base32hex directly below {apex}; it is left out"));
+            continue;
+        };
+        all.extend(draft.finish(apex, &owner).map(|set| Nsec3 { hash, owner, set }));
     }
     all.sort_by(|a, b| a.hash.cmp(&b.hash));
     all

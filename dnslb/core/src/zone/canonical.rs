@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn names_are_lowered_where_the_rfc_says() {
         let check = |rtype: u16, rdata: &[u8], expect: &[u8]| {
-            assert_eq!(&*canonical_rdata(Rtype(rtype), rdata), expect, "TYPE{rtype}")
+            assert_eq!(&*canonical_rdata(Rtype(rtype), rdata), expect, "TYPE{rtype}");
         };
         check(2, b"\x01A\0", b"\x01a\0");
         check(6, b"\x01A\0\x01B\0AAAAAAAAAAAAAAAAAAAA", b"\x01a\0\x01b\0AAAAAAAAAAAAAAAAAAAA");

@@ -58,13 +58,11 @@ impl<T: Clone> Chunks<T> {
     }
 
     pub(super) fn before(&self, position: Position) -> Option<Position> {
-        match position.at.checked_sub(1) {
-            Some(at) => Some(Position { at, ..position }),
-            None => {
-                let chunk = position.chunk.checked_sub(1)?;
-                Some(Position { chunk, at: self.chunks.get(chunk)?.len().checked_sub(1)? })
-            }
+        if let Some(at) = position.at.checked_sub(1) {
+            return Some(Position { at, ..position });
         }
+        let chunk = position.chunk.checked_sub(1)?;
+        Some(Position { chunk, at: self.chunks.get(chunk)?.len().checked_sub(1)? })
     }
 
     pub(super) fn last(&self) -> Option<&T> {

@@ -96,9 +96,8 @@ fn resolve(including: &str, path: &str) -> String {
 impl Reader<'_> {
     fn file(&mut self, file: u32, source: &[u8], context: &mut Context, depth: usize) {
         if let Some(last) = source.last().filter(|last| **last != b'\n') {
-            let lines = source.iter().filter(|octet| **octet == b'\n').count() as u32;
             let found = format!("a last line that does not end, but with {:?}", char::from(*last));
-            let place = Place { file, line: lines + 1 };
+            let place = Place { file, line: source.split(|octet| *octet == b'\n').count() as u32 };
             self.problems.warning(place, found, "a line end: without it, a file that was cut looks like a whole one");
         }
         let mut splitter = Splitter::new(source);
