@@ -24,7 +24,7 @@ a.b.c TXT deep
 /// A configuration with one signed zone; `policy` are more lines of its policy, `more` comes behind.
 fn config(scratch: &Scratch, name: &str, key_dir: &str, policy: &str, more: &str) -> std::path::PathBuf {
     let text = format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\nstate_dir = \"state-{name}\"\n[admin]\nlisten = \"unix:{name}.sock\"\n\
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nstate_dir = \"state-{name}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [[dnssec_policy]]\nname = \"default\"\nkey_dir = \"{key_dir}\"\n{policy}\n\
          [[zone]]\nname = \"signed.test\"\nfile = \"signed.zone\"\n[zone.dnssec]\npolicy = \"default\"\n{more}"
     );
