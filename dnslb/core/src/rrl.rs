@@ -213,7 +213,7 @@ pub fn decide(table: &Table, policy: &Policy, now: Mono, client: IpAddr, respons
         _ if !limited => Verdict::Pass,
         0 => Verdict::Drop,
         // The low bits: the high ones have chosen the subset of a pool.
-        slip if (draw & 0xffff_ffff) % u64::from(slip) == 0 => Verdict::Slip,
+        slip if (draw & 0xffff_ffff).is_multiple_of(u64::from(slip)) => Verdict::Slip,
         _ => Verdict::Drop,
     }
 }

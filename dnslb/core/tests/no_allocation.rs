@@ -1,10 +1,12 @@
 //! An answer costs no allocation, whatever is asked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use dnslb_core::cookie::Secrets;
 use dnslb_core::name::Name;
 use dnslb_core::overlay::{Overlay, OverlayTarget};
 use dnslb_core::pool::{Endpoint, ScheduleMember, build, https, srv};
-use dnslb_core::respond::{Transport, respond};
+use dnslb_core::respond::{Transport, respond, respond_limited};
+use dnslb_core::rrl::{self, KINDS, Policy, Table, Verdict};
 use dnslb_core::service::Service;
 use dnslb_core::site::{ClientMap, Ranges};
 use dnslb_core::snapshot::{AnswerSets, FamilyAnswers, Limits, PoolAnswers, Snapshot};
@@ -74,6 +76,8 @@ fn snapshot() -> Snapshot {
         ttl_s_max: 9,
         ..PoolAnswers::default()
     };
+    let mut policy = Policy::new([8; 16]);
+    (policy.per_second, policy.all_per_second) = ([1; KINDS], 100);
     Snapshot {
         generation: 1,
         zones: Arc::new(zones),
@@ -82,7 +86,14 @@ fn snapshot() -> Snapshot {
         clients: Arc::new(clients),
         signed: Arc::default(),
         limits: Limits::default(),
-        service: Arc::new(Service { client_subnet: true, ..Service::default() }),
+        service: Arc::new(Service {
+            nsid: Some(b"ns1"[..].into()),
+            identity: Some(Service::text("ns1")),
+            cookies: Some(Secrets::one([7; 16])),
+            client_subnet: true,
+            rrl: Some(policy),
+            ..Service::default()
+        }),
     }
 }
 
@@ -142,6 +153,26 @@ fn an_answer_allocates_nothing() {
     let mut queries: Vec<Vec<u8>> = names.iter().flat_map(|name| types.map(|rtype| query(name, rtype))).collect();
     let subnets: Vec<Vec<u8>> = queries.iter().map(|query| with_subnet(query)).collect();
     queries.extend(subnets);
+    // Every option that we know, one that is unknown, and one that is malformed.
+    let options: [&[u8]; 9] = [
+        &[0, 3, 0, 0],
+        &[0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2],
+        &[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0, 10, 0, 24, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0, 10, 0, 1, 1],
+        &[0, 11, 0, 0],
+        &[0, 12, 0, 2, 0, 0],
+        &[0, 99, 0, 1, 0],
+        &[0, 99, 0, 1],
+    ];
+    queries.extend(options.iter().flat_map(|option| {
+        ["www.example.", "nope.example.", "else.test."].map(|name| {
+            let mut query = query(name, "A");
+            *query.last_mut().unwrap() = option.len() as u8;
+            query.extend_from_slice(option);
+            query
+        })
+    }));
     // Those that are refused cost nothing either.
     let whole = query("www.example.", "A");
     queries.extend((0..whole.len()).map(|len| whole.iter().copied().take(len).collect()));
@@ -153,15 +184,22 @@ fn an_answer_allocates_nothing() {
     let snapshot = snapshot();
     let client = Ipv4Addr::LOCALHOST.into();
     let mut out = vec![0; 65_535];
-    let mut answered = 0;
+    let (mut answered, mut limited) = (0, 0);
+    let sent = Table::new(1_024);
+    let policy = snapshot.service.rrl.clone().unwrap();
     let counted = allocation_counter::measure(|| {
         for query in &queries {
-            for transport in [Transport::Udp, Transport::Tcp] {
-                answered += u32::from(respond(&snapshot, transport, client, query, Now::default(), 7, &mut out).is_some());
+            for transport in Transport::ALL {
+                let reply = respond(&snapshot, transport, client, query, Now::default(), 7, &mut out);
+                answered += u32::from(reply.is_some());
+                let response = reply.map_or_else(Default::default, |reply| reply.response);
+                let verdict = rrl::decide(&sent, &policy, Mono(5), client, response, 0);
+                limited += u32::from(verdict == Verdict::Slip);
             }
+            respond_limited(&snapshot, client, query, Now::default(), &mut out);
         }
     });
-    assert!(answered > 500, "{answered}");
+    assert!(answered > 500 && limited > 100, "{answered} {limited}");
     assert_eq!(counted.count_total, 0, "allocations in {answered} answers");
     // The counter does count.
     assert_eq!(allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7)))).count_total, 1);
