@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use crate::ask::{Question, ask};
 use crate::keygen::{DsOf, Keygen, ds, keygen};
+use crate::keys;
 use crate::load::load;
 use crate::metrics;
 use crate::serve::{ServeError, serve};
@@ -112,6 +113,13 @@ enum Command {
     Zone {
         #[command(subcommand)]
         order: ZoneOrder,
+    },
+    /// Looks at, or steers, the key schedule of a zone that is signed here.
+    Keys {
+        #[command(subcommand)]
+        wish: keys::Wish,
+        #[command(flatten)]
+        config: ConfigArg,
     },
     /// Prints every option as Markdown.
     #[command(hide = true)]
@@ -262,6 +270,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Keygen(command) => print(&keygen(&command).map_err(|text| Failure::Text(EXIT_UNAVAILABLE, text))?),
         Command::Ds(command) => print(&ds(&command).map_err(|text| Failure::Text(EXIT_UNAVAILABLE, text))?),
         Command::Zone { order } => zone(order),
+        Command::Keys { wish, config } => {
+            let loaded = load(&config.config)?;
+            print(&keys::run(&wish, &loaded.spec, &loaded.zones, &config.config).map_err(|text| Failure::Text(1, text))?)
+        }
         Command::ConfigDoc => print(&table_markdown(&dnslb_core::config::options())),
         Command::MetricsDoc => print(&metrics::document()),
         Command::Generate(generate) => Ok(generate.run::<Cli>(&mut io::stdout())?),

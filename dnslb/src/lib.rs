@@ -16,6 +16,7 @@ pub mod https;
 pub mod key_dir;
 pub mod key_schedule;
 pub mod keygen;
+pub mod keys;
 pub mod load;
 pub mod meters;
 pub mod metrics;
