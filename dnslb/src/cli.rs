@@ -239,7 +239,12 @@ fn run(command: Command) -> Result<(), Failure> {
             let loaded = load(&file)?;
             report(&loaded.warnings, &mut io::stderr())?;
             let (zones, pools) = (loaded.zones.len(), loaded.spec.pools.len());
-            print(&format!("{}: good; zones: {zones}, pools: {pools}\n", file.display()))
+            let mut text = format!("{}: good; zones: {zones}, pools: {pools}\n", file.display());
+            for zone in loaded.zones.iter() {
+                let (apex, serial, records, names) = (zone.apex(), zone.serial(), zone.record_count(), zone.name_count());
+                let _ = writeln!(text, "{apex} serial {serial}: {records} records at {names} names");
+            }
+            print(&text)
         }
         Command::Ask { name, rtype, from, ecs, count, config } => {
             let question = Question::new(&name, &rtype, from, count).map_err(|text| Failure::Text(2, text))?;

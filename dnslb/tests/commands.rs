@@ -16,6 +16,7 @@ fn the_demo_configuration_is_good() {
     scratch.write("demo.key", KEY);
     let output = run(&["check", "dnslb.toml"], &scratch.path(""));
     assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("lb.example.com. serial "), "{}", text(&output.stdout));
     let asked = text(&run(&["ask", "www.lb.example.com", "--config", "dnslb.toml"], &scratch.path("")).stdout);
     assert!(asked.contains("it is answered by the pool www"), "{asked}");
 }
