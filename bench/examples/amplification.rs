@@ -82,7 +82,7 @@ fn snapshot(zone: Arc<Zone>, policy: Policy) -> Snapshot {
         zones: Arc::new(zones),
         pools: Vec::new(),
         clients: Arc::default(),
-        signed: Default::default(),
+        signed: Arc::default(),
         limits: Limits::default(),
         service: Arc::new(Service { rrl: Some(policy), ..Service::default() }),
     }
