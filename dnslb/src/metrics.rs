@@ -9,6 +9,7 @@ use farm_daemon::state_dir::StateDir;
 use farm_shared::exposition::{Exposition, Kind};
 use farm_shared::id::Id;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,6 +23,7 @@ use crate::requests;
 use crate::security::Handshakes;
 use crate::shares::Shares;
 use crate::shell::Ask;
+use crate::store;
 use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
 use crate::transfers;
@@ -56,6 +58,8 @@ pub struct Metrics {
     pub log: QueryLog,
     /// Requests that are more than plain queries.
     pub requests: Arc<requests::Counters>,
+    /// Updates, and what was written of them.
+    pub store: Arc<store::Counters>,
     /// Looks at primaries, and notifications.
     pub transfers: Arc<transfers::Counters>,
     /// The way to the control loop.
@@ -136,6 +140,19 @@ impl Metrics {
         for (reason, count) in self.requests.all_refused() {
             out.sample(&[("reason", reason)], count);
         }
+        out.family("dnslb_updates_total", Kind::Counter, &["rcode"], "Dynamic updates, by response code.");
+        for (rcode, count) in (0..).zip(&self.store.updates) {
+            let count = count.load(Relaxed);
+            if count > 0 || rcode <= 10 {
+                out.sample(&[("rcode", &rcode_name(rcode))], count);
+            }
+        }
+        let help = "Writes of changed zones that are on the disk: journals and checkpoints.";
+        out.family("dnslb_zone_writes_total", Kind::Counter, &[], help);
+        out.sample(&[], self.store.writes.load(Relaxed));
+        let help = "Such writes that failed; the change did not take place.";
+        out.family("dnslb_zone_writes_failed_total", Kind::Counter, &[], help);
+        out.sample(&[], self.store.failures.load(Relaxed));
         let help =
             "Transfers of zones to others, by what was sent: the whole zone, changes, nothing newer, or not to its end.";
         out.family("dnslb_transfers_out_total", Kind::Counter, &["sent"], help);
@@ -331,6 +348,7 @@ pub fn document() -> String {
         state_dir: None,
         log: QueryLog::off(),
         requests: Arc::default(),
+        store: Arc::default(),
         transfers: Arc::default(),
         ask,
     };
@@ -350,6 +368,10 @@ fn rcode_name(rcode: u16) -> String {
         4 => "NOTIMP",
         5 => "REFUSED",
         6 => "YXDOMAIN",
+        7 => "YXRRSET",
+        8 => "NXRRSET",
+        9 => "NOTAUTH",
+        10 => "NOTZONE",
         16 => "BADVERS",
         23 => "BADCOOKIE",
         other => return other.to_string(),

@@ -194,6 +194,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         state_dir: state_dir.clone(),
         log,
         requests: Arc::clone(lane.counters()),
+        store: Arc::clone(keeper.counters()),
         transfers,
         ask: ask.clone(),
     };

@@ -10,7 +10,6 @@ use dnslb_core::name::Name;
 use dnslb_core::store::{self, Order, RequestId, Restored, Store, StoreEffect, StoreEvent, ZoneStatus, is_dynamic};
 use dnslb_core::transfer::{Fetched, Secondary};
 use dnslb_core::update::{self, Requestor};
-use dnslb_core::wire::rcode;
 use dnslb_core::zone::{Zone, Zones};
 use farm_daemon::clock::Clock;
 use farm_daemon::settings::resolve;
@@ -217,7 +216,7 @@ impl Keeper {
     }
 
     /// What was counted.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 }
@@ -535,22 +534,4 @@ pub fn as_stored(spec: &Arc<Spec>, files: &Arc<Zones>, state_dir: &Path) -> Resu
     store.step(now, StoreEvent::Configured { spec: Arc::clone(spec), zones: Arc::clone(files), restored });
     store.flush();
     Ok(Arc::clone(store.served()))
-}
-
-/// The name of a response code in metrics.
-pub fn rcode_label(code: usize) -> &'static str {
-    match code as u16 {
-        rcode::NOERROR => "NOERROR",
-        rcode::FORMERR => "FORMERR",
-        rcode::SERVFAIL => "SERVFAIL",
-        rcode::NXDOMAIN => "NXDOMAIN",
-        rcode::NOTIMP => "NOTIMP",
-        rcode::REFUSED => "REFUSED",
-        rcode::YXDOMAIN => "YXDOMAIN",
-        rcode::YXRRSET => "YXRRSET",
-        rcode::NXRRSET => "NXRRSET",
-        rcode::NOTAUTH => "NOTAUTH",
-        rcode::NOTZONE => "NOTZONE",
-        _ => "other",
-    }
 }

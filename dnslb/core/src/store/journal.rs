@@ -140,12 +140,14 @@ impl Entry {
 /// The frame of an entry; `None` if it is too long for one.
 pub fn frame(number: u64, entry: &Entry) -> Option<Vec<u8>> {
     let payload = entry.to_payload();
-    if payload.len() > FRAME_PAYLOAD_MAX {
-        return None;
-    }
+    (payload.len() <= FRAME_PAYLOAD_MAX).then(|| frame_of(number, &payload))
+}
+
+/// The frame of any payload, at most [`FRAME_PAYLOAD_MAX`] octets: it holds, whatever it says.
+pub fn frame_of(number: u64, payload: &[u8]) -> Vec<u8> {
     let (len, number) = ((payload.len() as u32).to_be_bytes(), number.to_be_bytes());
-    let crc = crc32c(&[&len, &number, &payload]).to_be_bytes();
-    Some([&FRAME_MAGIC[..], &len, &crc, &number, &payload].concat())
+    let crc = crc32c(&[&len, &number, payload]).to_be_bytes();
+    [&FRAME_MAGIC[..], &len, &crc, &number, payload].concat()
 }
 
 /// A frame at the start of `octets`: its number, its payload and its length.

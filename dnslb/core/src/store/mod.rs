@@ -226,6 +226,13 @@ impl Store {
     }
 }
 
+/// The checkpoint that a zone without a past gets, of generation 1.
+pub fn first_checkpoint(zone: &Zone) -> Vec<u8> {
+    let (apex, seed) = (zone.apex().clone(), digest(zone));
+    let meta = checkpoint::Meta { apex, generation: 1, next: 0, frozen: false, seed, confirmed: Wall::default() };
+    checkpoint::write(&meta, zone)
+}
+
 /// Whether a zone's data is the store's, and not its file's alone.
 pub fn is_dynamic(spec: &ZoneSpec) -> bool {
     !spec.update.is_empty() || spec.kind == ZoneKind::Secondary
