@@ -1,0 +1,225 @@
+//! Months of rollovers on two nodes that share a schedule: at each change the zone of each node is written to a file and judged, with
+//! the DS set that the parent shows then, by ldns-verify-zone at that time and by BIND's dnssec-verify under Debian's faketime.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
+
+use dnslb_core::dnssec::civil::compact;
+use dnslb_core::dnssec::schedule::{Effect, Event, KeyPlan, KeyRules, NewKey, Schedule, Tick, Timing, step};
+use dnslb_core::dnssec::{Algorithm, Denial, DigestType, DnssecPolicy, Ds, Signer, SigningKey, Task, Validity};
+use dnslb_core::name::Name;
+use dnslb_core::zone::{Files, Zone, Zones, load};
+use farm_shared::id::Id;
+use farm_shared::time::Wall;
+use farm_tests::daemon::Scratch;
+use farm_tests::peer::installed;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+/// How long the two worlds are.
+const DAYS: u64 = 200;
+const START: u64 = 1_800_000_000;
+
+const ZONE: &str = "\
+$TTL 3600
+@ SOA ns1 admin 7 3600 600 86400 60
+@ NS ns1
+ns1 A 192.0.2.53
+www A 192.0.2.1
+*.wild TXT any
+a.b.c TXT deep
+cut NS ns.cut
+ns.cut A 192.0.2.97
+";
+
+struct OneFile;
+
+impl Files for OneFile {
+    fn read(&self, _: &str) -> Result<Vec<u8>, String> {
+        Ok(ZONE.into())
+    }
+}
+
+fn apex() -> Name {
+    Name::from_text("roll.test").unwrap()
+}
+
+fn policy(split: bool) -> DnssecPolicy {
+    DnssecPolicy {
+        name: Id::new("p").unwrap(),
+        key_dir: String::new(),
+        manage_keys: true,
+        rules: KeyRules {
+            algorithm: Algorithm::EcdsaP256Sha256,
+            split,
+            entry_lifetime_s: 90 * DAY,
+            zone_lifetime_s: 45 * DAY,
+        },
+        timing: Timing {
+            dnskey_ttl_s: HOUR,
+            zone_ttl_s_max: DAY,
+            ds_ttl_s: DAY,
+            propagation_s: 2 * HOUR,
+            parent_propagation_s: 2 * HOUR,
+            lead_s: 2 * DAY,
+        },
+        validity: Validity::default(),
+        denial: None,
+    }
+}
+
+/// The one that makes keys, and what the parent shows.
+struct World {
+    policy: Arc<DnssecPolicy>,
+    schedule: Schedule,
+    keys: BTreeMap<u16, Arc<SigningKey>>,
+    parent: BTreeSet<u16>,
+}
+
+impl World {
+    fn step(&mut self, now_s: u64, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let effects = step(&mut self.schedule, &self.policy.rules, &self.policy.timing, now_s, event);
+            if let Some(Effect::Make(role, algorithm)) = effects.first() {
+                let secret = [self.keys.len() as u8 + 1; 32];
+                let key = Arc::new(SigningKey::from_private(*algorithm, role.flags(), &secret).unwrap());
+                events.push(Event::Made(NewKey { role: *role, algorithm: *algorithm, dnskey: key.dnskey().clone() }));
+                self.keys.insert(key.tag(), key);
+            }
+        }
+    }
+
+    fn task(&self, denial: Denial, keys: &BTreeMap<u16, Arc<SigningKey>>) -> BTreeMap<Name, Task> {
+        let (policy, schedule) = (Arc::clone(&self.policy), Arc::new(self.schedule.clone()));
+        BTreeMap::from([(apex(), Task { policy, denial, schedule, keys: keys.clone(), serial: None })])
+    }
+
+    /// The DS records at the parent, one a file: each must lead into the zone by itself or be of a key that is on its way.
+    fn anchors(&self) -> String {
+        let keys = self.schedule.keys.iter().filter(|key| self.parent.contains(&key.tag)).filter_map(KeyPlan::public);
+        keys.fold(String::new(), |mut text, key| {
+            let _ = writeln!(text, "{} 3600 IN DS {}", apex(), Ds::new(&apex(), &key, DigestType::Sha256));
+            text
+        })
+    }
+}
+
+fn written(zone: &Zone, path: &Path) {
+    let mut text = String::new();
+    zone.write_text(&mut text).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// What the judges have against a zone at a time.
+fn judge(zone: &Zone, now_s: u64, anchors: &Path, path: &Path, judges: &[Option<PathBuf>; 3]) -> Option<String> {
+    written(zone, path);
+    let [ldns, faketime, verify] = judges;
+    let mut commands = Vec::new();
+    if let Some(ldns) = ldns {
+        let mut command = Command::new(ldns);
+        command.args(["-t", &compact(now_s), "-k"]).arg(anchors).arg(path);
+        commands.push(command);
+    }
+    if let (Some(faketime), Some(verify)) = (faketime, verify) {
+        let mut command = Command::new(faketime);
+        command.env("TZ", "UTC").arg("-f").arg(format!("@{}", stamp(now_s))).arg(verify);
+        command.args(["-z", "-o", "roll.test"]).arg(path);
+        commands.push(command);
+    }
+    commands.into_iter().find_map(|mut command| {
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (!output.status.success()).then(|| format!("{command:?}: {}", String::from_utf8_lossy(&said)))
+    })
+}
+
+/// `YYYY-MM-DD HH:MM:SS`, as faketime reads it.
+fn stamp(epoch_s: u64) -> String {
+    let text = compact(epoch_s);
+    let part = |from: usize, to: usize| text.get(from..to).unwrap().to_owned();
+    format!("{}-{}-{} {}:{}:{}", part(0, 4), part(4, 6), part(6, 8), part(8, 10), part(10, 12), part(12, 14))
+}
+
+#[test]
+fn no_moment_of_months_is_bogus_on_either_node() {
+    let judges = ["ldns-verify-zone", "faketime", "dnssec-verify"].map(installed);
+    if judges.iter().all(Option::is_none) {
+        return;
+    }
+    let scratch = Scratch::new("rollover");
+    let zones = Zones::new([Arc::new(load(&apex(), &OneFile, "z").unwrap().zone)]).unwrap();
+    for (split, denial) in [(false, Denial::Nsec), (true, Denial::Nsec3)] {
+        let mut world = World {
+            policy: Arc::new(policy(split)),
+            schedule: Schedule::new(&apex(), 1),
+            keys: BTreeMap::new(),
+            parent: BTreeSet::new(),
+        };
+        let mut signers = [Signer::new(), Signer::new()];
+        // Keys reach the second node a day after they are made: within the lead.
+        let mut copied: BTreeMap<u16, Arc<SigningKey>> = BTreeMap::new();
+        let mut arrivals: Vec<(u64, BTreeMap<u16, Arc<SigningKey>>)> = Vec::new();
+        let mut judged = 0;
+        let mut last = String::new();
+        let mut parent_acts_s = None;
+        for hours in (0..24 * DAYS).step_by(3) {
+            let now_s = START + hours * HOUR;
+            world.step(now_s, Event::Parent(world.parent.iter().copied().collect()));
+            if arrivals.last().is_none_or(|(_, keys)| keys.len() != world.keys.len()) {
+                let delay_s = if arrivals.is_empty() { 0 } else { DAY };
+                arrivals.push((now_s + delay_s, world.keys.clone()));
+            }
+            if let Some((_, keys)) = arrivals.iter().rev().find(|(at, _)| *at <= now_s) {
+                copied.clone_from(keys);
+            }
+            let view = world.schedule.view(now_s);
+            let wished: BTreeSet<u16> = view.wished.iter().copied().collect();
+            if !wished.is_empty() && wished != world.parent && parent_acts_s.is_none() {
+                parent_acts_s = Some(now_s + 3 * DAY);
+            }
+            if parent_acts_s.is_some_and(|at| at <= now_s) {
+                world.parent = wished;
+                parent_acts_s = None;
+            }
+            let wall = Wall(now_s * 1_000);
+            let tick = Tick { schedule: wall, doubted: false, jump_ms: 0 };
+            let tasks = [world.task(denial, &world.keys), world.task(denial, &copied)];
+            let looks: Vec<_> =
+                signers.iter_mut().zip(&tasks).map(|(signer, tasks)| signer.look(&zones, tasks, tick, wall)).collect();
+            // The judges are asked whenever something differs, and once a month.
+            let state = format!("{view:?} {:?}", world.parent);
+            if state == last && hours % (24 * 30) != 0 {
+                continue;
+            }
+            last = state;
+            for (node, look) in looks.iter().enumerate() {
+                assert!(look.notices.is_empty() && look.status.iter().all(|status| status.lacking.is_empty()), "{look:?}");
+                let zone = look.zones.get(&apex()).unwrap();
+                let anchors = if world.parent.is_empty() {
+                    // Before the parent knows any key, the zone's own keys are what it will know.
+                    let mut early =
+                        Ds::new(&apex(), &world.schedule.keys.first().unwrap().public().unwrap(), DigestType::Sha256);
+                    if split {
+                        let ksk = world.schedule.keys.iter().find(|key| key.role.is_entry()).unwrap();
+                        early = Ds::new(&apex(), &ksk.public().unwrap(), DigestType::Sha256);
+                    }
+                    format!("{} 3600 IN DS {early}\n", apex())
+                } else {
+                    world.anchors()
+                };
+                let anchors = scratch.write("anchors", &anchors);
+                let path = scratch.path().join(format!("node{node}"));
+                let complaint = judge(zone, now_s, &anchors, &path, &judges);
+                assert_eq!(complaint, None, "at {} on node {node}:\n{}", compact(now_s), world.schedule.to_json());
+                judged += 1;
+            }
+        }
+        assert!(judged >= 2 * 12, "{judged}");
+        let ended = world.schedule.keys.iter().filter(|key| key.remove_s.is_some_and(|at| at < START + DAYS * DAY)).count();
+        assert!(ended >= if split { 4 } else { 1 }, "{ended} rollovers ended");
+    }
+}
