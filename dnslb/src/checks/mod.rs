@@ -170,6 +170,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use dnslb_core::health::{Advice, Mode};
+    use http_body_util::{BodyExt as _, Full};
     use std::net::IpAddr;
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
@@ -310,6 +311,39 @@ mod tests {
         assert_eq!(found, Ok(Finding { run_queue: Some(3.0), ..Finding::default() }));
         let none = said(CheckKind::NodeExporter, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
         assert!(none.unwrap_err().contains("node_procs_running"));
+    }
+
+    /// A gRPC server that answers its first question so.
+    async fn grpc(status: &'static str, body: &'static [u8]) -> Result<Finding, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = move |request: hyper::Request<hyper::body::Incoming>| async move {
+            assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+            assert_eq!(request.headers().get("te").unwrap(), "trailers");
+            let asked = request.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(asked[..], [&b"\0\0\0\0\x06\x0a\x04"[..], b"shop"].concat());
+            let trailers = hyper::HeaderMap::from_iter([("grpc-status".parse().unwrap(), status.parse().unwrap())]);
+            let body = Full::new(bytes::Bytes::from_static(body)).with_trailers(std::future::ready(Some(Ok(trailers))));
+            Ok::<_, std::convert::Infallible>(hyper::Response::new(body))
+        };
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let connection = hyper::server::conn::http2::Builder::new(executor)
+                .serve_connection(hyper_util::rt::TokioIo::new(stream), hyper::service::service_fn(answer));
+            let _ = connection.await;
+        });
+        let spec =
+            CheckSpec { kind: CheckKind::Grpc, port, service: "shop".into(), timeout_ms: 5_000, ..CheckSpec::default() };
+        outcome(CheckJob { id: CheckId(1), addr: [127, 0, 0, 1].into(), spec: Arc::new(spec) }).await
+    }
+
+    #[tokio::test]
+    async fn health_is_asked_by_grpc() {
+        assert_eq!(grpc("0", b"\0\0\0\0\x02\x08\x01").await, Ok(Finding::default()));
+        assert_eq!(grpc("0", b"\0\0\0\0\x02\x08\x02").await, Err("NOT_SERVING".into()));
+        assert_eq!(grpc("5", b"").await, Err("SERVICE_UNKNOWN".into()));
+        assert_eq!(grpc("14", b"").await, Err("gRPC status 14".into()));
     }
 
     async fn command(words: &[&str], timeout_ms: u64) -> Result<Finding, String> {
