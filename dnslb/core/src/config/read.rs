@@ -40,6 +40,13 @@ pub(super) fn server(root: &Section) -> Option<(ServerSpec, ServiceSpec)> {
             512..=4_096,
             "Longest answer over UDP, in octets; longer ones are truncated.",
         ) as u16,
+        online_signatures_max: s.integer(
+            "online_signatures_max",
+            1_000,
+            0..=100_000,
+            "Signatures a second that each answering thread makes while a question waits, for names that exist, and as many for those \
+             that do not. Beyond, clients are told to come over TCP, which has accounts of its own.",
+        ) as u32,
         tcp_connections_max: s.integer("tcp_connections_max", 1_000, 1..=1_000_000, "Open TCP connections in all.") as usize,
         tcp_connections_per_client_max: s.integer(
             "tcp_connections_per_client_max",

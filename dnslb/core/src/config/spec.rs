@@ -60,6 +60,8 @@ pub struct ServerSpec {
     pub pin_workers: bool,
     /// Longest UDP answer, in octets.
     pub udp_payload_max: u16,
+    /// Signatures a second that each answering thread makes while a question waits; see [`crate::online`].
+    pub online_signatures_max: u32,
     /// Open TCP connections in all.
     pub tcp_connections_max: usize,
     /// Open TCP connections of one client address.

@@ -122,7 +122,11 @@ impl Control {
             signed: self.signatures.answers(),
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.answers)).collect(),
             clients: Arc::clone(&self.spec.places.clients),
-            limits: Limits { udp_len_max: self.spec.server.udp_payload_max, ..Limits::default() },
+            limits: Limits {
+                udp_len_max: self.spec.server.udp_payload_max,
+                signatures_s_max: self.spec.server.online_signatures_max,
+                ..Limits::default()
+            },
             service: Arc::clone(&self.service),
         }
     }
