@@ -2,7 +2,11 @@
 //!
 //! `cargo run --release -p dnslb-core --example signing_cost`; the results are in bench/results/signing.md. It measures and decides
 //! nothing.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a measurement: it reads the clock and stops where it cannot go on")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a measurement: it reads the clock and stops where it cannot go on"
+)]
 
 use dnslb_core::config;
 use dnslb_core::control::{AdminCommand, Control, Effect, Event, Saved};
@@ -124,14 +128,13 @@ fn measure(algorithm: Algorithm) {
     let control = Control::new(loaded.spec, Arc::new(zones), Saved::default(), now, Draws::from_u64(1));
     let mut world = World { control, now, snapshot: None, jobs_ms: Vec::new() };
     world.settle("start: 1,000 members, k = 8");
-    let down = AdminCommand {
-        target: "www/m7".into(),
-        force: Some(Forced::Down),
-        ..AdminCommand::default()
-    };
+    let down = AdminCommand { target: "www/m7".into(), force: Some(Forced::Down), ..AdminCommand::default() };
     let start = Instant::now();
     world.control.step(world.now, Event::Admin(down));
-    println!("one member goes down: step {:.3} ms; in the first flush below it leaves every answer", start.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "one member goes down: step {:.3} ms; in the first flush below it leaves every answer",
+        start.elapsed().as_secs_f64() * 1e3
+    );
     world.settle("its flushes");
     flood(&world.snapshot.unwrap(), now);
 }
@@ -154,12 +157,18 @@ fn flood(snapshot: &Snapshot, now: Now) {
     };
     let (pool, no_data) = (query("www.lb.example", 1), query("www.lb.example", 28));
     let draw = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    println!("pool A with signature {:.0} ns", timed(200_000, |number| {
-        ask(&pool, now, draw(number));
-    }));
-    println!("pool AAAA, kept denial {:.0} ns", timed(200_000, |_| {
-        ask(&no_data, now, 0);
-    }));
+    println!(
+        "pool A with signature {:.0} ns",
+        timed(200_000, |number| {
+            ask(&pool, now, draw(number));
+        })
+    );
+    println!(
+        "pool AAAA, kept denial {:.0} ns",
+        timed(200_000, |_| {
+            ask(&no_data, now, 0);
+        })
+    );
     // Ten seconds of a flood at 100,000 names a second, in the time that answers are told, whatever they take.
     let names: Vec<Vec<u8>> = (0..1_000_000_u32).map(|number| query(&format!("x{number}.lb.example"), 1)).collect();
     let (mut cut, made) = (0, accounts.made());

@@ -34,8 +34,12 @@ pub(super) fn serves(target: OverlayTarget, rtype: Rtype, snapshot: &Snapshot) -
 pub(super) fn types(target: OverlayTarget, snapshot: &Snapshot, types: &mut Types) {
     let pool = match target {
         OverlayTarget::Host { v4, v6, .. } => {
-            v4.iter().for_each(|_| types.add(Rtype::A));
-            v6.iter().for_each(|_| types.add(Rtype::AAAA));
+            if v4.is_some() {
+                types.add(Rtype::A);
+            }
+            if v6.is_some() {
+                types.add(Rtype::AAAA);
+            }
             return;
         }
         OverlayTarget::Pool(pool) | OverlayTarget::Service { pool, .. } => snapshot.pools.get(pool as usize),
