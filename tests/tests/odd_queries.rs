@@ -54,13 +54,19 @@ fn header(answer: &[u8]) -> Header {
     }
 }
 
-fn verdict(client: &Octets, message: &[u8]) -> Verdict {
+/// Transfers are answered beside the plain questions, so what is sent behind them may be answered before: there silence takes its time.
+fn is_transfer(what: &str) -> bool {
+    what.starts_with("type AXFR") || what.starts_with("type IXFR")
+}
+
+fn verdict(client: &Octets, what: &str, message: &[u8]) -> Verdict {
     let probe = plain().octets(0xffff, None);
     let mut message = message.to_vec();
     if let Some(id) = message.get_mut(..2) {
         id.copy_from_slice(&[0x12, 0x34]);
     }
-    Verdict(client.udp_before(&message, &probe).map(|answer| header(&answer)))
+    let answer = if is_transfer(what) { client.udp(&message) } else { client.udp_before(&message, &probe) };
+    Verdict(answer.map(|answer| header(&answer)))
 }
 
 fn plain() -> Question {
@@ -150,8 +156,9 @@ fn odd_messages_are_taken_as_others_take_them() {
     let mut problems = Vec::new();
     let mut hits = BTreeSet::new();
     for (what, message) in cases() {
-        let ours = verdict(&ours, &message);
-        let theirs: Vec<(Kind, Verdict)> = theirs.iter().map(|(kind, client)| (*kind, verdict(client, &message))).collect();
+        let ours = verdict(&ours, what, &message);
+        let theirs: Vec<(Kind, Verdict)> =
+            theirs.iter().map(|(kind, client)| (*kind, verdict(client, what, &message))).collect();
         let same: Vec<Kind> = theirs.iter().filter(|(_, theirs)| *theirs == ours).map(|(kind, _)| *kind).collect();
         if same.contains(&Kind::Knot) || same.len() >= 2 {
             continue;
