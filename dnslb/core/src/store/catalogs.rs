@@ -136,3 +136,143 @@ fn remove(zones: &mut BTreeMap<Name, Held>, order: &mut Vec<Name>, later: &mut V
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{RequestId, StoreEvent};
+    use super::*;
+    use crate::config::{Spec, load};
+    use crate::transfer::Fetched;
+    use crate::zone::{Files, Record, Rtype, Soa, Zones};
+    use farm_shared::time::{Mono, Now};
+
+    const NOW: Now = Now { mono: Mono(1), wall: Wall(1_700_000_000_000) };
+
+    struct NoFiles;
+
+    impl Files for NoFiles {
+        fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+            Err(format!("{path}: not here"))
+        }
+    }
+
+    fn name(text: &str) -> Name {
+        Name::from_text(text).unwrap()
+    }
+
+    fn spec(more: &str) -> Arc<Spec> {
+        let text = format!(
+            "[server]\nstate_dir = 's'\n[[zone]]\nname = 'cat.test'\nkind = 'secondary'\n[[zone.primary]]\naddr = '192.0.2.1:53'\n\
+             [[catalog]]\nzone = 'cat.test'\n[[catalog.primary]]\naddr = '192.0.2.1:53'\n\
+             [[catalog.group]]\nname = 'far'\n[[catalog.group.primary]]\naddr = '192.0.2.9:53'\n{more}"
+        );
+        load("t", &text, &NoFiles).unwrap().spec
+    }
+
+    fn catalog(serial: u32, members: &[(&str, &str, Option<&str>)]) -> Arc<Zone> {
+        let apex = name("cat.test");
+        let invalid = name("invalid");
+        let (mname, rname) = (invalid.clone(), invalid.clone());
+        let soa = Soa { mname, rname, serial, refresh_s: 60, retry_s: 60, expire_s: 600, minimum_s: 0 };
+        let record =
+            |owner: &Name, rtype: Rtype, rdata: &[u8]| Record { owner: owner.clone(), rtype, ttl_s: 0, rdata: rdata.into() };
+        let ptr = Rtype::PTR;
+        let mut records = vec![
+            record(&apex, Rtype::SOA, &soa.to_rdata()),
+            record(&apex, Rtype::NS, invalid.wire()),
+            record(&name("version.cat.test"), Rtype::TXT, b"\x012"),
+        ];
+        for (unique, zone, group) in members {
+            let owner = name(&format!("{unique}.zones.cat.test"));
+            records.push(record(&owner, ptr, name(zone).wire()));
+            let text = group.map(|group| [&[group.len() as u8], group.as_bytes()].concat());
+            records.extend(text.map(|text| record(&owner.child(b"group").unwrap(), Rtype::TXT, &text)));
+        }
+        Arc::new(Zone::from_records(&apex, records).unwrap().zone)
+    }
+
+    /// Does what the store asks for, with a disk that keeps nothing; gives the zones that it forgot and adopted, with whether what was
+    /// stored of them was to be kept.
+    fn settle(store: &mut Store) -> Vec<String> {
+        let mut done = Vec::new();
+        loop {
+            let effects = store.flush();
+            if effects.is_empty() {
+                return done;
+            }
+            for effect in effects {
+                let event = match effect {
+                    StoreEffect::Record { apex, .. } | StoreEffect::Checkpoint { apex, .. } => {
+                        StoreEvent::Recorded { apex, result: Ok(()) }
+                    }
+                    StoreEffect::Adopt { apex, keep } => {
+                        done.push(format!("adopt {apex} {keep}"));
+                        StoreEvent::Adopted { apex, restored: None }
+                    }
+                    StoreEffect::Forget(apex) => {
+                        done.push(format!("forget {apex}"));
+                        continue;
+                    }
+                    _ => continue,
+                };
+                store.step(NOW, event);
+            }
+        }
+    }
+
+    fn configure(store: &mut Store, spec: &Arc<Spec>) -> Vec<String> {
+        let (spec, zones) = (Arc::clone(spec), Arc::new(Zones::default()));
+        store.step(NOW, StoreEvent::Configured { spec, zones, restored: BTreeMap::new() });
+        settle(store)
+    }
+
+    fn transferred(store: &mut Store, apex: &str, fetched: Fetched) -> Vec<String> {
+        let request = RequestId(1);
+        store.step(NOW, StoreEvent::Transferred { request, apex: name(apex), fetched });
+        settle(store)
+    }
+
+    fn served(store: &Store) -> Vec<String> {
+        store
+            .served()
+            .hosted()
+            .map(|hosted| format!("{}{}", hosted.zone.apex(), if hosted.expired { " expired" } else { "" }))
+            .collect()
+    }
+
+    #[test]
+    fn zones_come_and_go_with_the_catalog() {
+        let mut store = Store::new();
+        assert_eq!(configure(&mut store, &spec("")), [""; 0]);
+        assert_eq!(served(&store), ["cat.test. expired"], "before its first transfer it says nothing");
+        let whole = |serial, members: &[_]| Fetched::Whole(catalog(serial, members));
+        let first = transferred(&mut store, "cat.test", whole(1, &[("u1", "a.test", None), ("u2", "b.test", Some("far"))]));
+        assert_eq!(first, ["adopt a.test. true", "adopt b.test. true"], "what lies on the disk is of this life");
+        assert_eq!(store.members().len(), 2);
+        let of = |store: &Store, zone: &str| {
+            store
+                .secondaries()
+                .into_iter()
+                .find(|found| found.apex == name(zone))
+                .map(|found| found.primaries[0].addr.to_string())
+        };
+        assert_eq!(of(&store, "a.test").as_deref(), Some("192.0.2.1:53"));
+        assert_eq!(of(&store, "b.test").as_deref(), Some("192.0.2.9:53"), "as its group says");
+        let next = transferred(&mut store, "cat.test", whole(2, &[("u3", "a.test", None), ("u4", "c.test", None)]));
+        assert_eq!(next, ["forget b.test.", "adopt a.test. false", "adopt c.test. false"]);
+        // A catalog that is broken changes nothing.
+        assert_eq!(
+            transferred(&mut store, "cat.test", whole(3, &[("u3", "a.test", None), ("u4", "a.test", None)])),
+            [""; 0]
+        );
+        assert_eq!(store.members().len(), 2);
+        // A reload keeps its zones, and a catalog that is configured no more lets them go.
+        assert_eq!(configure(&mut store, &spec("")), [""; 0]);
+        assert_eq!(store.members().len(), 2);
+        let configured = spec("[[zone]]\nname = 'a.test'\nkind = 'secondary'\n[[zone.primary]]\naddr = '192.0.2.5:53'\n");
+        configure(&mut store, &configured);
+        assert_eq!(of(&store, "a.test").as_deref(), Some("192.0.2.5:53"), "the configuration goes first");
+        assert_eq!(store.members().iter().map(|spec| spec.name.to_string()).collect::<Vec<_>>(), ["c.test."]);
+    }
+}

@@ -139,6 +139,9 @@ impl World {
             StoreEffect::Answer(request, answer) => assert_eq!(self.answers.insert(request.0, answer), None, "told once"),
             StoreEffect::Notice(text) => self.notices.push(text),
             StoreEffect::Changed(_) => {}
+            StoreEffect::Forget(_) | StoreEffect::Adopt { .. } | StoreEffect::Members(_) => {
+                panic!("no catalog is configured")
+            }
         }
     }
 

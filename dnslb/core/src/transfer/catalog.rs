@@ -137,32 +137,30 @@ pub fn assign(
         assigned.zones.insert(name.clone(), owned.clone());
     }
     // Whoever has a zone keeps it, unless it lets it go to a catalog that wants it.
+    let mut goes = BTreeMap::new();
     for (name, owned) in before {
         let of =
             |catalog: &Name| catalogs.iter().find(|(apex, _)| apex == catalog).and_then(|(_, members)| members.get(name));
         let Some(still) = of(&owned.catalog) else { continue };
-        let goes = still.coo.as_ref().filter(|coo| **coo != owned.catalog).filter(|coo| of(coo).is_some());
-        if goes.is_none() && !is_configured(name) {
+        if let Some(coo) = still.coo.as_ref().filter(|coo| **coo != owned.catalog && of(coo).is_some()) {
+            goes.insert(name, coo);
+        } else if !is_configured(name) {
             let owned = Owned { catalog: owned.catalog.clone(), member: still.clone() };
             assigned.zones.insert(name.clone(), owned);
         }
     }
     for (catalog, members) in catalogs {
         for (name, member) in members {
-            match assigned.zones.get(name) {
-                Some(owned) if owned.catalog == *catalog => {}
-                Some(_) => assigned.clashes.push((name.clone(), catalog.clone())),
-                None if is_configured(name) => assigned.clashes.push((name.clone(), catalog.clone())),
-                None if before
-                    .get(name)
-                    .is_some_and(|had| had.catalog != *catalog && lets_go_elsewhere(had, name, catalog, catalogs)) =>
-                {
-                    assigned.clashes.push((name.clone(), catalog.clone()));
-                }
-                None => {
-                    let owned = Owned { catalog: catalog.clone(), member: member.clone() };
-                    assigned.zones.insert(name.clone(), owned);
-                }
+            let is_free = match assigned.zones.get(name) {
+                Some(owned) if owned.catalog == *catalog => continue,
+                Some(_) => false,
+                None => !is_configured(name) && goes.get(name).is_none_or(|to| *to == catalog),
+            };
+            if is_free {
+                let owned = Owned { catalog: catalog.clone(), member: member.clone() };
+                assigned.zones.insert(name.clone(), owned);
+            } else if before.get(name).is_none_or(|had| had.catalog != *catalog) {
+                assigned.clashes.push((name.clone(), catalog.clone()));
             }
         }
     }
@@ -172,12 +170,6 @@ pub fn assign(
     };
     assigned.reset = assigned.zones.iter().filter(is_new).map(|(name, _)| name.clone()).collect();
     assigned
-}
-
-/// Whether the catalog that had a zone lets it go, but to another one than `to`.
-fn lets_go_elsewhere(had: &Owned, name: &Name, to: &Name, catalogs: &[(Name, BTreeMap<Name, Member>)]) -> bool {
-    let old = catalogs.iter().find(|(apex, _)| *apex == had.catalog).and_then(|(_, members)| members.get(name));
-    old.and_then(|member| member.coo.as_ref()).is_some_and(|coo| coo != to)
 }
 
 #[cfg(test)]

@@ -138,7 +138,9 @@ impl Refresher {
     fn configured(&mut self, now: Now, zones: Vec<Secondary>, effects: &mut Vec<RefreshEffect>) {
         let mut old = std::mem::take(&mut self.zones);
         for Secondary { apex, primaries, have, confirmed } in zones {
-            let zone = match old.remove(&apex) {
+            // Data that is there no more was another life of the zone.
+            let is_same = |zone: &Zone| zone.have.is_none() || have.is_some();
+            let zone = match old.remove(&apex).filter(is_same) {
                 Some(mut zone) => {
                     if zone.primaries != primaries {
                         (zone.primary, zone.asked, zone.next) = (0, 0, now.mono);
@@ -390,10 +392,13 @@ mod tests {
     fn a_reload_keeps_what_is_under_way() {
         let (mut refresher, _) = refresher(Some(soa(7)), 0);
         refresher.step(START, finished(1, Ok(soa(7))));
-        let same = secondary(None, 0);
+        let same = secondary(Some(soa(7)), 0);
         assert_eq!(refresher.step(START, RefreshEvent::Configured(vec![same.clone()])), []);
         let other = Secondary { primaries: vec![primary(3)], ..same };
         assert_eq!(started(&refresher.step(START, RefreshEvent::Configured(vec![other]))), [(2, 3, Some(7))]);
+        // A zone that lost its data begins anew, whatever is under way.
+        let lost = refresher.step(START, RefreshEvent::Configured(vec![secondary(None, 0)]));
+        assert_eq!((started(&lost), expired(&lost)), (vec![(3, 1, None)], vec![true]));
         assert_eq!(refresher.step(START, RefreshEvent::Configured(vec![])), []);
         assert_eq!(refresher.next(), Mono::NEVER);
     }
@@ -435,7 +440,7 @@ mod tests {
                     (0, Some(attempt)) => { running = None; finished(attempt, Err(())) }
                     (1, Some(attempt)) => { running = None; serial += 1; finished(attempt, Ok(soa(serial))) }
                     (2, _) => RefreshEvent::Notified { apex: apex(), serial: None, from: IpAddr::from([192, 0, 2, 2]) },
-                    (3, _) => RefreshEvent::Configured(vec![secondary(None, 0)]),
+                    (3, _) => RefreshEvent::Configured(vec![secondary(Some(soa(7)), 0)]),
                     _ => RefreshEvent::Tick,
                 };
                 let effects = refresher.step(now, event);
