@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// And for all of them.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(3_600);
+const TOTAL_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// What to ask, and whom.
 #[derive(Debug, Clone)]

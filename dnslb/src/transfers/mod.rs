@@ -32,7 +32,7 @@ const QUEUE_MAX: usize = 256;
 const RECORD_OCTETS_MAX: u64 = 512;
 
 /// The longest sleep: a clock that was stopped must not make it endless.
-const SLEEP_MAX: Duration = Duration::from_secs(3_600);
+const SLEEP_MAX: Duration = Duration::from_hours(1);
 
 /// What is in force and served.
 #[derive(Clone)]
@@ -236,9 +236,10 @@ impl Work {
     async fn all(&self, ask: Ask) -> Result<(Soa, Fetch), FetchError> {
         let whole = Ask { have: None, ..ask.clone() };
         let fetched = fetch::fetch(ask).await?;
+        let is_change = matches!(fetched, Fetched::Changes(_));
         match self.keep(&whole.apex, fetched).await {
             // Changes that do not fit what is there: the primary and we disagree about the past.
-            Err(FetchError::Store(why)) if whole.primary.addr.port() != 0 => {
+            Err(FetchError::Store(why)) if is_change => {
                 tracing::info!(zone = %whole.apex, why, "changes do not fit: the whole zone is asked for");
                 let apex = whole.apex.clone();
                 self.keep(&apex, fetch::fetch(whole).await?).await

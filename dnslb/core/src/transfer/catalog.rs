@@ -4,7 +4,7 @@
 //! changes nothing, and no zone goes from one catalog to another unless the first one lets it.
 
 use crate::name::Name;
-use crate::zone::{Rtype, Zone};
+use crate::zone::{RrSet, Rtype, Zone};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -87,7 +87,7 @@ pub fn members(catalog: &Zone) -> Result<BTreeMap<Name, Member>, BrokenCatalog> 
 
 fn pointers(zone: &Zone, name: &Name) -> Vec<Name> {
     let set = zone.rrset(name, Rtype::PTR);
-    set.into_iter().flat_map(|set| set.rdata()).filter_map(|rdata| Name::from_wire(rdata).ok()).collect()
+    set.into_iter().flat_map(RrSet::rdata).filter_map(|rdata| Name::from_wire(rdata).ok()).collect()
 }
 
 /// The TXT records of a name, each as one text.
@@ -101,7 +101,7 @@ fn texts(zone: &Zone, name: &Name) -> Vec<String> {
         }
         String::from_utf8(out).ok()
     };
-    zone.rrset(name, Rtype::TXT).into_iter().flat_map(|set| set.rdata()).filter_map(text).collect()
+    zone.rrset(name, Rtype::TXT).into_iter().flat_map(RrSet::rdata).filter_map(text).collect()
 }
 
 /// Which catalog a zone came from, and its life there.

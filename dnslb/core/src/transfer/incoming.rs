@@ -234,7 +234,7 @@ impl Incoming {
                 records.push(record);
                 State::Whole(records)
             }
-            (State::Changes(diffs, comes), soa) => self.change(diffs, comes, record, soa, newest)?,
+            (State::Changes(diffs, comes), soa) => Self::change(diffs, comes, record, soa, newest)?,
             (State::Done(_), _) => return Err(BadTransfer::Behind),
         };
         Ok(())
@@ -251,7 +251,6 @@ impl Incoming {
     }
 
     fn change(
-        &self,
         mut diffs: Vec<Diff>,
         comes: bool,
         record: Record,
@@ -265,11 +264,7 @@ impl Incoming {
                 last.removed.push(record);
                 State::Changes(diffs, false)
             }
-            (None, true) => {
-                last.added.push(record);
-                State::Changes(diffs, true)
-            }
-            (Some(_), false) => {
+            (None, true) | (Some(_), false) => {
                 last.added.push(record);
                 State::Changes(diffs, true)
             }

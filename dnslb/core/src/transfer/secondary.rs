@@ -140,32 +140,29 @@ impl Refresher {
         for Secondary { apex, primaries, have, confirmed } in zones {
             // Data that is there no more was another life of the zone.
             let is_same = |zone: &Zone| zone.have.is_none() || have.is_some();
-            let zone = match old.remove(&apex).filter(is_same) {
-                Some(mut zone) => {
-                    if zone.primaries != primaries {
-                        (zone.primary, zone.asked, zone.next) = (0, 0, now.mono);
-                    }
-                    zone.primaries = primaries;
-                    zone
+            let zone = if let Some(mut zone) = old.remove(&apex).filter(is_same) {
+                if zone.primaries != primaries {
+                    (zone.primary, zone.asked, zone.next) = (0, 0, now.mono);
                 }
-                None => {
-                    // A start: whatever is there may be old, so its primaries are asked at once.
-                    let age_ms = now.wall.0.saturating_sub(confirmed.0);
-                    let expire_ms = have.as_ref().map_or(0, |soa| u64::from(soa.expire_s) * 1_000);
-                    let is_old = have.is_none() || confirmed.0 == 0 || age_ms >= expire_ms;
-                    effects.push(RefreshEffect::Expired(apex.clone(), is_old));
-                    Zone {
-                        primaries,
-                        have,
-                        expires: now.mono.plus_ms(expire_ms.saturating_sub(age_ms)),
-                        next: now.mono,
-                        running: None,
-                        primary: 0,
-                        asked: 0,
-                        failures: 0,
-                        again: false,
-                        expired: is_old,
-                    }
+                zone.primaries = primaries;
+                zone
+            } else {
+                // A start: whatever is there may be old, so its primaries are asked at once.
+                let age_ms = now.wall.0.saturating_sub(confirmed.0);
+                let expire_ms = have.as_ref().map_or(0, |soa| u64::from(soa.expire_s) * 1_000);
+                let is_old = have.is_none() || confirmed.0 == 0 || age_ms >= expire_ms;
+                effects.push(RefreshEffect::Expired(apex.clone(), is_old));
+                Zone {
+                    primaries,
+                    have,
+                    expires: now.mono.plus_ms(expire_ms.saturating_sub(age_ms)),
+                    next: now.mono,
+                    running: None,
+                    primary: 0,
+                    asked: 0,
+                    failures: 0,
+                    again: false,
+                    expired: is_old,
                 }
             };
             self.zones.insert(apex, zone);
