@@ -3,7 +3,7 @@
 //! What `dnssec-keygen` writes is read, and what is written here BIND's and NLnet Labs' tools read. The shell does the files. A
 //! problem with a private file names its line and never what stands there.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 
@@ -51,7 +51,10 @@ impl KeyTimes {
 
     fn lines(mut self, prefix: &str) -> String {
         let set = self.fields().into_iter().filter_map(|(name, time)| time.map(|time| (name, time)));
-        set.map(|(name, time)| format!("{prefix}{name}: {}\n", civil::compact(time))).collect()
+        set.fold(String::new(), |mut text, (name, time)| {
+            let _ = writeln!(text, "{prefix}{name}: {}", civil::compact(time));
+            text
+        })
     }
 }
 
@@ -95,7 +98,9 @@ pub fn base_name(owner: &Name, algorithm: u8, tag: u16) -> String {
         for &octet in label {
             match octet {
                 b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' => text.push(char::from(octet)),
-                _ => text.push_str(&format!("%{octet:02x}")),
+                _ => {
+                    let _ = write!(text, "%{octet:02x}");
+                }
             }
         }
         text.push('.');

@@ -222,18 +222,14 @@ impl Signer<'_> {
             };
             let mut kept = old.and_then(RrSet::sigs).into_iter().flat_map(Sigs::rdata);
             let kept = kept.find_map(|rdata| Rrsig::read(rdata).filter(&fits).map(|rrsig| (rdata.to_vec(), rrsig.window)));
-            let (rdata, window) = match kept {
-                Some(kept) => {
-                    self.kept += 1;
-                    kept
-                }
-                None => {
-                    self.made += 1;
-                    let set =
-                        set.get_or_insert_with(|| CanonicalSet::new(owner, rtype, ttl_s, data.iter().map(Vec::as_slice)));
-                    let window = keys.window(owner, rtype, self.wall);
-                    (sign_set(key, &keys.apex, set, window)?, window)
-                }
+            let (rdata, window) = if let Some(kept) = kept {
+                self.kept += 1;
+                kept
+            } else {
+                self.made += 1;
+                let set = set.get_or_insert_with(|| CanonicalSet::new(owner, rtype, ttl_s, data.iter().map(Vec::as_slice)));
+                let window = keys.window(owner, rtype, self.wall);
+                (sign_set(key, &keys.apex, set, window)?, window)
             };
             let left_s = seconds_between(seconds(self.wall), window.expiration_s);
             self.first_expiry_s = self.first_expiry_s.min(left_s);
