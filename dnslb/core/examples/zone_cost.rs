@@ -85,7 +85,7 @@ fn cost(kind: &str, text: &str) {
     let mut zone = None;
     let start = processor_time();
     let counted = allocation_counter::measure(|| zone = Some(load(&octets.0)));
-    let took = processor_time() - start;
+    let took = processor_time().saturating_sub(start);
     let zone = zone.unwrap();
     let each = |total: usize| total as f64 / zone.record_count() as f64;
     println!(
@@ -112,7 +112,7 @@ fn cost(kind: &str, text: &str) {
             let mut took = Duration::ZERO;
             allocated = allocation_counter::measure(|| {
                 let changed = zone.apply(&diff).unwrap();
-                took = processor_time() - start;
+                took = processor_time().saturating_sub(start);
                 drop(changed);
             })
             .bytes_max;
@@ -133,7 +133,7 @@ fn searches(records: usize, text: &str) {
         let took = best(3, || {
             let start = processor_time();
             assert!(std::hint::black_box(names.iter().filter(|name| run(name)).count()) <= names.len());
-            processor_time() - start
+            processor_time().saturating_sub(start)
         });
         took.as_nanos() as f64 / names.len() as f64
     };
