@@ -400,7 +400,9 @@ impl Thread {
             if effects.is_empty() {
                 break;
             }
-            effects.into_iter().for_each(|effect| self.apply(effect));
+            for effect in effects {
+                self.apply(effect);
+            }
         }
         let answers = std::mem::take(&mut self.answers);
         if answers.is_empty() {

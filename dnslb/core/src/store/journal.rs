@@ -102,7 +102,9 @@ impl Entry {
                 out.push(1);
                 out.extend_from_slice(&wall.0.to_be_bytes());
                 out.extend_from_slice(&(diffs.len() as u32).to_be_bytes());
-                diffs.iter().for_each(|diff| put_diff(&mut out, diff));
+                for diff in diffs {
+                    put_diff(&mut out, diff);
+                }
             }
             Self::Frozen(frozen) => out.extend_from_slice(&[2, u8::from(*frozen)]),
             Self::Seed(digest) => {

@@ -83,7 +83,7 @@ impl Store {
 
     /// Whether the zone is held by this store as one that changes, so that what lies on the disk must not be read again.
     pub fn holds(&self, apex: &Name) -> bool {
-        self.zones.get(apex).is_some_and(|held| held.is_dynamic())
+        self.zones.get(apex).is_some_and(Held::is_dynamic)
     }
 
     /// The master file of a zone, as configured.

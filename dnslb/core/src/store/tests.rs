@@ -101,7 +101,9 @@ impl World {
             if effects.is_empty() {
                 break;
             }
-            effects.into_iter().for_each(|effect| self.apply(effect));
+            for effect in effects {
+                self.apply(effect);
+            }
         }
     }
 
