@@ -345,7 +345,7 @@ impl Thread {
         let file = || -> Result<Arc<Zone>, String> {
             let file = self.store.file_of(apex).ok_or_else(|| format!("{apex} is no zone of this server"))?;
             let loaded = load_zone(apex, file, &self.parts.config);
-            loaded.map(Arc::new).map_err(|problems| problems.iter().map(|problem| format!("{problem}\n")).collect())
+            loaded.map(Arc::new).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         };
         Ok(match wish {
             Wish::Freeze => Order::Freeze,
