@@ -60,7 +60,8 @@ impl Control {
                 return Err(format!("{} is no time from 1ms to 366d", format_duration_ms(for_ms)));
             }
             word.until_ms = Some(now.wall.0.saturating_add(for_ms));
-            said += &format!(" for {}", format_duration_ms(for_ms));
+            said.push_str(" for ");
+            said.push_str(&format_duration_ms(for_ms));
         }
         let place = self.put(&group, &member, forced, &said, effects)?;
         if command.force.is_some() {

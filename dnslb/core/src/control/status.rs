@@ -168,8 +168,8 @@ impl Control {
             zone: view.zone.clone(),
             weight: view.weight,
             target_share: pool.share(view),
-            certificate_days: notes(view).and_then(|notes| notes.not_after()).map(|end| days_left(end, now.wall)),
-            run_queue: notes(view).and_then(|notes| notes.run_queue()),
+            certificate_days: notes(view).and_then(Notes::not_after).map(|end| days_left(end, now.wall)),
+            run_queue: notes(view).and_then(Notes::run_queue),
             eligible: pool.eligible(view),
         };
         let variant = |variant: &Variant| VariantStatus {
