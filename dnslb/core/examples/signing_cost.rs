@@ -178,5 +178,4 @@ fn flood(snapshot: &Snapshot, now: Now) {
     });
     let signed = accounts.made() - made;
     println!("flood of 1,000,000 names in 10 s: {flood_ns:.0} ns each, {signed} signed, {cut} told to come by TCP");
-    println!("  CPU time of the signatures in it: {:.1} % of one core", signed as f64 / 10.0 * 20e-6 * 100.0);
 }
