@@ -3,7 +3,7 @@
 //! It must never divide by what was not seen: until there is enough, priors stand.
 
 use super::observation::{Observation, ServerState};
-use super::returns::{Before, Returns};
+use super::returns::{Before, LOOK_BACK_HEARTBEATS, Returns};
 use farm_shared::time::Mono;
 use std::collections::VecDeque;
 
@@ -18,6 +18,8 @@ const SAMPLES_MAX: usize = 2_048;
 const LONG_WINDOWS: u64 = 3;
 /// A trend counts for what it exceeds its noise by, in standard deviations.
 const NOISE_DEVIATIONS: f64 = 1.5;
+/// Arrivals are a burst when they exceed the rate before them by so many standard deviations.
+const BURST_DEVIATIONS: f64 = 6.0;
 
 /// Measurements so far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +33,8 @@ pub struct Measured {
     /// Sessions ended, fading likewise.
     ends: f64,
     returns: Returns,
+    /// How long a lost server may go unnoticed, in milliseconds.
+    noticed_ms: u64,
 }
 
 /// A rate and where it is going.
@@ -48,6 +52,13 @@ impl Measured {
         let samples = &self.samples;
         let before = |ms: u64| before(samples, ms, window_ms);
         let demand = self.returns.without(observation, all, now, window_ms, before);
+        if let Some(((began, before), rate_per_s)) = self.returns.began() {
+            // What came again before the loss was noticed stands in the samples.
+            for (at, seen) in self.samples.iter_mut().filter(|(at, _)| *at > began) {
+                *seen = seen.min(before + rate_per_s * at.since_ms(began) as f64 / 1_000.0);
+            }
+        }
+        self.noticed_ms = LOOK_BACK_HEARTBEATS * observation.heartbeat_ms;
         self.samples.push_back((now, demand));
         while self.samples.len() > SAMPLES_MAX
             || self.samples.get(1).is_some_and(|(at, _)| now.since_ms(*at) >= LONG_WINDOWS * window_ms)
@@ -75,7 +86,8 @@ impl Measured {
     /// arrivals would decide too much.
     ///
     /// The trend is looked for within the window, which sees a rise early, and within a longer one, which tells a slow rise from noise;
-    /// the higher of the two counts, because a server too few costs sessions and one too many costs money.
+    /// the higher of the two counts, because a server too few costs sessions and one too many costs money. A burst counts once it has
+    /// lasted for as long as a lost server may go unnoticed: its sessions all come again at once.
     pub(super) fn rate(&self, window_ms: u64) -> Option<Rate> {
         let ((first, _), (last, to)) = (self.samples.front()?, self.samples.back()?);
         let seen_ms = last.since_ms(*first);
@@ -88,9 +100,9 @@ impl Measured {
             return None;
         }
         let per_s = (to - from.1).max(0.0) / window_s;
-        let short = self.trend(from);
-        let long = self.samples.front().map_or(short, |first| self.trend(*first));
-        Some(Rate { per_s, trend_per_s2: short.max(long), window_s })
+        let trend = self.trend_until((*last, *to), window_ms);
+        let trend_per_s2 = self.before_burst(window_ms).map_or(trend, |before| trend.min(before.max(0.0)));
+        Some(Rate { per_s, trend_per_s2, window_s })
     }
 
     /// Sessions that were lost with their server and did not come again yet.
@@ -98,9 +110,27 @@ impl Measured {
         self.returns.owed()
     }
 
-    /// How the rate changes between the halves of the time since a sample, per second and second.
-    fn trend(&self, (first, from): (Mono, f64)) -> f64 {
-        let Some((last, to)) = self.samples.back().copied() else { return 0.0 };
+    /// The trend before a burst that has not lasted long enough to be believed; none if there is no such burst.
+    fn before_burst(&self, window_ms: u64) -> Option<f64> {
+        let (last, to) = *self.samples.back()?;
+        let until = back_to(&self.samples, last.0.saturating_sub(self.noticed_ms))?;
+        let (_, per_s) = before(&self.samples, until.0.0, 2 * window_ms)?;
+        let expected = per_s * last.since_ms(until.0) as f64 / 1_000.0;
+        let burst = to - until.1 - expected > BURST_DEVIATIONS * expected.max(1.0).sqrt();
+        burst.then(|| self.trend_until(until, window_ms))
+    }
+
+    /// The trend as it was seen at a sample.
+    fn trend_until(&self, last: (Mono, f64), window_ms: u64) -> f64 {
+        let trend = |back_ms: u64| {
+            let from = back_to(&self.samples, last.0.0.saturating_sub(back_ms));
+            from.map_or(0.0, |from| self.trend(from, last))
+        };
+        trend(window_ms).max(trend(LONG_WINDOWS * window_ms))
+    }
+
+    /// How the rate changes between the halves of the time between two samples, per second and second.
+    fn trend(&self, (first, from): (Mono, f64), (last, to): (Mono, f64)) -> f64 {
         let half_ms = last.since_ms(first) / 2;
         let middle = self.samples.iter().find(|(at, _)| at.since_ms(first) >= half_ms && *at > first);
         let Some((middle, until)) = middle.copied().filter(|(at, _)| *at < last) else { return 0.0 };
@@ -132,6 +162,16 @@ fn before(samples: &VecDeque<(Mono, f64)>, at_ms: u64, window_ms: u64) -> Option
 pub(super) mod tests {
     use super::*;
 
+    /// Measures once a second for so many seconds, of a farm with heartbeats each second and these arrivals until each.
+    fn measure_every(seconds: u64, arrivals: fn(u64) -> u64) -> Measured {
+        let mut measured = Measured::default();
+        for s in 0..=seconds {
+            let observation = Observation { arrivals: arrivals(s), heartbeat_ms: 1_000, ..Observation::default() };
+            measured.observe(&observation, Mono(s * 1_000), 60_000, 100.0);
+        }
+        measured
+    }
+
     /// Measures once a second for so many seconds, of a farm with these sessions, arrivals and ends until each second.
     fn measure(seconds: u64, sessions: u32, arrivals: fn(u64) -> u64, ends: fn(u64) -> u64) -> Measured {
         let mut measured = Measured::default();
@@ -157,6 +197,19 @@ pub(super) mod tests {
         assert!((rising.trend_per_s2 - 50.0).abs() < 20.0, "{rising:?}");
         assert_eq!(measure(14, 0, |s| s, |_| 0).rate(60_000), None, "too early");
         assert_eq!(measure(60, 0, |s| 9 - s.min(9), |_| 0).rate(60_000).map(|r| r.per_s), Some(0.0), "those who give up");
+    }
+
+    #[test]
+    fn a_burst_must_last() {
+        let watched = |second: u64| measure_every(second, |s| 10 * s + if s > 200 { 300 + 60 * (s - 200) } else { 0 });
+        let trend = |second: u64| watched(second).rate(60_000).unwrap_or_default().trend_per_s2;
+        assert_eq!([200, 201, 203].map(trend), [0.0; 3]);
+        assert!(trend(208) > 0.3, "{}", trend(208));
+        // Without a heartbeat to wait for, at once.
+        assert!(
+            measure(201, 0, |s| 10 * s + if s > 200 { 300 } else { 0 }, |_| 0).rate(60_000).unwrap_or_default().trend_per_s2
+                > 0.0
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use farm_shared::time::Mono;
 use std::collections::BTreeMap;
 
 /// A loss shows by a lease that ran out, some heartbeats after its sessions began to come again: so many heartbeats are looked back.
-const LOOK_BACK_HEARTBEATS: u64 = 6;
+pub(super) const LOOK_BACK_HEARTBEATS: u64 = 6;
 
 /// What was lost and what of it came again.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +19,7 @@ pub(super) struct Returns {
     loss: Option<Loss>,
     /// Returns of losses that are over.
     before: f64,
+    began: Option<Before>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -50,12 +51,14 @@ impl Returns {
             self.before += self.loss.take().map_or(0.0, |loss| loss.returned);
         }
         let lost = self.lose(observation);
+        self.began = None;
         if lost > 0.0 {
             let counted = self.before;
             if self.loss.is_none() {
                 let began = now.0.saturating_sub(LOOK_BACK_HEARTBEATS * observation.heartbeat_ms);
                 // What was not watched before cannot be told from returns.
                 let ((at, without), rate_per_s) = before(began).unwrap_or(((now, demand - counted), 0.0));
+                self.began = Some(((at, without), rate_per_s));
                 let from = (at, without + counted);
                 self.loss = Some(Loss { last: now, from, rate_per_s, lost: 0.0, returned: 0.0 });
             }
@@ -72,6 +75,11 @@ impl Returns {
             loss.returned = beyond.clamp(loss.returned, loss.lost.max(loss.returned));
         }
         demand - self.before - self.loss.as_ref().map_or(0.0, |loss| loss.returned)
+    }
+
+    /// The demand without returns at the time that a loss began, and its rate, if the last observation was the first to show it.
+    pub(super) fn began(&self) -> Option<Before> {
+        self.began
     }
 
     /// Sessions that were lost and did not come again yet.
