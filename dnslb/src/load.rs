@@ -68,6 +68,9 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     if let Some((file, place)) = &spec.service.secret_file {
         problems.extend(warn_if_open(&resolve(path, file), place));
     }
+    for key in &spec.key_specs {
+        problems.extend(warn_if_open(&resolve(path, &key.secret_file), &key.place));
+    }
     let mut keyring = Keyring::default();
     for FarmSpec { trust, key, .. } in &spec.farms {
         problems.extend(warn_if_open(&resolve(path, &trust.key_file), &trust.key_place));

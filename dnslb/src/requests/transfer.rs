@@ -134,9 +134,11 @@ impl Inner {
             Some(true) => {}
         }
         let notified = Notified { serial: told_serial(&asked.message, &apex), apex, from: asked.client };
-        // A full queue means that its zones are looked at anyway.
-        if let Some(queue) = self.notified.get() {
-            let _ = queue.try_send(notified);
+        // What cannot be taken is not acknowledged, so that the primary says it again (RFC 1996 section 3.6).
+        if let Some(queue) = self.notified.get()
+            && queue.try_send(notified).is_err()
+        {
+            return self.counters.refused(Refused::Busy);
         }
         let Some(message) = response(&asked.message, rcode::NOERROR, true) else { return };
         self.send(&mut asked, message, out).await;

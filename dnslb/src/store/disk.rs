@@ -63,8 +63,9 @@ impl Disk {
         // One of this generation would be from a checkpoint that was never put in place.
         let _ = fs::remove_file(self.journal(apex, generation));
         write_atomically(&self.checkpoint(apex), octets)?;
-        for old in self.generations(apex)?.into_iter().filter(|old| *old != generation) {
-            // It is never read again: a checkpoint names its journal.
+        // From here on nothing may fail: to go on with the old journal would lose what is written there. One that stays is never read
+        // again, since a checkpoint names its journal.
+        for old in self.generations(apex).unwrap_or_default().into_iter().filter(|old| *old != generation) {
             let _ = fs::remove_file(self.journal(apex, old));
         }
         Ok(())

@@ -85,11 +85,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(".new");
     let temporary = dir.join(name);
     let write = || {
+        // Opened first: without a descriptor left, it must fail before the old content is gone.
+        let directory = File::open(dir)?;
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        File::open(dir)?.sync_all()
+        directory.sync_all()
     };
     let result = write();
     if result.is_err() {

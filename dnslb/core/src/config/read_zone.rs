@@ -115,7 +115,7 @@ fn updates(zone: &Section, known: &impl Fn(&Name) -> bool) -> Vec<update::Grant>
             "names",
             &[],
             "a domain name, with * or ** for labels",
-            "Names that may be changed: `*` stands for any one label, `**` for any number, `\\*` for the label of a wildcard. All if \
+            "Names that may be changed: `*` stands for any one label but a wildcard's, `**` for any number, `\\*` for a wildcard's. All if \
              empty.",
         );
         let types = s.list(

@@ -10,7 +10,7 @@ use crate::name::Name;
 use crate::transfer::catalog::{Owned, assign, members};
 use crate::wire::rcode;
 use crate::zone::Zone;
-use farm_shared::time::Wall;
+use farm_shared::time::{Now, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -111,12 +111,12 @@ impl Store {
     }
 
     /// A zone of a catalog with what was stored of it.
-    pub(super) fn adopted(&mut self, apex: &Name, restored: Option<Restored>) -> Vec<StoreEffect> {
+    pub(super) fn adopted(&mut self, now: Now, apex: &Name, restored: Option<Restored>) -> Vec<StoreEffect> {
         let spec = self.catalogs.owned.get(apex).and_then(|owned| self.catalogs.spec(apex, owned));
         if let Some(spec) = spec
             && let Some(unknown) = secondary::unknown(&spec)
         {
-            self.zones.insert(apex.clone(), Held::new(spec, unknown, restored));
+            self.zones.insert(apex.clone(), Held::new(now.wall, spec, unknown, restored));
             self.order.push(apex.clone());
             self.publish = true;
             self.later.push(StoreEffect::Members(Arc::new(self.catalogs.specs())));
@@ -145,7 +145,7 @@ mod tests {
     use crate::config::{Spec, load};
     use crate::transfer::Fetched;
     use crate::zone::{Files, Record, Rtype, Soa, Zones};
-    use farm_shared::time::{Mono, Now};
+    use farm_shared::time::Mono;
 
     const NOW: Now = Now { mono: Mono(1), wall: Wall(1_700_000_000_000) };
 

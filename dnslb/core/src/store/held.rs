@@ -8,6 +8,7 @@ use super::checkpoint::{self, Meta};
 use super::journal::{Entry, Header, frame};
 use super::{RequestId, Restored, State, StoreEffect, ZoneStatus, is_dynamic};
 use crate::config::{ZoneKind, ZoneSpec};
+use crate::transfer::is_too_old;
 use crate::zone::{ApplyError, Diff, Hosted, Zone};
 use farm_shared::time::Wall;
 
@@ -87,7 +88,8 @@ pub fn digest(zone: &Zone) -> [u8; 32] {
 
 impl Held {
     /// A zone with what its file says, or what came back from the disk. One that changes and was not there before is written whole.
-    pub(super) fn new(spec: ZoneSpec, file: Arc<Zone>, restored: Option<Restored>) -> Self {
+    /// What came back of a secondary may be too old to be served, from the first moment on.
+    pub(super) fn new(wall: Wall, spec: ZoneSpec, file: Arc<Zone>, restored: Option<Restored>) -> Self {
         let is_dynamic = is_dynamic(&spec);
         let is_secondary = spec.kind == ZoneKind::Secondary;
         // What a secondary has not had yet is not worth a file.
@@ -102,7 +104,7 @@ impl Held {
         });
         Self {
             spec,
-            expired: is_secondary && restored.state.confirmed == Wall::default(),
+            expired: is_secondary && is_too_old(wall, Some(restored.state.zone.soa()), restored.state.confirmed),
             now: restored.state.clone(),
             next: restored.state,
             entries: Vec::new(),

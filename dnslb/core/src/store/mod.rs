@@ -96,7 +96,7 @@ impl Store {
         match event {
             StoreEvent::Update { request, update, requestor } => self.update(now, request, &update, &requestor),
             StoreEvent::Transferred { request, apex, fetched } => self.transferred(now, request, &apex, fetched),
-            StoreEvent::Adopted { apex, restored } => self.adopted(&apex, restored),
+            StoreEvent::Adopted { apex, restored } => self.adopted(now, &apex, restored),
             StoreEvent::Expired { apex, expired } => {
                 if let Some(held) = self.zones.get_mut(&apex) {
                     self.publish |= std::mem::replace(&mut held.expired, expired) != expired;
@@ -106,7 +106,7 @@ impl Store {
             StoreEvent::Recorded { apex, result } => self.recorded(&apex, result),
             StoreEvent::Order { request, apex, order } => self.order(now, request, &apex, order),
             StoreEvent::FileWritten { apex, result } => self.file_written(&apex, result),
-            StoreEvent::Configured { spec, zones, restored } => self.configured(&spec, &zones, restored),
+            StoreEvent::Configured { spec, zones, restored } => self.configured(now, &spec, &zones, restored),
         }
     }
 
@@ -138,7 +138,8 @@ impl Store {
             return vec![StoreEffect::Respond(request, rcode::NOTAUTH)];
         };
         let grants = &held.spec.update;
-        let context = Context { zone: &held.next.zone, grants, requestor, protected: &self.protected, is_signed: false };
+        let is_signed = held.spec.dnssec.is_some();
+        let context = Context { zone: &held.next.zone, grants, requestor, protected: &self.protected, is_signed };
         let outcome = match evaluate(update, context) {
             Ok(_) if held.next.frozen => Err(rcode::REFUSED),
             Ok(None) => Ok(rcode::NOERROR),
@@ -178,7 +179,13 @@ impl Store {
         failed.map(|why| StoreEffect::Notice(format!("changes of {apex} cannot be written: {why}"))).into_iter().collect()
     }
 
-    fn configured(&mut self, spec: &Spec, files: &Zones, mut restored: BTreeMap<Name, Restored>) -> Vec<StoreEffect> {
+    fn configured(
+        &mut self,
+        now: Now,
+        spec: &Spec,
+        files: &Zones,
+        mut restored: BTreeMap<Name, Restored>,
+    ) -> Vec<StoreEffect> {
         self.protected = Protected {
             pools: spec.pools.iter().flat_map(|pool| &pool.publish).cloned().collect(),
             member_zones: spec.farms.iter().filter_map(|farm| farm.member_zone.clone()).collect(),
@@ -194,7 +201,7 @@ impl Store {
                     held.spec = zone_spec.clone();
                     held
                 }
-                _ => Held::new(zone_spec.clone(), Arc::clone(file), restored.remove(&zone_spec.name)),
+                _ => Held::new(now.wall, zone_spec.clone(), Arc::clone(file), restored.remove(&zone_spec.name)),
             };
             let held = held.with_file(file);
             if held.file_differs() {

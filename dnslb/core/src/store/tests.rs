@@ -414,7 +414,34 @@ fn a_secondary_keeps_what_was_transferred() {
     assert_eq!(text(&again.served()), text(&next));
     assert_eq!(again.store.secondaries()[0].confirmed, NOW.wall);
     assert_eq!(again.status().kind, "secondary");
+    // Its SOA record says that it expires a second later: a start after that must not serve it for one moment.
+    for (later_ms, expect) in [(0, false), (999, false), (1_000, true)] {
+        let mut store = Store::new();
+        let restored =
+            restore(&apex(), &world.disk.stored()).unwrap().map(|restored| (apex(), restored)).into_iter().collect();
+        let loaded = config::load("c", CONFIG, &Beside(ZONE)).unwrap();
+        store.step(NOW.plus_ms(later_ms), StoreEvent::Configured { spec: loaded.spec, zones: loaded.zones, restored });
+        store.flush();
+        assert_eq!(store.served().hosted_at(&apex()).unwrap().expired, expect, "{later_ms}");
+    }
     // A primary that went back to an older version is followed.
     assert!(transfer(&mut world, Fetched::Whole(zone(ZONE))));
     assert_eq!(text(&start(world.disk.clone()).served()), text(&zone(ZONE)));
+}
+
+#[test]
+fn the_keys_of_a_zone_that_is_signed_here_are_not_updated() {
+    for (policy, expect) in [("", rcode::NOERROR), ("[zone.dnssec]\npolicy = 'p'\n", rcode::REFUSED)] {
+        let config = format!(
+            "[server]\nstate_dir = 's'\n[[dnssec_policy]]\nname = 'p'\nkey_dir = 'k'\n[[zone]]\nname = 'example'\nfile = 'dynamic'\n\
+             {policy}[[zone.update]]\nprefixes = ['127.0.0.0/8']\n"
+        );
+        let mut world = World::start(Disk::default(), ZONE);
+        let loaded = config::load("c", &config, &Beside(ZONE)).unwrap();
+        world.step(StoreEvent::Configured { spec: loaded.spec, zones: loaded.zones, restored: BTreeMap::new() });
+        world.settle();
+        let request = world.send("a", Rtype(59), &[0, 1, 13, 2, 1, 2, 3, 4], UpdateClass::Zone);
+        world.settle();
+        assert_eq!(world.codes[&request], expect, "{policy}");
+    }
 }

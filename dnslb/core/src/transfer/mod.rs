@@ -14,7 +14,7 @@ pub use incoming::{BadTransfer, Fetched, Incoming, Limits, Outcome, Progress};
 pub use notify::{Notifier, NotifyEffect, NotifyEvent};
 pub use outgoing::{OPT, Packer, TooLong, Version, Wanted, changes, choose, edns_payload, wanted, whole};
 pub use rules::{Grant, is_granted};
-pub use secondary::{RUNNING_MAX, RefreshEffect, RefreshEvent, Refresher, Secondary};
+pub use secondary::{RUNNING_MAX, RefreshEffect, RefreshEvent, Refresher, Secondary, is_too_old};
 
 #[cfg(test)]
 mod tests;

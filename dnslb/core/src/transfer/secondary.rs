@@ -18,6 +18,10 @@ pub const RUNNING_MAX: usize = 16;
 const PERIOD_S_MIN: u32 = 1;
 const PERIOD_S_MAX: u32 = 28 * 86_400;
 
+/// Notifications of one zone do not make it be looked at more often than once in so many milliseconds: whoever forges a primary's
+/// address must not make us hammer it.
+const NOTIFIED_REST_MS: u64 = 1_000;
+
 /// First and longest rest of a zone without data between two rounds of its primaries, in milliseconds.
 const EMPTY_RETRY_MS: u64 = 2_000;
 const EMPTY_RETRY_MS_MAX: u64 = 600_000;
@@ -87,6 +91,8 @@ struct Zone {
     /// When the data is too old, unless it is confirmed.
     expires: Mono,
     next: Mono,
+    /// When the last attempt began.
+    begun: Option<Mono>,
     /// The attempt under way.
     running: Option<u64>,
     /// Which primary is asked next, and how many of this round were.
@@ -97,6 +103,18 @@ struct Zone {
     /// A notification came during the attempt.
     again: bool,
     expired: bool,
+}
+
+/// How long data may still be served that a primary confirmed then, in milliseconds. A wall clock that went backwards makes no data
+/// older.
+fn left_ms(wall: Wall, have: Option<&Soa>, confirmed: Wall) -> u64 {
+    let Some(soa) = have.filter(|_| confirmed != Wall::default()) else { return 0 };
+    (u64::from(soa.expire_s) * 1_000).saturating_sub(wall.0.saturating_sub(confirmed.0))
+}
+
+/// Whether data that came back from the disk is too old to be served: never confirmed, or too long ago.
+pub fn is_too_old(wall: Wall, have: Option<&Soa>, confirmed: Wall) -> bool {
+    left_ms(wall, have, confirmed) == 0
 }
 
 /// All secondary zones.
@@ -148,15 +166,15 @@ impl Refresher {
                 zone
             } else {
                 // A start: whatever is there may be old, so its primaries are asked at once.
-                let age_ms = now.wall.0.saturating_sub(confirmed.0);
-                let expire_ms = have.as_ref().map_or(0, |soa| u64::from(soa.expire_s) * 1_000);
-                let is_old = have.is_none() || confirmed.0 == 0 || age_ms >= expire_ms;
+                let left_ms = left_ms(now.wall, have.as_ref(), confirmed);
+                let is_old = left_ms == 0;
                 effects.push(RefreshEffect::Expired(apex.clone(), is_old));
                 Zone {
                     primaries,
                     have,
-                    expires: now.mono.plus_ms(expire_ms.saturating_sub(age_ms)),
+                    expires: now.mono.plus_ms(left_ms),
                     next: now.mono,
+                    begun: None,
                     running: None,
                     primary: 0,
                     asked: 0,
@@ -185,7 +203,7 @@ impl Refresher {
         if zone.running.is_some() {
             zone.again = true;
         } else {
-            zone.next = now.mono;
+            zone.next = zone.next.min(zone.notified_at(now.mono));
         }
     }
 
@@ -217,7 +235,7 @@ impl Refresher {
             }
         }
         if again {
-            zone.next = now.mono;
+            zone.next = zone.next.min(zone.notified_at(now.mono));
         }
     }
 
@@ -237,6 +255,7 @@ impl Refresher {
             let Some(primary) = zone.primaries.get(zone.primary).or(zone.primaries.first()).cloned() else { continue };
             self.attempts += 1;
             zone.running = Some(self.attempts);
+            zone.begun = Some(now);
             let have = zone.have.as_ref().map(|soa| soa.serial);
             effects.push(RefreshEffect::Start { apex: apex.clone(), attempt: self.attempts, primary, have });
         }
@@ -244,6 +263,11 @@ impl Refresher {
 }
 
 impl Zone {
+    /// When a notification leads to the next look.
+    fn notified_at(&self, now: Mono) -> Mono {
+        self.begun.map_or(now, |begun| begun.plus_ms(NOTIFIED_REST_MS).max(now))
+    }
+
     /// How long to rest after a round in which every primary failed, in milliseconds.
     fn rest_ms(&self) -> u64 {
         match &self.have {
@@ -377,10 +401,25 @@ mod tests {
         let notified = |serial, last| RefreshEvent::Notified { apex: apex(), serial, from: IpAddr::from([192, 0, 2, last]) };
         let (mut refresher, _) = refresher(Some(soa(7)), 0);
         refresher.step(START, finished(1, Ok(soa(7))));
-        assert_eq!(started(&refresher.step(START, notified(Some(7), 2))), [], "nothing new");
-        assert_eq!(started(&refresher.step(START, notified(Some(8), 2))), [(2, 2, Some(7))], "from who said so");
-        assert_eq!(started(&refresher.step(START, notified(None, 1))), [], "one at a time");
-        assert_eq!(started(&refresher.step(START, finished(2, Ok(soa(8))))), [(3, 1, Some(8))], "and once more");
+        let later = START.plus_ms(NOTIFIED_REST_MS);
+        assert_eq!(started(&refresher.step(later, notified(Some(7), 2))), [], "nothing new");
+        assert_eq!(started(&refresher.step(later, notified(Some(8), 2))), [(2, 2, Some(7))], "from who said so");
+        assert_eq!(started(&refresher.step(later, notified(None, 1))), [], "one at a time");
+        assert_eq!(started(&refresher.step(later, finished(2, Ok(soa(8))))), [], "not at once");
+        let again = later.plus_ms(NOTIFIED_REST_MS);
+        assert_eq!(refresher.next(), again.mono);
+        assert_eq!(started(&refresher.step(again, RefreshEvent::Tick)), [(3, 1, Some(8))], "and once more");
+        refresher.step(again, finished(3, Ok(soa(8))));
+        // A flood of them costs one look in that time.
+        let looks: usize = (0..1_000)
+            .map(|ms| {
+                let now = again.plus_ms(ms);
+                let begun = started(&refresher.step(now, notified(None, 1)));
+                begun.iter().for_each(|(attempt, ..)| drop(refresher.step(now, finished(*attempt, Err(())))));
+                begun.len()
+            })
+            .sum();
+        assert_eq!(looks, 0);
         let other = RefreshEvent::Notified { apex: Name::root(), serial: None, from: IpAddr::from([192, 0, 2, 1]) };
         assert_eq!(started(&refresher.step(START, other)), []);
     }

@@ -32,7 +32,7 @@ pub struct Requestor {
     pub from: IpAddr,
 }
 
-/// A pattern of names: labels, of which `*` stands for any one and `**` for any number of them, none included.
+/// A pattern of names: labels, of which `*` stands for any one but that of a wildcard, and `**` for any number of them, none included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamePattern(Vec<LabelPattern>);
 
@@ -88,7 +88,8 @@ impl NamePattern {
                     (0..=labels.len()).any(|skip| labels.get(skip..).is_some_and(|labels| go(rest, labels)))
                 }
                 (Some(_), None) => false,
-                (Some((LabelPattern::One, rest)), Some((_, labels))) => go(rest, labels),
+                // A wildcard answers for names at any depth: it must be meant.
+                (Some((LabelPattern::One, rest)), Some((label, labels))) => **label != *b"*" && go(rest, labels),
                 (Some((LabelPattern::Exact(exact), rest)), Some((label, labels))) => **exact == **label && go(rest, labels),
             }
         }

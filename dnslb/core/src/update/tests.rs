@@ -203,6 +203,7 @@ fn who_may_what() {
     let one = [grant(&["*.example"], &[])];
     check(&one, "b 60 IN A 192.0.2.1", true);
     check(&one, "c.b 60 IN A 192.0.2.1", false);
+    check(&one, "* 60 IN A 192.0.2.1", false);
     check(&one, "b 60 IN NS ns.else.test.", false);
     check(&[grant(&[r"\*.example"], &[])], "* 60 IN A 192.0.2.1", true);
     check(&[grant(&[r"\*.example"], &[])], "b 60 IN A 192.0.2.1", false);
