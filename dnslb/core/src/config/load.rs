@@ -254,6 +254,9 @@ fn check_pool(pool: &PoolSpec, section: &Section, within: &Within<'_>) {
     if let Some(name) = &pool.target_zone {
         check_in_zone(section, "target_zone", name, within);
     }
+    for name in pool.targets().filter_map(|(_, name)| name) {
+        check_free(section, "target_zone", &name, &[Rtype::A, Rtype::AAAA, Rtype::CNAME], within);
+    }
 }
 
 /// What a pool answers at a name, the zone must not have there.

@@ -33,6 +33,7 @@ pub(super) fn pools(root: &Section, farms: &[(FarmSpec, Section)], places: &Plac
         pools.push((pool, s));
     }
     judge_nested(&pools);
+    read_srv::judge_targets(&pools);
     pools
 }
 
@@ -84,7 +85,7 @@ fn pool(s: &Section, places: &Places) -> Option<PoolSpec> {
         "fail_open",
         0.5,
         0.0..=1.0,
-        "With fewer than this share of the members up, answers name all of them; 0 for never.",
+        "With fewer than this share of the members up, in the whole pool and in each of its tiers, answers name all of them; 0 for never.",
     );
     let slow_start_ms = s.duration_ms(
         "slow_start",

@@ -3,9 +3,11 @@
 //! Notes problems instead of stopping, like all readers.
 
 use super::read::{NAME, Unique};
-use super::spec::{HttpsSpec, SrvSpec};
+use super::spec::{HttpsSpec, PoolSpec, SrvSpec};
 use crate::name::Name;
 use farm_shared::config::Section;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Services of one pool.
 const SERVICES_MAX: usize = 16;
@@ -32,6 +34,27 @@ pub(super) fn https(pool: &Section) -> Option<HttpsSpec> {
         s.problem("alpn", format!("{} protocols", alpn.len()), format!("{ALPN_MAX} octets in all"));
     }
     Some(HttpsSpec { alpn, port: port.map(|port| port as u16) })
+}
+
+/// A name below a `target_zone` must lead to one member, and to it alone.
+pub(super) fn judge_targets(pools: &[(PoolSpec, Section)]) {
+    let mut hosts: BTreeMap<Name, (Option<Ipv4Addr>, Option<Ipv6Addr>)> = BTreeMap::new();
+    for (pool, s) in pools {
+        for (member, name) in pool.targets() {
+            let problem = |found: String| s.problem("target_zone", found, "a name below which members' names are free");
+            let Some(name) = name else {
+                problem(format!("a name too long for the member {} below it", member.name));
+                continue;
+            };
+            if let Some((other, _)) = pools.iter().find(|(other, _)| other.names().any(|known| *known == name)) {
+                problem(format!("{name}, which the pool {} answers", other.name));
+            }
+            let host = (member.v4, member.v6);
+            if *hosts.entry(name.clone()).or_insert(host) != host {
+                problem(format!("{name} for members with different addresses"));
+            }
+        }
+    }
 }
 
 pub(super) fn services(pool: &Section) -> Vec<SrvSpec> {

@@ -366,6 +366,13 @@ impl PoolSpec {
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.publish.iter().chain(self.services.iter().map(|service| &service.name))
     }
+
+    /// The names of its fixed members below its `target_zone`, if it has one; none for one that would be too long.
+    pub(super) fn targets(&self) -> impl Iterator<Item = (&StaticMember, Option<Name>)> {
+        let zone = self.target_zone.as_ref();
+        let name = |zone: &Name, member: &StaticMember| zone.child(member.name.as_str().as_bytes()).ok();
+        zone.into_iter().flat_map(move |zone| self.members.iter().map(move |member| (member, name(zone, member))))
+    }
 }
 
 impl Spec {

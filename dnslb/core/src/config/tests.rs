@@ -217,6 +217,17 @@ fn places_services_and_nested_pools_that_do_not_fit() {
     };
     check(&service("port = 1"), "the name below which members get names");
     check(&service(""), "members without heartbeats say none");
+    let target = |zone: &str, more: &str| {
+        let member = "[[pool.member]]\nname = \"old\"\naddresses = [\"192.0.2.9\"]";
+        pool(&format!("target_zone = \"{zone}\"\n{member}\n{more}"))
+    };
+    check(&target("lb.example.com", ""), "old.lb.example.com., where the zone has A records");
+    let other = "[[pool]]\nname = \"p\"\ntarget_zone = \"x.lb.example.com\"\npublish = [\"old.x.lb.example.com\"]\n\
+                 [[pool.member]]\nname = \"old\"\naddresses = [\"192.0.2.8\"]";
+    check(&target("x.lb.example.com", other), "old.x.lb.example.com., which the pool p answers");
+    check(&target("x.lb.example.com", other), "old.x.lb.example.com. for members with different addresses");
+    let long = format!("{}lb.example.com", "x.".repeat(119));
+    check(&target(&long, ""), "too long for the member old");
     check(
         &pool("sort_share_auto = true\n[[pool.member]]\nname = \"a\"\naddresses = [\"192.0.2.9\"]"),
         "only heartbeats tell",

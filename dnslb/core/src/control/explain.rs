@@ -82,6 +82,10 @@ impl Control {
             format!("{up} of {counted} are up, fewer than {threshold}: fail-open, {k} of all {counted} are named")
         } else if up == 0 {
             format!("nobody of {counted} is up: NODATA for {} s", pool.spec.negative_ttl_s)
+        } else if up < threshold {
+            format!(
+                "{up} of {counted} are up, fewer than {threshold}, but a tier has enough of its own: {k} of {up} are named"
+            )
         } else {
             format!("{up} of {counted} are up, {threshold} are enough: {k} of {up} are named")
         };

@@ -8,7 +8,7 @@ use super::pool_state::{Addresses, Around};
 use super::saved::{Saved, SavedStatic};
 use super::view::Who;
 use super::{Control, FarmState};
-use crate::config::{NestedPool, PoolSpec, Spec};
+use crate::config::{NestedPool, PoolSpec};
 use crate::health::Measured;
 use crate::name::Name;
 use crate::overlay::{Overlay, OverlayTarget};
@@ -97,7 +97,7 @@ impl Control {
                 (nested.clone(), inner.map(|pool| pool.views.clone()).unwrap_or_default())
             };
             let nested = pool.spec.nested.iter().map(inner).collect();
-            let target_of = |pool: &PoolSpec, who: &Who| target(&self.spec, &self.own_names, pool, who);
+            let target_of = |pool: &PoolSpec, who: &Who| self.targets.get(&(pool.name.clone(), who.clone())).cloned();
             let around = Around {
                 farm: pool.spec.farm.as_ref().and_then(|farm| self.farms.get(farm)),
                 checks: &self.checks,
@@ -147,26 +147,6 @@ impl Control {
         }
     }
 
-    /// The names below pools' `target_zone`, of members that have none of their own.
-    fn target_names(&self, names: &mut Vec<(Name, OverlayTarget)>) {
-        for pool in &self.pools {
-            let Some(zone) = &pool.spec.target_zone else { continue };
-            let ttl_s = pool.spec.ttl_s_max;
-            for member in &pool.statics {
-                let (v4, v6) = (member.spec.v4, member.spec.v6);
-                let name = zone.child(member.spec.name.as_str().as_bytes()).ok();
-                names.extend(name.map(|name| (name, OverlayTarget::Host { v4, v6, ttl_s })));
-            }
-            let farm = pool.spec.farm.as_ref().filter(|farm| self.spec.farm(farm).is_some_and(|f| f.member_zone.is_none()));
-            for (id, member) in farm.and_then(|farm| self.farms.get(farm)).into_iter().flat_map(|f| f.roster.members()) {
-                let Addresses { v4, v6, .. } = Addresses::of(&member.heartbeat.addrs, &self.spec.places);
-                let name = zone.child(id.as_str().as_bytes()).ok();
-                names.extend(name.map(|name| (name, OverlayTarget::Host { v4, v6, ttl_s })));
-            }
-        }
-        names.retain(|(name, _)| !taken(&self.zones, name));
-    }
-
     /// Members' own names, then pools: a pool's name is never taken by a member, and no name that the zone itself has data at.
     fn build_overlay(&mut self, effects: &mut Vec<Effect>) {
         let mut names: Vec<(Name, OverlayTarget)> = Vec::new();
@@ -190,7 +170,7 @@ impl Control {
                 own.insert(key);
             }
         }
-        self.target_names(&mut names);
+        let targets = self.name_targets(&mut names, &own, &pools);
         for (index, pool) in self.spec.pools.iter().enumerate() {
             names.extend(pool.publish.iter().map(|name| (name.clone(), OverlayTarget::Pool(index as u32))));
             names.extend(
@@ -202,6 +182,10 @@ impl Control {
         }
         self.overlay = Arc::new(Overlay::build(&self.zones, names));
         (self.own_names, self.names_taken) = (own, taken_now);
+        if self.targets != targets {
+            self.targets = targets;
+            self.pools.iter_mut().filter(|pool| !pool.spec.services.is_empty()).for_each(|pool| pool.dirty = true);
+        }
     }
 }
 
@@ -223,19 +207,8 @@ pub(super) fn named_no_more<'a>(
     }
 }
 
-/// The own name of a member: the farm's for it, or else the pool's.
-fn target(spec: &Spec, own: &BTreeSet<(Id, Id)>, pool: &PoolSpec, who: &Who) -> Option<Name> {
-    let below = |zone: &Name, id: &Id| zone.child(id.as_str().as_bytes()).ok();
-    if let Who::Farm(farm, id) = who
-        && let Some(zone) = spec.farm(farm).and_then(|farm| farm.member_zone.as_ref())
-    {
-        // One whose name the zone has for itself leads elsewhere.
-        return own.contains(&(farm.clone(), id.clone())).then(|| below(zone, id)).flatten();
-    }
-    below(pool.target_zone.as_ref()?, who.id())
-}
-
-fn taken(zones: &crate::zone::Zones, name: &Name) -> bool {
+/// Whether a zone has addresses of its own at a name, or no say in it.
+pub(super) fn taken(zones: &crate::zone::Zones, name: &Name) -> bool {
     let Some(zone) = zones.find(name) else { return true };
     let holds = |rtype: &Rtype| matches!(*rtype, Rtype::A | Rtype::AAAA | Rtype::CNAME);
     zone.cut_above(name).is_some() || zone.types_at(name).iter().any(holds)

@@ -17,6 +17,7 @@ mod saved;
 mod signing;
 mod sorting;
 mod status;
+mod targets;
 mod variant;
 mod view;
 
@@ -32,6 +33,7 @@ pub use variant::VariantKey;
 
 use crate::config::Spec;
 use crate::health::{CheckId, CheckPlan};
+use crate::name::Name;
 use crate::overlay::Overlay;
 use crate::service::Service;
 use crate::zone::Zones;
@@ -42,6 +44,7 @@ use farm_shared::time::{Mono, Now};
 use pool_state::PoolState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use view::Who;
 
 /// The state of a name server beyond its configuration.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub struct Control {
     service: Arc<Service>,
     /// Own names in the snapshot that was published last, by farm and member.
     own_names: BTreeSet<(Id, Id)>,
+    /// The names that SRV records give, by pool and member.
+    targets: BTreeMap<(Id, Who), Name>,
     /// Members whose own names are not served because the zone or a pool has them.
     names_taken: BTreeSet<(Id, Id)>,
     /// By whom and until when: operators' words, by pool or farm and member.
@@ -113,6 +118,7 @@ impl Control {
             signatures: signing::Signatures::default(),
             service: Arc::default(),
             own_names: BTreeSet::new(),
+            targets: BTreeMap::new(),
             names_taken: BTreeSet::new(),
             words: BTreeMap::new(),
             generation: 0,

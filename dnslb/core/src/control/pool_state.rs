@@ -2,15 +2,17 @@
 //!
 //! | up members u of n counted          | threshold t = ceil(fail_open * n) | the answer names                       |
 //! |------------------------------------|-----------------------------------|----------------------------------------|
-//! | u >= t, u > 0                      | any                               | k of those that are up                 |
-//! | u < t (suspect the monitor)        | t > 0                             | k of all that count, up or not         |
+//! | u >= t, u > 0, or so in any tier   | any                               | k of those that are up                 |
+//! | u < t, and so in every tier        | t > 0                             | k of all that count, up or not: the    |
+//! |                                    |                                   | monitor is suspected                   |
 //! | u = 0, fail_open = 0               | 0                                 | nobody: NODATA with the negative TTL   |
 //! | n = 0 (all draining, down or gone) | 0                                 | nobody: NODATA with the negative TTL   |
 //!
 //! Counted are static members and those not yet forgotten, without draining and admin-down ones; terminated ones are forgotten.
 //! An operator's `up` counts as up. Nobody outside the last column may ever be named.
 //!
-//! All of this is the pool's, over all its tiers, sites and nested pools: one site that is down makes no fail-open, it spills over.
+//! All of this is the pool's, over all its sites and nested pools: one site that is down makes no fail-open, it spills over. Nor does
+//! a tier, however large, in front of another that has enough members up: that is what the other one is for.
 //! Of those in the last column a client gets the first levels (tier, then nearness of the site) that can take its kind: a level
 //! with the share `x` of its counted members up takes `x / spill_below` of the clients that come to it. Under fail-open all that
 //! count are taken for up here too, so that everybody stays at the first level.
@@ -267,6 +269,17 @@ impl PoolState {
         (self.spec.fail_open * counted as f64).ceil() as usize
     }
 
+    /// Whether any tier has enough members up: whoever sees those up sees the others down as well, and they are spilled over.
+    pub(super) fn has_sound_tier(&self) -> bool {
+        let mut tiers: BTreeMap<u16, (usize, usize)> = BTreeMap::new();
+        for view in &self.views {
+            let (up, counted) = tiers.entry(view.tier).or_default();
+            *up += usize::from(view.up());
+            *counted += usize::from(view.counts());
+        }
+        tiers.values().any(|&(up, counted)| up > 0 && up >= self.threshold(counted))
+    }
+
     fn look(&mut self, around: &Around<'_>) {
         let now = around.now;
         let mut views = Vec::with_capacity(self.statics.len() + around.farm.map_or(0, |f| f.roster.members().len()));
@@ -292,10 +305,7 @@ impl PoolState {
         }
         for (nested, inner) in &around.nested {
             for view in inner {
-                let who = match &view.who {
-                    Who::Static(id) => Who::Of(nested.pool.clone(), id.clone()),
-                    who => who.clone(),
-                };
+                let who = view.who.clone().inside(&nested.pool);
                 // One that comes over two ways is one member.
                 if views.iter().any(|known: &View| known.who == who) {
                     continue;
@@ -319,7 +329,7 @@ impl PoolState {
 
     fn judge(&mut self, effects: &mut Vec<Effect>) {
         let (up, counted) = self.counts();
-        let fail_open = up < self.threshold(counted);
+        let fail_open = up < self.threshold(counted) && !self.has_sound_tier();
         if std::mem::replace(&mut self.fail_open, fail_open) != fail_open {
             let kind = if fail_open { NoticeKind::FailOpen } else { NoticeKind::FailClosed };
             effects.push(Notice::pool(kind, &self.spec.name, format!("{up} of {counted} members are up")));

@@ -200,13 +200,14 @@ impl Variant {
                 if weight <= 0.0 && (service.backups == 0 || !backup) {
                     continue;
                 }
-                let (v4, v6) = (self.addr(view, Family::V4), self.addr(view, Family::V6));
+                // A target's addresses are those that its name has, which are the same for all clients.
+                let (v4, v6) = (view.v4, view.v6);
                 let port = service.port.or(view.port);
-                let (Some(target), Some(port), Some(addr)) = (target, port, v4.or(v6)) else { continue };
+                let (Some(target), Some(port), Some(addr)) = (target, port, view.addr()) else { continue };
                 let endpoint = Endpoint {
                     target: target.clone(),
-                    v4: if let Some(IpAddr::V4(v4)) = v4 { Some(v4) } else { None },
-                    v6: if let Some(IpAddr::V6(v6)) = v6 { Some(v6) } else { None },
+                    v4,
+                    v6,
                     port,
                     weight: if service.by_load { view.load_weight } else { 100 },
                     change_at: change_at(view),

@@ -24,6 +24,22 @@ impl Who {
             Self::Static(id) | Self::Farm(_, id) | Self::Of(_, id) => id,
         }
     }
+
+    /// The same member to a pool that has `pool`, whose member it is, inside.
+    pub(super) fn inside(self, pool: &Id) -> Self {
+        match self {
+            Self::Static(id) => Self::Of(pool.clone(), id),
+            who => who,
+        }
+    }
+
+    /// What it is called among the members of its pool: fixed members of inner pools may share names.
+    pub(super) fn label(&self) -> String {
+        match self {
+            Self::Static(id) | Self::Farm(_, id) => id.to_string(),
+            Self::Of(pool, id) => format!("{pool}-{id}"),
+        }
+    }
 }
 
 /// What stands about a member.

@@ -143,7 +143,8 @@ pub fn respond_signing<'s>(
     }
     (resolver.signer, resolver.is_stream) = (signer, transport.is_stream());
     resolver.subnet = terms.subnet;
-    let policy = snapshot.service.rrl.as_ref().filter(|_| transport == Transport::Udp);
+    // A good cookie is exempt, so nothing is worked out for it.
+    let policy = snapshot.service.rrl.as_ref().filter(|_| transport == Transport::Udp && terms.proof != Proof::Valid);
     let mut subject = 0;
     match terms.check(&asked) {
         Ok(question) if question.class == CLASS_IN => {
