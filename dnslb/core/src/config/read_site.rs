@@ -179,13 +179,12 @@ impl Rules<'_> {
         for network in reader.networks(maxminddb::WithinOptions::default()).map_err(|e| e.to_string())? {
             let network = network.map_err(|e| e.to_string())?;
             let Some(offset) = network.offset() else { continue };
-            let sites = match known.get(&offset) {
-                Some(sites) => *sites,
-                None => {
-                    let sites = self.judge(&network)?;
-                    known.insert(offset, sites);
-                    sites
-                }
+            let sites = if let Some(sites) = known.get(&offset) {
+                *sites
+            } else {
+                let sites = self.judge(&network)?;
+                known.insert(offset, sites);
+                sites
             };
             if sites == [None; 4] {
                 continue;
@@ -299,13 +298,12 @@ mod tests {
                     nodes[node][side] = Err(Some(offset));
                 } else {
                     let next = nodes.len();
-                    node = match nodes[node][side] {
-                        Ok(known) => known,
-                        Err(_) => {
-                            nodes[node][side] = Ok(next);
-                            nodes.push([Err(None); 2]);
-                            next
-                        }
+                    node = if let Ok(known) = nodes[node][side] {
+                        known
+                    } else {
+                        nodes[node][side] = Ok(next);
+                        nodes.push([Err(None); 2]);
+                        next
                     };
                 }
             }

@@ -203,7 +203,7 @@ fn places_services_and_nested_pools_that_do_not_fit() {
     check(&with("[[view]]\nname = \"x\""), "view[1].prefixes");
     check("[geo]\ndatabases = [\"nowhere.mmdb\"]", "no such file");
     check("[geo]\ndatabases = [\"lb.zone\"]", "a MaxMind database that can be read");
-    let many: String = (0..65).map(|i| format!("[[site]]\nname = \"s{i}\"\n")).collect();
+    let many: String = (0..65).fold(String::new(), |text, i| text + &format!("[[site]]\nname = \"s{i}\"\n"));
     check(&many, "64 at most");
     check(&pool("nearest_site = true\n[[pool.member]]\nname = \"a\"\naddresses = [\"192.0.2.9\"]"), "[[site]] sections");
     check(&pool("private_views = [\"x\"]"), "the name of a [[view]]");

@@ -168,7 +168,7 @@ impl PoolState {
         for (variant, orders) in self.variants.iter_mut().zip(&orders) {
             changed |= variant.refresh(&self.views, orders, &frame, &mut builds, &mut jobs);
         }
-        effects.extend(jobs.into_iter().map(Effect::Build));
+        effects.extend(jobs.into_iter().map(|job| Effect::Build(Box::new(job))));
         let bounds = (self.spec.ttl_s_min, self.spec.ttl_s_max, self.spec.negative_ttl_s, self.spec.https.is_some());
         let answers = &self.answers;
         let old = (answers.ttl_s_min, answers.ttl_s_max, answers.negative_ttl_s, answers.has_https);

@@ -2,7 +2,7 @@
 //!
 //! Nobody may be named here whom the pool does not call eligible.
 
-use super::family::{Builds, Family, FamilyState, Wanted};
+use super::family::{Builds, Family, FamilyState, ScheduleJob, Wanted};
 use super::view::View;
 use crate::config::PoolSpec;
 use crate::pool::{Candidate, Endpoint, Facts, Level, Order, ScheduleMember, answers, https, levels, srv};
@@ -87,7 +87,7 @@ impl Variant {
         orders: &[Order],
         frame: &Frame<'_>,
         builds: &mut Builds<'_>,
-        jobs: &mut Vec<Box<super::family::ScheduleJob>>,
+        jobs: &mut Vec<ScheduleJob>,
     ) -> bool {
         let eligible = |view: &View| if frame.fail_open { view.counts() } else { view.up() };
         let candidate = |(view, order): (&View, &Order)| Candidate {
@@ -128,7 +128,7 @@ impl Variant {
         weights: &[f64],
         frame: &Frame<'_>,
         builds: &mut Builds<'_>,
-        jobs: &mut Vec<Box<super::family::ScheduleJob>>,
+        jobs: &mut Vec<ScheduleJob>,
     ) -> bool {
         let mut facts = BTreeMap::new();
         let mut members = Vec::new();
@@ -156,12 +156,12 @@ impl Variant {
         wanted: Wanted,
         frame: &Frame<'_>,
         builds: &mut Builds<'_>,
-        jobs: &mut Vec<Box<super::family::ScheduleJob>>,
+        jobs: &mut Vec<ScheduleJob>,
     ) -> bool {
         let (pool, key): (&Id, _) = (&frame.spec.name, self.key);
         let Some(state) = self.family_mut(family) else { return false };
         let (changed, job) = state.update((pool, key, family), wanted, frame.now, builds);
-        jobs.extend(job);
+        jobs.extend(job.map(|job| *job));
         changed
     }
 
@@ -172,7 +172,7 @@ impl Variant {
         weights: &[f64],
         frame: &Frame<'_>,
         builds: &mut Builds<'_>,
-        jobs: &mut Vec<Box<super::family::ScheduleJob>>,
+        jobs: &mut Vec<ScheduleJob>,
     ) -> bool {
         let services = &frame.spec.services;
         let mut changed = self.services.len() != services.len();

@@ -159,7 +159,7 @@ mod tests {
                 assert_eq!(rdata[..6], [0, priority, 0, 100 + slot as u8, 3, 225]);
                 assert_eq!(&rdata[6..], endpoint.target.wire());
                 behind[slot as usize] += usize::from(i >= 2);
-                for _ in 0..1 + usize::from(slot == 1) {
+                for _ in 0..=usize::from(slot == 1) {
                     let record = extra.next().unwrap();
                     let at = usize::from(u16::from_be_bytes([record[0], record[1]]));
                     assert!(section.records[at..].starts_with(endpoint.target.wire()));

@@ -70,7 +70,9 @@ mod tests {
         for _ in 0..clients {
             let subset = subsets[draws.below(subsets.len())];
             let lowest = *subset.iter().min().unwrap() as usize;
-            subset.iter().for_each(|slot| counted[*slot as usize].named += 1);
+            for slot in subset {
+                counted[*slot as usize].named += 1;
+            }
             counted[lowest].lowest += 1;
             let sorts = draws.below(1_000) < (truth * 1_000.0) as usize;
             let taken = if sorts { lowest } else { subset[draws.below(3)] as usize };

@@ -75,7 +75,7 @@ mod tests {
             ("x.y.w.example", "2vptu5timamqttgl4luu9kg21e0aor3s"),
         ] {
             let hash = params.hash(Name::from_text(text).unwrap().wire());
-            let bits: String = hash.iter().map(|octet| format!("{octet:08b}")).collect();
+            let bits = hash.iter().fold(String::new(), |bits, octet| bits + &format!("{octet:08b}"));
             let digit = |bits: &[u8]| {
                 let value = u32::from_str_radix(std::str::from_utf8(bits).unwrap(), 2).unwrap();
                 char::from_digit(value, 32).unwrap()

@@ -8,7 +8,7 @@ use farm_shared::time::{Now, Wall};
 use super::{CLIENT, NOW, example, query};
 use crate::cookie::{Proof, Secrets};
 use crate::respond::{Reply, Transport, respond, respond_limited};
-use crate::rrl::{Kind, Policy};
+use crate::rrl::{Kind, Policy, Response};
 use crate::service::Service;
 use crate::site::{ClientMap, Ranges};
 use crate::snapshot::Snapshot;
@@ -218,7 +218,7 @@ fn responses_are_counted_by_what_a_flood_can_vary() {
     assert_eq!(of("a.old.example CNAME"), of("x.old.example CNAME"), "so are those of a DNAME record");
     assert_eq!(of("nope.example A"), of("nada.example AAAA"));
     assert_eq!(of("else.test A"), of("other.test MX"));
-    assert_eq!(ask(&zone, Transport::Tcp, &query("nope.example A", None)).0.response, Default::default());
+    assert_eq!(ask(&zone, Transport::Tcp, &query("nope.example A", None)).0.response, Response::default());
 }
 
 #[test]
