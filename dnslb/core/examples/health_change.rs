@@ -84,7 +84,8 @@ fn change(control: &mut Control, now: Now, heartbeat: Heartbeat) -> (Duration, D
 }
 
 fn main() {
-    let sites: String = (0..5).map(|i| format!("[[site]]\nname = \"s{i}\"\nprefixes = [\"10.{i}.0.0/16\"]\n")).collect();
+    let site = |i: u8| format!("[[site]]\nname = \"s{i}\"\nprefixes = [\"10.{i}.0.0/16\"]\n");
+    let sites = (0..5).map(site).collect::<Vec<_>>().concat();
     for (name, config) in [("one site", CONFIG.to_owned()), ("five sites", format!("{CONFIG}nearest_site = true\n{sites}"))]
     {
         let loaded = load("x.toml", &config, &Memory).expect("a configuration");

@@ -221,13 +221,13 @@ fn simulate(world: &World) -> (Option<String>, usize) {
             // All servers agree only when nothing has changed within the parent's own propagation.
             let event = match draws.u64() % 8 {
                 0..=3 if shown_by_all.len() == 1 => Event::Parent(shown_by_all[0].iter().copied().collect()),
-                4 if draws.u64() % 20 == 0 => Event::Roll(if world.rules.split { Role::Ksk } else { Role::Csk }),
-                5 if world.rules.split && draws.u64() % 20 == 0 => Event::Roll(Role::Zsk),
+                4 if draws.u64().is_multiple_of(20) => Event::Roll(if world.rules.split { Role::Ksk } else { Role::Csk }),
+                5 if world.rules.split && draws.u64().is_multiple_of(20) => Event::Roll(Role::Zsk),
                 _ => Event::Tick,
             };
             maker.step(now_s, event);
             // Sometimes it is away for a fortnight.
-            let away_s = if draws.u64() % 40 == 0 { 14 * DAY } else { 6 * HOUR };
+            let away_s = if draws.u64().is_multiple_of(40) { 14 * DAY } else { 6 * HOUR };
             maker_acts_s = now_s + draws.u64() % away_s;
         }
         let arrives_s = now_s + draws.u64() % world.planned.lead_s;
@@ -340,7 +340,8 @@ fn timing_slow() -> Timing {
 /// The judge must see a maker that does not wait: each of its times made too short is found out.
 #[test]
 fn a_hasty_maker_is_found_out() {
-    let hasty: [(&str, fn(&mut Timing)); 4] = [
+    type Hasten = fn(&mut Timing);
+    let hasty: [(&str, Hasten); 4] = [
         ("keys known", |t| t.dnskey_ttl_s = 0),
         ("signatures gone", |t| t.zone_ttl_s_max = 0),
         ("DS known", |t| t.ds_ttl_s = 0),
