@@ -1,7 +1,7 @@
 //! Answers brought to one form, so that two servers' can be compared: what a resolver acts upon, without order or letter case.
 
 use hickory_proto::op::{Message, MessageType};
-use hickory_proto::rr::{Record, RecordType};
+use hickory_proto::rr::{RData, Record, RecordType};
 use std::collections::BTreeSet;
 
 /// What of an answer must be equal.
@@ -19,7 +19,7 @@ pub struct Answer {
     pub question: String,
     /// Records as text in lower case.
     pub answers: BTreeSet<String>,
-    /// The NS and SOA records that say something: a referral or a denial.
+    /// What says something: a referral, a denial, and the proof that a wildcard was right.
     pub authority: BTreeSet<String>,
     /// The glue of a referral.
     pub glue: BTreeSet<String>,
@@ -37,10 +37,15 @@ impl Answer {
         let any = message.queries.first().is_some_and(|query| query.query_type() == RecordType::ANY);
         let is_soa = |record: &&Record| record.record_type() == RecordType::SOA;
         let denial = message.authorities.iter().any(|record| is_soa(&record));
-        let chain_only = message.answers.iter().all(|r| matches!(u16::from(r.record_type()), 5 | 39));
+        let chain_only = message.answers.iter().all(|r| matches!(u16::from(r.record_type()), 5 | 39 | 46));
         let said = denial || (chain_only && (!any || message.answers.is_empty()));
         let referral = said && !denial && !message.authorities.is_empty();
         let whole = !message.metadata.truncation;
+        let is = |record: &Record, rtype: u16| u16::from(record.record_type()) == rtype;
+        let is_ns = |record: &Record| is(record, 2) || (is(record, 46) && record.data.to_string().starts_with("NS "));
+        let authority = message.authorities.iter().filter(|record| said || !is_ns(record));
+        // Beside glue signatures may be left out (RFC 4035 section 3.1.1).
+        let glue = message.additionals.iter().filter(|record| !is(record, 46));
         let mut answers = if whole { set(&message.answers) } else { BTreeSet::new() };
         if any && !answers.is_empty() {
             answers = ["something".to_owned()].into();
@@ -52,20 +57,31 @@ impl Answer {
             edns: message.edns.is_some(),
             question: message.queries.iter().map(|query| query.to_string().to_lowercase()).collect(),
             answers,
-            authority: if said && whole { set(&message.authorities) } else { BTreeSet::new() },
-            glue: if referral && whole { set(&message.additionals) } else { BTreeSet::new() },
+            authority: if whole { set(authority) } else { BTreeSet::new() },
+            glue: if referral && whole { set(glue) } else { BTreeSet::new() },
         })
     }
 }
 
 /// The records as text. One that comes twice, which no RRset may hold (RFC 2181 section 5), shows.
-fn set(records: &[Record]) -> BTreeSet<String> {
+fn set<'r>(records: impl IntoIterator<Item = &'r Record>) -> BTreeSet<String> {
     let mut set = BTreeSet::new();
-    for record in records.iter().filter(|record| record.record_type() != RecordType::OPT) {
-        let text = record.to_string().to_lowercase();
+    for record in records.into_iter().filter(|record| record.record_type() != RecordType::OPT) {
+        let text = shown(record);
         if !set.insert(text.clone()) {
             set.insert(format!("{text} again"));
         }
     }
     set
+}
+
+/// A record as text, letters of names in lower case (RFC 4343 section 3); the target of a DNAME record, which is not decoded, too.
+fn shown(record: &Record) -> String {
+    match &record.data {
+        RData::Unknown { code, rdata } if u16::from(*code) == 39 => {
+            let target = String::from_utf8_lossy(&rdata.anything).to_lowercase();
+            format!("{} {} dname {target:?}", record.name.to_string().to_lowercase(), record.ttl)
+        }
+        _ => record.to_string().to_lowercase(),
+    }
 }

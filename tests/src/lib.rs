@@ -6,13 +6,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 pub mod answer;
+pub mod cases;
 pub mod daemon;
 pub mod dns;
 pub mod ec2;
 pub mod edns;
 pub mod farm;
+pub mod grammar;
 pub mod http;
 pub mod imds;
+pub mod many;
 pub mod peer;
 pub mod question;
 pub mod recursor;
