@@ -414,6 +414,11 @@ fn table(json: &str) -> String {
         let (members, silent) = (number(&farm, "members"), number(&farm, "silent"));
         let _ = writeln!(out, "farm {}: {members} members, {silent} silent", text(&farm, "name"));
     }
+    for viewpoint in list(&status, "viewpoints") {
+        let heard = viewpoint.get("heard") == Some(&true.into());
+        let word = if heard { "heard" } else { "NOT HEARD: counts neither way" };
+        let _ = writeln!(out, "viewpoint {}: {word}", text(&viewpoint, "name"));
+    }
     out
 }
 

@@ -38,6 +38,7 @@ pub mod tcp_clients;
 pub mod transfers;
 pub mod transports;
 pub mod udp;
+pub mod viewpoints;
 
 #[cfg(test)]
 mod test_certificate;

@@ -71,6 +71,9 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     for key in &spec.key_specs {
         problems.extend(warn_if_open(&resolve(path, &key.secret_file), &key.place));
     }
+    if !spec.viewpoints.key_file.is_empty() {
+        problems.extend(warn_if_open(&resolve(path, &spec.viewpoints.key_file), &spec.viewpoints.key_place));
+    }
     let mut keyring = Keyring::default();
     for FarmSpec { trust, key, .. } in &spec.farms {
         problems.extend(warn_if_open(&resolve(path, &trust.key_file), &trust.key_place));
@@ -165,6 +168,7 @@ pub fn restart_needed(old: &Spec, new: &Spec, config: &Path) -> Vec<Problem> {
         ("server.query_log_sample", a.query_log_sample == b.query_log_sample),
         ("heartbeat.listen_udp", old.heartbeat.udp == new.heartbeat.udp),
         ("heartbeat.listen_http", old.heartbeat.http == new.heartbeat.http),
+        ("viewpoints.listen", old.viewpoints.listen == new.viewpoints.listen),
         ("admin.listen", old.admin.listen == new.admin.listen),
         ("admin.token_file", old.admin.token_file == new.admin.token_file),
     ];

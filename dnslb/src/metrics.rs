@@ -27,6 +27,7 @@ use crate::store;
 use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
 use crate::transfers;
+use crate::viewpoints;
 
 /// How long a scrape waits for the control loop; without its word, counters alone are shown.
 const STATUS_WAIT: Duration = Duration::from_secs(2);
@@ -62,6 +63,8 @@ pub struct Metrics {
     pub store: Arc<store::Counters>,
     /// Looks at primaries, and notifications.
     pub transfers: Arc<transfers::Counters>,
+    /// What other viewpoints were asked and told.
+    pub viewpoints: Arc<viewpoints::Counters>,
     /// The way to the control loop.
     pub ask: mpsc::Sender<Ask>,
 }
@@ -173,6 +176,18 @@ impl Metrics {
             .sample(&[("outcome", "failed")], failed)
             .sample(&[("outcome", "not_run")], not_run);
 
+        let viewpoints = &self.viewpoints;
+        let help = "Questions between viewpoints, by what came of them: `heard` and `failed` were ours, `told` and `refused` were others'.";
+        out.family("dnslb_viewpoint_questions_total", Kind::Counter, &["outcome"], help);
+        for (outcome, count) in [
+            ("heard", &viewpoints.heard),
+            ("failed", &viewpoints.failed),
+            ("told", &viewpoints.told),
+            ("refused", &viewpoints.refused),
+        ] {
+            out.sample(&[("outcome", outcome)], count.load(Relaxed));
+        }
+
         let (ok, failed, published, loaded_at) = self.meters.read();
         out.family("dnslb_reloads_total", Kind::Counter, &["outcome"], "Reloads, by outcome.");
         out.sample(&[("outcome", "ok")], ok).sample(&[("outcome", "failed")], failed);
@@ -265,6 +280,20 @@ impl Metrics {
                 out.sample(&[("pool", pool.name.as_str()), ("member", member.name.as_str())], queue);
             }
         }
+        let help = "Viewpoints that say of a member what `says` says, where they must agree.";
+        out.family("dnslb_member_viewpoints", Kind::Gauge, &["pool", "member", "says"], help);
+        for (pool, member) in pools.iter().flat_map(|pool| pool.members.iter().map(move |member| (pool, member))) {
+            let Some(votes) = member.votes else { continue };
+            for (says, count) in [("down", votes.down), ("up", votes.up)] {
+                let labels = [("pool", pool.name.as_str()), ("member", member.name.as_str()), ("says", says)];
+                out.sample(&labels, u64::from(count));
+            }
+        }
+        let help = "1 if the last report of a viewpoint still counts, 0 if not.";
+        out.family("dnslb_viewpoint_heard", Kind::Gauge, &["viewpoint"], help);
+        for viewpoint in &status.viewpoints {
+            out.sample(&[("viewpoint", viewpoint.name.as_str())], viewpoint.heard);
+        }
         self.shares(out, pools);
         out.family("dnslb_farm_members", Kind::Gauge, &["farm"], "Members of a farm that are known.");
         for farm in farms {
@@ -350,12 +379,13 @@ pub fn document() -> String {
         requests: Arc::default(),
         store: Arc::default(),
         transfers: Arc::default(),
+        viewpoints: Arc::default(),
         ask,
     };
     let mut out = Exposition::new();
     metrics.counters(&mut out);
     let Ok(id) = Id::new("dnslb") else { return String::new() };
-    metrics.state(&mut out, &Status { id, generation: 0, pools: Vec::new(), farms: Vec::new() });
+    metrics.state(&mut out, &Status { id, generation: 0, pools: Vec::new(), farms: Vec::new(), viewpoints: Vec::new() });
     out.table_markdown()
 }
 

@@ -38,6 +38,7 @@ use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
 use crate::transfers::{self, Followed};
 use crate::transports::{Bound, Shared};
+use crate::viewpoints;
 
 /// Heartbeats that may wait for the control loop: two for each of 2,000 members.
 const HEARTBEATS_MAX: usize = 4_096;
@@ -47,6 +48,8 @@ const HEARTBEAT_CONNECTIONS_MAX: usize = 1_024;
 const OTHER_FILES: usize = 512;
 /// Check outcomes that may wait.
 const OUTCOMES_MAX: usize = 1_024;
+/// Reports of other viewpoints that may wait.
+const VIEWPOINTS_MAX: usize = 32;
 /// Requests of operators that may wait.
 const ASKS_MAX: usize = 64;
 
@@ -78,8 +81,12 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
     bound_panic_output();
     let encrypted_max = if spec.server.encrypted.is_wanted() { spec.server.encrypted.connections_max } else { 0 };
     raise_open_files(
-        (spec.server.tcp_connections_max + encrypted_max + HEARTBEAT_CONNECTIONS_MAX + checks::RUNNING_MAX + OTHER_FILES)
-            as u64,
+        (spec.server.tcp_connections_max
+            + encrypted_max
+            + HEARTBEAT_CONNECTIONS_MAX
+            + checks::RUNNING_MAX
+            + viewpoints::CONNECTIONS_MAX
+            + OTHER_FILES) as u64,
     );
     let clock = Clock::start();
     let draws = draws_from_os().map_err(|e| ServeError::of("random seed", e))?;
@@ -104,6 +111,12 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         let listener = listen::tcp(*addr).map_err(|e| ServeError::of("heartbeat", e))?;
         announcer.add_nth("heartbeat_http", n, listener.local_addr().unwrap_or(*addr));
         heartbeat_http.push(listener);
+    }
+    let mut viewpoint_listeners = Vec::new();
+    for (n, addr) in spec.viewpoints.listen.iter().enumerate() {
+        let listener = listen::tcp(*addr).map_err(|e| ServeError::of("viewpoints", e))?;
+        announcer.add_nth("viewpoints", n, listener.local_addr().unwrap_or(*addr));
+        viewpoint_listeners.push(listener);
     }
     let admin_listener = spec.admin.listen.as_ref().map(AdminListener::bind).transpose();
     let admin_listener = admin_listener.map_err(|e| ServeError::of("admin", e))?;
@@ -182,6 +195,18 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         counters: Arc::clone(&transfers),
     });
 
+    let (heard_sender, heard) = mpsc::channel(VIEWPOINTS_MAX);
+    let (report, report_now) = watch::channel(Arc::default());
+    let viewpoints = Arc::<viewpoints::Counters>::default();
+    let parts = viewpoints::Parts {
+        followed: followed.subscribe(),
+        report: report_now,
+        heard: heard_sender,
+        clock,
+        counters: Arc::clone(&viewpoints),
+    };
+    viewpoints::start(parts, viewpoint_listeners).map_err(|e| ServeError::of("viewpoints", e))?;
+
     let metrics = Metrics {
         tallies,
         shares: Arc::clone(&shares),
@@ -196,6 +221,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         requests: Arc::clone(lane.counters()),
         store: Arc::clone(keeper.counters()),
         transfers,
+        viewpoints,
         ask: ask.clone(),
     };
     let notifier = Notifier::from_env();
@@ -215,6 +241,8 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
             keyring,
             persister: state_dir.map(Persister::start),
             asks,
+            heard,
+            report,
             signals,
             config,
             meters,

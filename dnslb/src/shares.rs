@@ -149,6 +149,7 @@ mod tests {
             target_share,
             certificate_days: None,
             run_queue: None,
+            votes: None,
             eligible: true,
         }
     }

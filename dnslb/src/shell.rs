@@ -5,6 +5,7 @@
 
 use dnslb_core::config::Spec;
 use dnslb_core::control::{AdminCommand, Control, Effect, Event, Notice, NoticeKind, Saved, Status};
+use dnslb_core::health::Report;
 use dnslb_core::snapshot::Snapshot;
 use dnslb_core::zone::Zones;
 use farm_daemon::clock::Clock;
@@ -99,6 +100,10 @@ pub struct Parts {
     pub persister: Option<Persister<Saved>>,
     /// What others ask.
     pub asks: mpsc::Receiver<Ask>,
+    /// What other viewpoints say.
+    pub heard: mpsc::Receiver<Event>,
+    /// What is told them.
+    pub report: watch::Sender<Arc<Report>>,
     /// The process's signals.
     pub signals: Signals,
     /// The configuration file.
@@ -179,6 +184,7 @@ impl Shell {
                 Some(outcome) = self.parts.outcomes.recv() => Input::Outcome(outcome),
                 Some(ask) = self.parts.asks.recv() => Input::Ask(ask),
                 Some(built) = self.built.1.recv() => Input::Built(built),
+                Some(heard) = self.parts.heard.recv() => Input::Built(heard),
                 Some(loaded) = self.loaded.1.recv() => Input::Loaded(loaded),
                 Ok(()) = self.parts.zones.changed() => Input::Zones,
                 _ = tick.tick() => Input::Tick,
@@ -261,6 +267,9 @@ impl Shell {
         let now = self.parts.clock.now();
         for effect in self.parts.control.flush(now) {
             self.apply(effect, &mut To::default());
+        }
+        if let Some(report) = self.parts.control.take_report() {
+            self.parts.report.send_replace(Arc::new(report));
         }
         for (operator, said) in self.promised.drain(..) {
             let _ = operator.send(Ok(said));
@@ -457,8 +466,11 @@ fn log(notice: &Notice) {
         | NoticeKind::Down
         | NoticeKind::Expiry
         | NoticeKind::FailOpen
+        | NoticeKind::ViewpointSilent
         | NoticeKind::NameTaken => tracing::warn!(subject, what, detail, "member"),
         NoticeKind::Member(Change::Late) => tracing::debug!(subject, what, detail, "member"),
-        NoticeKind::Member(_) | NoticeKind::Up | NoticeKind::FailClosed => tracing::info!(subject, what, detail, "member"),
+        NoticeKind::Member(_) | NoticeKind::Up | NoticeKind::FailClosed | NoticeKind::ViewpointHeard => {
+            tracing::info!(subject, what, detail, "member");
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::read;
 use super::read_dnssec;
 use super::read_pool;
 use super::read_site;
+use super::read_viewpoint;
 use super::read_zone;
 use super::spec::{FarmSpec, KeySpec, PoolSpec, Spec, ZoneKind};
 use crate::name::Name;
@@ -49,6 +50,10 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
     }
     if let Some(spec) = &mut spec {
         spec.service.read_secrets(&root, files);
+        read_viewpoint::read_key(&mut spec.viewpoints, &root, files);
+        for (pool, section) in &parts.pools {
+            read_viewpoint::judge_pool(pool, section, spec.viewpoints.peers.len());
+        }
     }
     if let Some(spec) = &spec
         && spec.server.state_dir.is_none()
@@ -129,6 +134,7 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
     let catalogs = read_zone::catalogs(root, &keys, &zones);
     let places = read_site::places(root);
     let pools = read_pool::pools(root, &farms, &places);
+    let viewpoints = read_viewpoint::viewpoints(root, server.as_ref().map(|(server, _)| &server.id));
     let empty = |(server, service)| Spec {
         server,
         service,
@@ -142,6 +148,7 @@ fn read(root: &Section) -> (Option<Spec>, Parts) {
         catalogs: Vec::new(),
         pools: Vec::new(),
         places: Arc::default(),
+        viewpoints,
     };
     let with = |spec: Spec| Spec { catalogs, ..spec };
     (server.map(empty).map(with), Parts { farms, keys, zones, pools, places })

@@ -11,6 +11,7 @@ mod read_encrypted;
 mod read_pool;
 mod read_site;
 mod read_srv;
+mod read_viewpoint;
 mod read_zone;
 mod service;
 mod spec;
@@ -20,7 +21,7 @@ pub use places::{Places, SiteSpec, ViewSpec};
 pub use service::{RrlSpec, ServiceSpec};
 pub use spec::{
     CatalogGroup, CatalogSpec, EncryptedSpec, FarmSpec, HttpsSpec, KeySpec, NestedPool, NotifySpec, PoolSpec, PrimarySpec,
-    ServerSpec, Spec, SrvSpec, StaticMember, WeightRule, ZoneDnssec, ZoneKind, ZoneSpec,
+    ServerSpec, Spec, SrvSpec, StaticMember, ViewpointSpec, ViewpointsSpec, WeightRule, ZoneDnssec, ZoneKind, ZoneSpec,
 };
 
 #[cfg(test)]

@@ -307,6 +307,12 @@ fn check(s: &Section) -> Option<Arc<CheckSpec>> {
         0..=3_650,
         "And one that ends in fewer days is logged, once for each certificate.",
     );
+    let agree = s.optional_integer(
+        "agree",
+        1..=33,
+        "How many viewpoints, we and the `[[viewpoints.peer]]`, must say that a member is down; all that are heard, if they are fewer. \
+         Without it, our own checks decide alone.",
+    );
     if !s.is_present() {
         return None;
     }
@@ -357,5 +363,6 @@ fn check(s: &Section) -> Option<Arc<CheckSpec>> {
         command,
         expiry_days_min: expiry_days_min.map(|days| days as u32),
         expiry_days_warn: expiry_days_warn as u32,
+        agree: agree.map(|agree| agree as u32),
     }))
 }

@@ -5,7 +5,7 @@
 use super::places::Places;
 use super::service::ServiceSpec;
 use crate::dnssec::{Denial, DnssecPolicy};
-use crate::health::CheckSpec;
+use crate::health::{CheckSpec, ViewpointKey};
 use crate::name::Name;
 use crate::transfer::catalog::Member;
 use crate::tsig::{HmacAlgorithm, Keys};
@@ -43,6 +43,8 @@ pub struct Spec {
     pub catalogs: Vec<CatalogSpec>,
     /// Pools, in the order of the snapshot.
     pub pools: Vec<PoolSpec>,
+    /// Other name servers that check the same members.
+    pub viewpoints: ViewpointsSpec,
     /// Where members and clients are, and whose clients' subnets are believed.
     pub places: Arc<Places>,
 }
@@ -250,6 +252,34 @@ pub enum WeightRule {
     Equal,
     /// Heartbeat members by the cores they report.
     Cores,
+}
+
+/// `[viewpoints]`
+#[derive(Clone, Debug)]
+pub struct ViewpointsSpec {
+    /// Where the others ask.
+    pub listen: Vec<SocketAddr>,
+    /// The file of the secret, as it stands in the configuration; empty for none.
+    pub key_file: String,
+    /// For problems with that file.
+    pub key_place: Place,
+    /// The secret, once somebody has read the file.
+    pub key: Option<ViewpointKey>,
+    /// Time between two questions, in milliseconds.
+    pub interval_ms: u64,
+    /// How long a report counts, in milliseconds.
+    pub lease_ms: u64,
+    /// The others.
+    pub peers: Vec<ViewpointSpec>,
+}
+
+/// `[[viewpoints.peer]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewpointSpec {
+    /// Its id.
+    pub name: Id,
+    /// Where it listens.
+    pub addr: SocketAddr,
 }
 
 /// `[[pool]]`

@@ -7,12 +7,13 @@ use super::saved::Saved;
 use super::signing::{MadeSignatures, SignJob};
 use super::sorting::Served;
 use crate::config::Spec;
-use crate::health::{CheckId, CheckJob, Finding};
+use crate::health::{CheckId, CheckJob, Finding, Report};
 use crate::snapshot::Snapshot;
 use crate::zone::Zones;
 use farm_shared::heartbeat::{Heartbeat, Refusal, Reply};
 use farm_shared::id::Id;
 use farm_shared::member::{Change, Forced};
+use farm_shared::time::Mono;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +28,15 @@ pub enum Event {
         job: CheckId,
         /// How.
         result: Result<Finding, String>,
+    },
+    /// Another viewpoint answered, and its signature held.
+    Viewpoint {
+        /// Which.
+        from: Id,
+        /// When it was asked: the report is no older.
+        asked: Mono,
+        /// What it measured.
+        report: Report,
     },
     /// Time passed. Comes at least once a second; ten times are better.
     Tick,
@@ -115,6 +125,10 @@ pub enum NoticeKind {
     FailOpen,
     /// Enough members are up again.
     FailClosed,
+    /// Another viewpoint is heard.
+    ViewpointHeard,
+    /// Another viewpoint is not heard any more.
+    ViewpointSilent,
     /// A member's own name has other data in the zone and is not served.
     NameTaken,
 }
@@ -130,6 +144,8 @@ impl NoticeKind {
             Self::Expiry => "expiry",
             Self::FailOpen => "fail_open",
             Self::FailClosed => "fail_closed",
+            Self::ViewpointHeard => "viewpoint_heard",
+            Self::ViewpointSilent => "viewpoint_silent",
             Self::NameTaken => "name_taken",
         }
     }

@@ -5,8 +5,8 @@
 use super::event::{Effect, Event, Notice, NoticeKind};
 use super::pool_state::PoolState;
 use super::view::Who;
-use super::{Control, FarmState};
-use crate::health::{CheckId, Finding, Measured, days_left};
+use super::{Control, FarmState, viewpoints};
+use crate::health::{CheckId, Finding, days_left};
 use farm_shared::heartbeat::{FarmKey, Heartbeat, Kind, Refusal, Reply, Role};
 use farm_shared::id::Id;
 use farm_shared::member::{Change, Freshness};
@@ -21,6 +21,7 @@ impl Control {
         match event {
             Event::Heartbeat(heartbeat) => self.heartbeat(now, *heartbeat),
             Event::Checked { job, result } => self.checked(now, job, result),
+            Event::Viewpoint { from, asked, report } => self.viewpoint(now.mono, from, asked, report),
             Event::Tick => self.tick(now),
             Event::Reload { spec, zones } => {
                 self.configure(spec, zones, super::Saved::default(), now);
@@ -147,19 +148,22 @@ impl Control {
             if good { Ok(()) } else { Err(format!("the certificate ends in {days} days")) }
         });
         let pending = member.check.may_fall_next(spec.fall);
+        let seen = member.check.is_seen();
         let outcome = result.as_ref().copied().map_err(String::as_str);
         let verdict = member.check.observe(now.mono, outcome, spec.rise, spec.fall);
         pool.dirty |= verdict.is_some() || pending != member.check.may_fall_next(spec.fall) || pending;
+        self.marks.report |= verdict.is_some() || !seen;
+        let verdict = if spec.agree.is_some() { member.vote(&pool.spec, &self.viewpoints, now.mono) } else { verdict };
         let Some(verdict) = verdict else { return effects };
         self.marks.persist = true;
-        let kind = if verdict == Measured::Up { NoticeKind::Up } else { NoticeKind::Down };
-        effects.push(Notice::of(kind, &pool.spec.name, &member.spec.name, member.check.why()));
+        effects.push(viewpoints::notice(&pool.spec, member, verdict));
         effects
     }
 
     fn tick(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.end_words(now, &mut effects);
+        effects.extend(self.lapse(now.mono));
         let farms: Vec<Id> = self.farms.keys().cloned().collect();
         for farm_id in farms {
             let Some(farm) = self.farms.get_mut(&farm_id) else { continue };

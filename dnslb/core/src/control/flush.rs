@@ -70,7 +70,7 @@ impl Control {
         for pool in &self.pools {
             let members = saved.pools.entry(pool.spec.name.clone()).or_default();
             for member in &pool.statics {
-                let up = match member.check.measured() {
+                let up = match member.measured(&pool.spec) {
                     Measured::Unknown => None,
                     Measured::Up => Some(true),
                     Measured::Down => Some(false),

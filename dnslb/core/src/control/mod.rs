@@ -20,6 +20,7 @@ mod status;
 mod targets;
 mod variant;
 mod view;
+mod viewpoints;
 
 pub use admin::Word;
 pub use event::{AdminCommand, Effect, Event, Notice, NoticeKind};
@@ -30,6 +31,7 @@ pub use signing::{MadeSignatures, SignJob};
 pub use sorting::Served;
 pub use status::{FarmStatus, MemberStatus, PoolStatus, Status, VariantStatus};
 pub use variant::VariantKey;
+pub use viewpoints::ViewpointStatus;
 
 use crate::config::Spec;
 use crate::health::{CheckId, CheckPlan};
@@ -55,6 +57,8 @@ pub struct Control {
     started: Mono,
     farms: BTreeMap<Id, FarmState>,
     pools: Vec<PoolState>,
+    /// Other viewpoints that were heard, by id.
+    viewpoints: BTreeMap<Id, viewpoints::Viewpoint>,
     /// Pools by index, those inside others before these.
     order: Vec<usize>,
     checks: CheckPlan,
@@ -85,6 +89,8 @@ struct Marks {
     /// Something must survive a restart; written at once, or within a second.
     persist_now: bool,
     persist: bool,
+    /// What we tell other viewpoints is something else.
+    report: bool,
     /// Sequence numbers rose; written within half a minute.
     heard: bool,
 }
@@ -111,6 +117,7 @@ impl Control {
         let mut control = Self {
             farms: BTreeMap::new(),
             pools: Vec::new(),
+            viewpoints: BTreeMap::new(),
             order: Vec::new(),
             checks: CheckPlan::new(draws.child("checks", 0)),
             check_owners: BTreeMap::new(),

@@ -25,7 +25,7 @@ use super::sorting::Sorting;
 use super::variant::{Frame, Variant, VariantKey};
 use super::view::{View, Who, ramp};
 use crate::config::{NestedPool, Places, PoolSpec, StaticMember, WeightRule};
-use crate::health::{CheckId, CheckPlan, CheckState, Measured, Mode};
+use crate::health::{Agreed, CheckId, CheckPlan, CheckState, Measured, Mode};
 use crate::name::Name;
 use crate::pool::Order;
 use crate::site::ClientClass;
@@ -42,6 +42,8 @@ use std::sync::Arc;
 pub(super) struct StaticState {
     pub(super) spec: StaticMember,
     pub(super) check: CheckState,
+    /// What viewpoints agreed about it, where they are asked.
+    pub(super) agreed: Agreed,
     pub(super) check_id: Option<CheckId>,
     pub(super) forced: Option<(Forced, String)>,
 }
@@ -100,8 +102,13 @@ impl Slots {
 
 impl PoolState {
     pub(super) fn new(spec: PoolSpec) -> Self {
-        let unchecked =
-            |m: &StaticMember| StaticState { spec: m.clone(), check: CheckState::default(), check_id: None, forced: None };
+        let unchecked = |m: &StaticMember| StaticState {
+            spec: m.clone(),
+            check: CheckState::default(),
+            agreed: Agreed::default(),
+            check_id: None,
+            forced: None,
+        };
         Self {
             statics: spec.members.iter().map(unchecked).collect(),
             views: Vec::new(),
@@ -134,7 +141,7 @@ impl PoolState {
             member.forced.clone_from(&was.forced);
             let same = (was.spec.v4, was.spec.v6) == (member.spec.v4, member.spec.v6);
             if same && old.spec.check.is_some() && self.spec.check.is_some() {
-                member.check = was.check.clone();
+                (member.check, member.agreed) = (was.check.clone(), was.agreed);
             }
         }
     }
@@ -292,7 +299,7 @@ impl PoolState {
         };
         for member in &self.statics {
             let mut view = static_view(member, &self.spec, around.checks);
-            view.weight *= factor_of(member.check.since().map(|since| now.mono.since_ms(since)));
+            view.weight *= factor_of(member.since(&self.spec).map(|since| now.mono.since_ms(since)));
             views.push(view);
         }
         if let (Some(FarmState { roster, restored, .. }), Some(farm)) = (around.farm, &self.spec.farm) {
@@ -366,7 +373,7 @@ pub(super) struct Around<'a> {
 const WEIGHT_MIN: f64 = 1e-3;
 
 fn static_view(member: &StaticState, spec: &PoolSpec, checks: &CheckPlan) -> View {
-    let measured = match (&spec.check, member.check.measured()) {
+    let measured = match (&spec.check, member.measured(spec)) {
         (None, _) => Standing::InService,
         (_, Measured::Down) => Standing::Silent,
         _ if member.check.notes.mode() == Mode::Drain => Standing::Draining,
@@ -379,9 +386,8 @@ fn static_view(member: &StaticState, spec: &PoolSpec, checks: &CheckPlan) -> Vie
         Some((Forced::Up, _)) => Standing::InService,
         None => measured,
     };
-    let may_fall = spec.check.as_ref().is_some_and(|check| member.check.may_fall_next(check.fall));
     let change_at = match member.check_id {
-        Some(id) if may_fall && member.forced.is_none() => checks.next_at(id),
+        Some(id) if member.may_fall(spec) && member.forced.is_none() => checks.next_at(id),
         _ => Mono::NEVER,
     };
     View {

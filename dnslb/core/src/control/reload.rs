@@ -56,7 +56,11 @@ impl Control {
             ..spec.service.service(&self.draws, spec.server.tcp_idle_timeout_ms)
         });
         self.order = inner_first(&spec);
+        self.viewpoints.retain(|name, _| spec.viewpoints.peers.iter().any(|peer| peer.name == *name));
         (self.spec, self.zones) = (spec, zones);
+        // What the votes make of it is no news.
+        drop(self.vote(now.mono));
+        self.marks.report = true;
         (self.marks.overlay, self.marks.publish) = (true, true);
     }
 

@@ -4,10 +4,11 @@
 
 use super::Control;
 use super::admin::Word;
-use super::pool_state::PoolState;
+use super::pool_state::{PoolState, StaticState};
 use super::variant::Variant;
 use super::view::{View, Who};
-use crate::health::{Notes, days_left};
+use super::viewpoints::ViewpointStatus;
+use crate::health::{Notes, Votes, days_left};
 use farm_shared::id::Id;
 use farm_shared::member::{Forced, Freshness, Standing};
 use farm_shared::time::Now;
@@ -25,6 +26,8 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// Farms by name.
     pub farms: Vec<FarmStatus>,
+    /// Other name servers that check the same members.
+    pub viewpoints: Vec<ViewpointStatus>,
 }
 
 /// One pool.
@@ -101,6 +104,8 @@ pub struct MemberStatus {
     pub certificate_days: Option<i64>,
     /// Processes per core that run or wait there, on average, if its checks measure that.
     pub run_queue: Option<f64>,
+    /// What viewpoints say of it, where they must agree.
+    pub votes: Option<Votes>,
     /// Whether answers may name it.
     pub eligible: bool,
 }
@@ -131,6 +136,7 @@ impl Control {
             id: self.spec.server.id.clone(),
             generation: self.generation,
             pools: self.pools.iter().map(|pool| self.pool_status(pool, now)).collect(),
+            viewpoints: self.viewpoints_status(now.mono),
             farms: self
                 .farms
                 .iter()
@@ -153,7 +159,7 @@ impl Control {
 
     fn pool_status(&self, pool: &PoolState, now: Now) -> PoolStatus {
         let (up, counted) = pool.counts();
-        let notes = |view: &View| self.notes(pool, &view.who);
+        let notes = |view: &View| self.member_of(pool, &view.who).map(|(_, member)| &member.check.notes);
         let member = |(view, name): (&View, Id)| MemberStatus {
             name,
             slot: view.slot,
@@ -170,6 +176,7 @@ impl Control {
             target_share: pool.share(view),
             certificate_days: notes(view).and_then(Notes::not_after).map(|end| days_left(end, now.wall)),
             run_queue: notes(view).and_then(Notes::run_queue),
+            votes: self.member_of(pool, &view.who).and_then(|(pool, member)| member.votes(&pool.spec)),
             eligible: pool.eligible(view),
         };
         let variant = |variant: &Variant| VariantStatus {
@@ -194,15 +201,15 @@ impl Control {
         }
     }
 
-    /// What its checks found, if it is a static member.
-    fn notes(&self, pool: &PoolState, who: &Who) -> Option<&Notes> {
+    /// A static member, with the pool that it is of.
+    fn member_of<'a>(&'a self, pool: &PoolState, who: &Who) -> Option<(&'a PoolState, &'a StaticState)> {
         let (group, id) = match who {
             Who::Static(id) => (&pool.spec.name, id),
             Who::Of(group, id) => (group, id),
             Who::Farm(..) => return None,
         };
         let pool = self.pools.iter().find(|pool| pool.spec.name == *group)?;
-        pool.statics.iter().find(|state| state.spec.name == *id).map(|state| &state.check.notes)
+        Some((pool, pool.statics.iter().find(|state| state.spec.name == *id)?))
     }
 
     fn word_about(&self, pool: &PoolState, who: &Who) -> Option<&Word> {
@@ -221,12 +228,12 @@ impl Control {
         match &view.who {
             Who::Static(_) => {
                 let state = pool.statics.iter().find(|s| s.spec.name == *id);
-                state.map(|s| s.check.why().to_owned()).unwrap_or_default()
+                state.map(|s| s.why(&pool.spec)).unwrap_or_default()
             }
             Who::Of(inner, id) => {
                 let inner = self.pools.iter().find(|pool| pool.spec.name == *inner);
-                let state = inner.and_then(|pool| pool.statics.iter().find(|s| s.spec.name == *id));
-                state.map(|s| s.check.why().to_owned()).unwrap_or_default()
+                let state = inner.and_then(|pool| Some((pool, pool.statics.iter().find(|s| s.spec.name == *id)?)));
+                state.map(|(pool, s)| s.why(&pool.spec)).unwrap_or_default()
             }
             Who::Farm(farm, _) => {
                 let Some((farm, member)) = self.farms.get(farm).and_then(|farm| Some((farm, farm.roster.get(id)?))) else {

@@ -8,12 +8,16 @@ mod notes;
 mod plan;
 mod state;
 mod validity;
+mod viewpoint;
+mod votes;
 
 pub use finding::{Advice, Finding, Mode, grpc_health_request, parse_agent, parse_grpc_health, parse_node_exporter};
 pub use notes::Notes;
 pub use plan::{CheckId, CheckJob, CheckPlan};
 pub use state::{CheckState, Measured};
 pub use validity::{days_left, not_after};
+pub use viewpoint::{Exchange, Report, ViewpointKey, is_nonce};
+pub use votes::{Agreed, Votes};
 
 /// What a check does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub struct CheckSpec {
     pub expiry_days_min: Option<u32>,
     /// And one that ends within so many days is worth a word.
     pub expiry_days_warn: u32,
+    /// How many viewpoints must say that a member is down; none if we alone decide.
+    pub agree: Option<u32>,
 }
 
 impl Default for CheckSpec {
@@ -96,6 +102,7 @@ impl Default for CheckSpec {
             command: Vec::new(),
             expiry_days_min: None,
             expiry_days_warn: 14,
+            agree: None,
         }
     }
 }

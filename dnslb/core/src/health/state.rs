@@ -27,6 +27,8 @@ pub struct CheckState {
     against: u32,
     since: Option<Mono>,
     why: String,
+    /// An outcome came since the start.
+    seen: bool,
     /// What was found beside success and failure.
     pub notes: Notes,
 }
@@ -67,6 +69,11 @@ impl CheckState {
         self.measured
     }
 
+    /// Whether there was an outcome since the start: what is restored was no measurement of ours, maybe.
+    pub fn is_seen(&self) -> bool {
+        self.seen
+    }
+
     /// When it came back; none if it was never seen down.
     pub fn since(&self) -> Option<Mono> {
         self.since
@@ -83,6 +90,7 @@ impl CheckState {
     }
 
     fn note(&mut self, outcome: Result<(), &str>) {
+        self.seen = true;
         self.why = outcome.err().map(clip).unwrap_or_default();
     }
 }
