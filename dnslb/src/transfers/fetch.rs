@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::counters::Fetch;
+use super::room::Room;
 use crate::check_tls::trusting;
 
 /// How long a connection with its handshake may take.
@@ -97,21 +98,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 struct Connection(Box<dyn Stream>);
 
-/// Looks at the primary.
-pub(super) async fn fetch(ask: Ask) -> Result<Fetched, FetchError> {
+/// Looks at the primary; what it gives takes its place in `room`.
+pub(super) async fn fetch(ask: Ask, room: &mut Room) -> Result<Fetched, FetchError> {
     let id = |number: u32| (ask.id >> (16 * number)) as u16;
     let mut connection = within(CONNECT_TIMEOUT, connect(&ask)).await?;
     let theirs = soa_serial(&ask, &mut connection, id(0)).await?;
     if ask.have.is_some_and(|have| !serial::is_newer(theirs, have)) {
         return Ok(Fetched::Same);
     }
-    let first = within(TOTAL_TIMEOUT, transfer(&ask, connection, ask.have, id(1))).await;
+    let first = within(TOTAL_TIMEOUT, transfer(&ask, connection, ask.have, id(1), room)).await;
     let outcome = match first {
         // A primary that does not know incremental transfers, or gives one that does not hold: the whole zone, from anew.
         Err(FetchError::Bad(bad)) if ask.have.is_some() && bad != BadTransfer::TooMuch => {
             tracing::debug!(zone = %ask.apex, %bad, "no incremental transfer");
+            room.clear();
             let connection = within(CONNECT_TIMEOUT, connect(&ask)).await?;
-            within(TOTAL_TIMEOUT, transfer(&ask, connection, None, id(2))).await?
+            within(TOTAL_TIMEOUT, transfer(&ask, connection, None, id(2), room)).await?
         }
         first => first?,
     };
@@ -211,7 +213,13 @@ async fn soa_serial(ask: &Ask, connection: &mut Connection, id: u16) -> Result<u
     Err(BadTransfer::NoSoa.into())
 }
 
-async fn transfer(ask: &Ask, mut connection: Connection, have: Option<u32>, id: u16) -> Result<Outcome, FetchError> {
+async fn transfer(
+    ask: &Ask,
+    mut connection: Connection,
+    have: Option<u32>,
+    id: u16,
+    room: &mut Room,
+) -> Result<Outcome, FetchError> {
     let mut message = question(ask, id, if have.is_some() { Rtype::IXFR } else { Rtype::AXFR });
     if let Some(have) = have {
         append_soa(&mut message, have);
@@ -221,7 +229,11 @@ async fn transfer(ask: &Ask, mut connection: Connection, have: Option<u32>, id: 
     let mut incoming = Incoming::new(ask.apex.clone(), id, have, ask.limits);
     loop {
         let message = checked(ask, &mut checker, connection.receive().await?)?;
-        if incoming.take(&message, false)? == Progress::Done {
+        let progress = incoming.take(&message, false)?;
+        if !room.take(incoming.held_octets()) {
+            return Err(BadTransfer::TooMuch.into());
+        }
+        if progress == Progress::Done {
             break;
         }
     }

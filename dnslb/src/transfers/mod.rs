@@ -5,6 +5,7 @@
 
 mod counters;
 mod fetch;
+mod room;
 mod tell;
 
 use dnslb_core::config::{Spec, ZoneSpec};
@@ -15,6 +16,7 @@ use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -22,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::requests::{Lane, Notified};
 use crate::store::Keeper;
 use fetch::{Ask, FetchError};
+use room::Room;
 
 pub use counters::{Counters, Fetch};
 
@@ -29,7 +32,10 @@ pub use counters::{Counters, Fetch};
 const QUEUE_MAX: usize = 256;
 
 /// Octets a record of a transfer, on average, at most.
-const RECORD_OCTETS_MAX: u64 = 512;
+const RECORD_OCTETS_MAX: u64 = 256;
+
+/// Octets that every zone may have, however few records it may.
+const ZONE_OCTETS_MIN: u64 = 1 << 20;
 
 /// The longest sleep: a clock that was stopped must not make it endless.
 const SLEEP_MAX: Duration = Duration::from_hours(1);
@@ -73,6 +79,7 @@ pub fn start(parts: Parts) {
         members: parts.keeper.members(),
         parts,
         results,
+        held: Arc::default(),
     };
     tokio::spawn(task.run(notified, done));
 }
@@ -91,6 +98,8 @@ struct Task {
     /// Zones that catalogs brought.
     members: watch::Receiver<Arc<Vec<ZoneSpec>>>,
     results: mpsc::Sender<Done>,
+    /// Octets that transfers under way hold.
+    held: Arc<AtomicU64>,
 }
 
 impl Task {
@@ -151,20 +160,22 @@ impl Task {
                 RefreshEffect::Start { apex, attempt, primary, have } => {
                     let followed = self.parts.followed.borrow().clone();
                     let members = Arc::clone(&self.members.borrow());
-                    let zone_spec = followed.spec.zones.iter().chain(members.iter()).find(|zone| zone.name == apex);
-                    let records_max = zone_spec.map_or(0, |zone| zone.records_max);
+                    let zones = || followed.spec.zones.iter().chain(members.iter());
+                    let records_max = zones().find(|zone| zone.name == apex).map_or(0, |zone| zone.records_max);
+                    let largest = zones().map(|zone| zone.records_max).max().unwrap_or(0);
                     let ask = Ask {
                         apex: apex.clone(),
                         key: primary.key.as_ref().and_then(|name| followed.spec.keys.get(name)).cloned(),
                         primary,
                         have,
                         config: self.parts.config.clone(),
-                        limits: Limits { records_max, octets_max: records_max as u64 * RECORD_OCTETS_MAX },
+                        limits: Limits { records_max, octets_max: octets_max(records_max) },
                         clock: self.parts.clock,
                         id: self.ids.u64(),
                     };
                     let hosted = followed.zones.hosted_at(&apex);
                     let work = Work {
+                        room: Room::new(&self.held, octets_max(largest)),
                         soa: hosted.map(|hosted| hosted.zone.soa().clone()),
                         keeper: self.parts.keeper.clone(),
                         counters: Arc::clone(&self.parts.counters),
@@ -197,6 +208,11 @@ impl Task {
     }
 }
 
+/// Octets of a zone with so many records, at most.
+fn octets_max(records_max: usize) -> u64 {
+    (records_max as u64).saturating_mul(RECORD_OCTETS_MAX).max(ZONE_OCTETS_MIN)
+}
+
 /// Zones that are served, with whom to tell of them.
 fn targets(followed: &Followed) -> Vec<(Name, u32, Vec<dnslb_core::config::NotifySpec>)> {
     let told = followed.spec.zones.iter().filter(|zone| !zone.notify.is_empty()).filter_map(|zone| {
@@ -208,6 +224,7 @@ fn targets(followed: &Followed) -> Vec<(Name, u32, Vec<dnslb_core::config::Notif
 
 /// One look at a primary, with where its outcome goes.
 struct Work {
+    room: Room,
     soa: Option<Soa>,
     keeper: Keeper,
     counters: Arc<Counters>,
@@ -215,7 +232,7 @@ struct Work {
 
 impl Work {
     /// The SOA record of the data that is there afterwards, if the primary gave any that can be used.
-    async fn run(self, ask: Ask) -> Result<Soa, ()> {
+    async fn run(mut self, ask: Ask) -> Result<Soa, ()> {
         let (apex, addr) = (ask.apex.clone(), ask.primary.addr);
         match self.all(ask).await {
             Ok((soa, what)) => {
@@ -233,16 +250,18 @@ impl Work {
         }
     }
 
-    async fn all(&self, ask: Ask) -> Result<(Soa, Fetch), FetchError> {
+    async fn all(&mut self, ask: Ask) -> Result<(Soa, Fetch), FetchError> {
         let whole = Ask { have: None, ..ask.clone() };
-        let fetched = fetch::fetch(ask).await?;
+        let fetched = fetch::fetch(ask, &mut self.room).await?;
         let is_change = matches!(fetched, Fetched::Changes(_));
         match self.keep(&whole.apex, fetched).await {
             // Changes that do not fit what is there: the primary and we disagree about the past.
             Err(FetchError::Store(why)) if is_change => {
                 tracing::info!(zone = %whole.apex, why, "changes do not fit: the whole zone is asked for");
                 let apex = whole.apex.clone();
-                self.keep(&apex, fetch::fetch(whole).await?).await
+                self.room.clear();
+                let fetched = fetch::fetch(whole, &mut self.room).await?;
+                self.keep(&apex, fetched).await
             }
             kept => kept,
         }

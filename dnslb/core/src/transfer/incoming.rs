@@ -14,9 +14,12 @@ use std::sync::Arc;
 pub struct Limits {
     /// Records in all.
     pub records_max: usize,
-    /// Octets of all messages.
+    /// Octets of all messages, and of the records that they hold: compression makes little of much.
     pub octets_max: u64,
 }
+
+/// What a record costs in memory beside its names and data, in octets.
+const RECORD_OVERHEAD_OCTETS: u64 = 64;
 
 /// Why a transfer is of no use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,13 +133,25 @@ pub struct Incoming {
     state: State,
     records: usize,
     octets: u64,
+    held_octets: u64,
     messages: u32,
 }
 
 impl Incoming {
     /// For the answers to the request `id` for `apex`; `have` is the serial that an incremental request named.
     pub fn new(apex: Name, id: u16, have: Option<u32>, limits: Limits) -> Self {
-        Self { apex, id, have, limits, newest: None, state: State::Begin, records: 0, octets: 0, messages: 0 }
+        Self {
+            apex,
+            id,
+            have,
+            limits,
+            newest: None,
+            state: State::Begin,
+            records: 0,
+            octets: 0,
+            held_octets: 0,
+            messages: 0,
+        }
     }
 
     /// Records that have come.
@@ -147,6 +162,11 @@ impl Incoming {
     /// Octets that have come.
     pub fn octets(&self) -> u64 {
         self.octets
+    }
+
+    /// Octets of memory that the records take, about.
+    pub fn held_octets(&self) -> u64 {
+        self.held_octets
     }
 
     /// Takes the next message, without its TSIG record. `is_datagram` if it came over UDP, where there is one alone.
@@ -191,7 +211,8 @@ impl Incoming {
                 return Err(BadTransfer::BadData(wire.owner, wire.rtype));
             }
             self.records += 1;
-            if self.records > self.limits.records_max {
+            self.held_octets += (wire.owner.wire().len() + rdata.len()) as u64 + RECORD_OVERHEAD_OCTETS;
+            if self.records > self.limits.records_max || self.held_octets > self.limits.octets_max {
                 return Err(BadTransfer::TooMuch);
             }
             self.record(Record { owner: wire.owner, rtype: wire.rtype, ttl_s: ttl(wire.ttl_s), rdata })?;

@@ -248,3 +248,18 @@ proptest! {
         prop_assert_eq!(count, sent.len());
     }
 }
+
+#[test]
+fn compression_does_not_hide_what_records_take() {
+    let long = format!("{}example", format!("{}.", "l".repeat(60)).repeat(4));
+    let records: Vec<Record> =
+        (0..1_000).map(|n| Record { rdata: Box::new([192, 0, (n / 256) as u8, n as u8]), ..a(&long, 0) }).collect();
+    let messages = pack([soa(1), ns()].iter().chain(&records).chain([&soa(1)]), 65_535);
+    let octets: usize = messages.iter().map(Vec::len).sum();
+    assert!(octets < 20_000, "{octets}");
+    for (octets_max, expect) in [(400_000, true), (300_000, false)] {
+        let mut incoming = Incoming::new(name("example"), 0x1234, None, Limits { octets_max, ..LIMITS });
+        let end = messages.iter().map(|message| incoming.take(message, false)).find(|taken| *taken != Ok(Progress::More));
+        assert_eq!(end == Some(Ok(Progress::Done)), expect, "{end:?}");
+    }
+}
