@@ -37,7 +37,16 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     };
     let (zones, overlay) = (Arc::new(zones), Arc::new(overlay));
     let (pools, clients) = (vec![Arc::new(pool)], Arc::default());
-    Snapshot { generation: 1, zones, overlay, pools, clients, signed: Arc::default(), limits: Limits::default() }
+    Snapshot {
+        generation: 1,
+        zones,
+        overlay,
+        pools,
+        clients,
+        signed: Arc::default(),
+        limits: Limits::default(),
+        service: Arc::default(),
+    }
 });
 
 fuzz_target!(|query: &[u8]| {

@@ -35,8 +35,16 @@ fuzz_target!(|text: &[u8]| {
     let overlay = Overlay::build(&zones, []);
     let (zones, overlay) = (Arc::new(zones), Arc::new(overlay));
     let (pools, clients) = (Vec::new(), Arc::default());
-    let snapshot =
-        Snapshot { generation: 1, zones, overlay, pools, clients, signed: Arc::default(), limits: Limits::default() };
+    let snapshot = Snapshot {
+        generation: 1,
+        zones,
+        overlay,
+        pools,
+        clients,
+        signed: Arc::default(),
+        limits: Limits::default(),
+        service: Arc::default(),
+    };
     let words = text.split(u8::is_ascii_whitespace).filter_map(|word| Name::from_presentation(word, &origin).ok());
     let client = "192.0.2.1".parse().expect("an address");
     let mut out = vec![0; 65_535];
