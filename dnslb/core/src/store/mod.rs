@@ -17,7 +17,7 @@ mod secondary;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Spec, ZoneKind, ZoneSpec};
+use crate::config::{PoolSpec, Spec, ZoneKind, ZoneSpec};
 use crate::name::Name;
 use crate::update::{Context, Protected, Requestor, Update, evaluate};
 use crate::wire::rcode;
@@ -186,9 +186,11 @@ impl Store {
         files: &Zones,
         mut restored: BTreeMap<Name, Restored>,
     ) -> Vec<StoreEffect> {
+        let farms = spec.farms.iter().filter_map(|farm| farm.member_zone.as_ref());
+        let pools = spec.pools.iter().filter_map(|pool| pool.target_zone.as_ref());
         self.protected = Protected {
-            pools: spec.pools.iter().flat_map(|pool| &pool.publish).cloned().collect(),
-            member_zones: spec.farms.iter().filter_map(|farm| farm.member_zone.clone()).collect(),
+            pools: spec.pools.iter().flat_map(PoolSpec::names).cloned().collect(),
+            member_zones: farms.chain(pools).cloned().collect(),
         };
         let mut old = std::mem::take(&mut self.zones);
         self.order.clear();

@@ -16,7 +16,9 @@ use crate::zone::{Files, Rtype, load};
 
 const NOW: Now = Now { mono: Mono(1), wall: Wall(1_000) };
 const CONFIG: &str = "[server]\nstate_dir = 's'\n[[zone]]\nname = 'example'\nfile = 'dynamic'\n\
-    [[zone.update]]\nprefixes = ['127.0.0.0/8']\n[[zone]]\nname = 'static.test'\nfile = 'static'\n";
+    [[zone.update]]\nprefixes = ['127.0.0.0/8']\n[[zone]]\nname = 'static.test'\nfile = 'static'\n\
+    [[pool]]\nname = 'p'\npublish = ['pool.example']\ntarget_zone = 'hosts.example'\n[[pool.service]]\nname = 'service.example'\n\
+    port = 1\n[[pool.member]]\nname = 'm'\naddresses = ['192.0.2.9']\n";
 const ZONE: &str = "@ 60 SOA ns.else.test. host 7 1 1 1 1\n@ 60 NS ns.else.test.\n";
 
 /// The configuration and the two master files.
@@ -220,6 +222,23 @@ fn updates_that_come_together_are_written_and_published_together() {
     let fixed = Update { zone: "static.test".parse().unwrap(), prerequisites: Vec::new(), updates: Vec::new() };
     world.step(StoreEvent::Update { request: RequestId(100), update: fixed.into(), requestor });
     assert_eq!((world.codes[&99], world.codes[&100]), (rcode::NOTAUTH, rcode::REFUSED));
+}
+
+#[test]
+fn what_pools_answer_is_not_updated_over() {
+    let mut world = World::start(Disk::default(), ZONE);
+    let elsewhere = b"\x04else\x04test\0";
+    for (host, rtype, rdata, expect) in [
+        ("pool", Rtype::A, &[192, 0, 2, 1][..], rcode::REFUSED),
+        ("service", Rtype::SRV, b"\0\0\0\0\0\x07\0", rcode::REFUSED),
+        ("service", Rtype::CNAME, elsewhere, rcode::REFUSED),
+        ("hosts", Rtype::DNAME, elsewhere, rcode::REFUSED),
+        ("service", Rtype::TXT, b"\x01x", rcode::NOERROR),
+    ] {
+        let request = world.send(host, rtype, rdata, UpdateClass::Zone);
+        world.settle();
+        assert_eq!(world.codes[&request], expect, "{host} {rtype}");
+    }
 }
 
 /// Every write, cut short at every octet, and with octets of nothing behind the cut, as some file systems leave them.

@@ -415,7 +415,9 @@ mod tests {
             .map(|ms| {
                 let now = again.plus_ms(ms);
                 let begun = started(&refresher.step(now, notified(None, 1)));
-                begun.iter().for_each(|(attempt, ..)| drop(refresher.step(now, finished(*attempt, Err(())))));
+                for (attempt, ..) in &begun {
+                    drop(refresher.step(now, finished(*attempt, Err(()))));
+                }
                 begun.len()
             })
             .sum();

@@ -15,9 +15,9 @@ use crate::zone::{Diff, Rtype, Zone, serial};
 /// Names whose answers are not the zone's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Protected {
-    /// Names of pools.
+    /// Names of pools and of their services.
     pub pools: BTreeSet<Name>,
-    /// Names below which each member of a farm has its own.
+    /// Names below which each member of a farm or of a pool has its own.
     pub member_zones: BTreeSet<Name>,
 }
 

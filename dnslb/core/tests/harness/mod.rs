@@ -98,7 +98,9 @@ impl Answers {
         };
         assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "an address twice in one answer");
         self.counts.insert(found.len());
-        found.iter().for_each(|addr| *self.times.entry(*addr).or_default() += 1);
+        for addr in &found {
+            *self.times.entry(*addr).or_default() += 1;
+        }
         self.named.extend(found);
         let records = if message.answers.is_empty() { &message.authorities } else { &message.answers };
         self.ttls.extend(records.iter().map(|record| record.ttl));
