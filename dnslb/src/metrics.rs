@@ -4,12 +4,13 @@
 //! documentation, so the two cannot differ.
 
 use dnslb_core::control::{PoolStatus, Status};
+use dnslb_core::dnssec::SignedStatus;
 use farm_daemon::refusals::Refusals;
 use farm_daemon::state_dir::StateDir;
 use farm_shared::exposition::{Exposition, Kind};
 use farm_shared::id::Id;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,6 +24,7 @@ use crate::requests;
 use crate::security::Handshakes;
 use crate::shares::Shares;
 use crate::shell::Ask;
+use crate::signing::Statuses;
 use crate::store;
 use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
@@ -65,6 +67,8 @@ pub struct Metrics {
     pub transfers: Arc<transfers::Counters>,
     /// What other viewpoints were asked and told.
     pub viewpoints: Arc<viewpoints::Counters>,
+    /// Zones that are signed here.
+    pub signed: Statuses,
     /// The way to the control loop.
     pub ask: mpsc::Sender<Ask>,
 }
@@ -137,6 +141,7 @@ impl Metrics {
         out.single("dnslb_tcp_evicted_total", Kind::Counter, help, evicted);
 
         self.encrypted(out);
+        self.signed_zones(out);
 
         let help = "Requests that are more than plain queries and were not done, by reason.";
         out.family("dnslb_requests_refused_total", Kind::Counter, &["reason"], help);
@@ -198,6 +203,28 @@ impl Metrics {
         let help = "Times that the state could not be written to `state_dir`.";
         out.single("dnslb_state_write_failures_total", Kind::Counter, help, failures);
         self.refusals.expose(out);
+    }
+
+    fn signed_zones(&self, out: &mut Exposition) {
+        let statuses = self.signed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut family = |name: &'static str, kind: Kind, help: &'static str, value: &dyn Fn(&SignedStatus) -> f64| {
+            out.family(name, kind, &["zone"], help);
+            for status in &statuses {
+                out.sample(&[("zone", status.name.to_string().as_str())], value(status));
+            }
+        };
+        let help = "When the first signature of a zone that is signed here expires, in seconds since the epoch.";
+        family("dnslb_zone_signature_expiry_timestamp_seconds", Kind::Gauge, help, &|status| {
+            status.expires_at.0 as f64 / 1e3
+        });
+        let help = "Keys of a zone's schedule that are due and not in this server's key directory.";
+        family("dnslb_zone_keys_lacking", Kind::Gauge, help, &|status| status.lacking.len() as f64);
+        let help = "1 while a zone cannot be signed: what was signed before is served until it expires.";
+        family("dnslb_zone_signing_failed", Kind::Gauge, help, &|status| f64::from(u8::from(status.failure.is_some())));
+        let help = "Times that a zone could not be signed.";
+        family("dnslb_zone_signing_failures_total", Kind::Counter, help, &|status| status.counts.failed as f64);
+        let help = "Signatures that were made ahead for a zone.";
+        family("dnslb_zone_signatures_total", Kind::Counter, help, &|status| status.counts.made as f64);
     }
 
     fn encrypted(&self, out: &mut Exposition) {
@@ -380,6 +407,7 @@ pub fn document() -> String {
         store: Arc::default(),
         transfers: Arc::default(),
         viewpoints: Arc::default(),
+        signed: Statuses::default(),
         ask,
     };
     let mut out = Exposition::new();

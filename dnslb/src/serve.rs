@@ -222,6 +222,7 @@ pub async fn serve(config: PathBuf, ports_file: Option<PathBuf>) -> Result<(), S
         store: Arc::clone(keeper.counters()),
         transfers,
         viewpoints,
+        signed: Arc::clone(keeper.signed()),
         ask: ask.clone(),
     };
     let notifier = Notifier::from_env();

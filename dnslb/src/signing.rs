@@ -4,6 +4,7 @@
 //! pass. What fails here is logged once and tried again; what is served stays.
 
 use dnslb_core::config::{Spec, ZoneDnssec};
+use dnslb_core::dnssec::civil::compact;
 use dnslb_core::dnssec::schedule::{Event, Follower, Schedule, Tick};
 use dnslb_core::dnssec::{SignedStatus, Signer, SigningKey, Task};
 use dnslb_core::name::Name;
@@ -23,11 +24,24 @@ use crate::{key_dir, key_schedule};
 const LOOK_MS: u64 = 60_000;
 /// How often a parent is asked, in milliseconds.
 const PARENT_MS: u64 = 300_000;
+/// How often the clocks are compared, in milliseconds: a wall clock that jumped expires signatures at once.
+const CLOCKS_MS: u64 = 1_000;
+/// A difference between the clocks' ways at which signatures are looked at, in milliseconds.
+const DRIFT_MS: u64 = 5_000;
 /// Octets of the file of serials.
 const SERIALS_LEN_MAX: u64 = 16 << 20;
 
 /// What is known of signed zones, for metrics and operators.
 pub type Statuses = Arc<Mutex<Vec<SignedStatus>>>;
+
+/// What something is said of.
+#[derive(Clone, Copy)]
+enum Of {
+    /// Files and the schedule.
+    Files,
+    /// The signing.
+    Signing,
+}
 
 /// A zone that is signed here.
 struct Managed {
@@ -38,8 +52,8 @@ struct Managed {
     /// The zone whose highest TTL is known, and that TTL.
     ttl_of: Option<Arc<Zone>>,
     ttl_s_max: u32,
-    /// What was said last, so that it is said once.
-    said: String,
+    /// What was said last, so that it is said once: of files and the schedule, and of signing.
+    said: [String; 2],
     /// When its parent is asked next.
     ask_at: Wall,
 }
@@ -67,7 +81,11 @@ pub struct Signing {
     tick: Tick,
     /// When to look at schedules and signatures again.
     look_at: Mono,
+    /// The clocks at the last look.
+    looked: Now,
     serials: BTreeMap<String, u32>,
+    /// What lies on the disk of it, if that is known.
+    kept: Option<BTreeMap<String, u32>>,
     serials_path: Option<PathBuf>,
     statuses: Statuses,
 }
@@ -76,8 +94,7 @@ impl Signing {
     /// One without zones. What was served last is remembered in `state_dir`.
     pub fn new(now: Now, state_dir: Option<&Path>) -> Self {
         let serials_path = state_dir.map(|dir| dir.join("signed.json"));
-        let read = serials_path.as_ref().and_then(|path| read_capped(path, SERIALS_LEN_MAX).ok());
-        let serials = read.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let serials: BTreeMap<String, u32> = serials_path.as_deref().map(read_serials).unwrap_or_default();
         let tick = Tick { schedule: now.wall, doubted: false, jump_ms: 0 };
         let follower = Follower::new(now);
         let statuses = Statuses::default();
@@ -87,6 +104,8 @@ impl Signing {
             follower,
             tick,
             look_at: now.mono,
+            looked: now,
+            kept: None,
             serials,
             serials_path,
             statuses,
@@ -109,14 +128,19 @@ impl Signing {
         self.look_at = Mono(0);
     }
 
-    /// How long nothing need be looked at; none if no zone is signed here. By the monotonic clock, so that no jump delays it.
+    /// How long nothing need be looked at; none if no zone is signed here. By the monotonic clock, so that no jump delays it; never
+    /// long, so that a jump, or the end of a machine's sleep, is seen soon.
     pub fn rest(&self, now: Now) -> Option<Duration> {
-        (!self.zones.is_empty()).then(|| Duration::from_millis(self.look_at.since_ms(now.mono)))
+        let passed_ms = now.mono.since_ms(self.looked.mono);
+        let drift_ms = Wall(self.looked.wall.0.saturating_add(passed_ms)).distance_ms(now.wall);
+        let rest_ms = if drift_ms > DRIFT_MS { 0 } else { self.look_at.since_ms(now.mono).min(CLOCKS_MS) };
+        (!self.zones.is_empty()).then(|| Duration::from_millis(rest_ms))
     }
 
     /// Looks at the clock, schedules and keys; gives the parents that are to be asked.
     pub fn tick(&mut self, now: Now) -> Vec<Question> {
         self.look_at = now.mono.plus_ms(LOOK_MS);
+        self.looked = now;
         self.tick = self.follower.tick(now);
         if self.tick.jump_ms != 0 {
             tracing::warn!(
@@ -161,17 +185,20 @@ impl Signing {
         };
         let tasks: BTreeMap<Name, Task> = self.zones.iter().map(task).collect();
         let look = self.signer.look(zones, &tasks, self.tick, now.wall);
-        for notice in &look.notices {
-            tracing::error!("{notice}");
-        }
         self.look_at = self.look_at.min(now.mono.plus_ms(look.wake_at.0.saturating_sub(now.wall.0)));
         for status in &look.status {
-            if !status.lacking.is_empty()
-                && let Some(zone) = self.zones.get_mut(&status.name)
-            {
-                let text = format!("keys {:?} of the schedule are due and not in {}", status.lacking, zone.dir.display());
-                zone.say(&status.name, text);
+            let Some(zone) = self.zones.get_mut(&status.name) else { continue };
+            if let Some(serial) = status.serial.filter(|serial| self.serials.get(&status.name.to_string()) != Some(serial)) {
+                let expires = compact(status.expires_at.0 / 1_000);
+                tracing::info!(zone = %status.name, serial, expires, "signed");
             }
+            let lacking = || format!("keys {:?} of the schedule are due and not in {}", status.lacking, zone.dir.display());
+            let text = match &status.failure {
+                Some(why) => format!("it cannot be signed: {why}"),
+                None if !status.lacking.is_empty() => lacking(),
+                None => String::new(),
+            };
+            zone.say(&status.name, Of::Signing, text);
         }
         self.remember(&look.status);
         let lapsed = {
@@ -186,15 +213,18 @@ impl Signing {
 
     /// Keeps the serials, so that none goes back with a restart.
     fn remember(&mut self, statuses: &[SignedStatus]) {
-        let now: BTreeMap<String, u32> = statuses.iter().map(|status| (status.name.to_string(), status.serial)).collect();
-        if now == self.serials {
+        // A zone that was never signed since the start, or is gone for a while, keeps the serial that others know.
+        let served = statuses.iter().filter_map(|status| Some((status.name.to_string(), status.serial?)));
+        self.serials.extend(served);
+        if self.kept.as_ref() == Some(&self.serials) {
             return;
         }
-        self.serials = now;
         let Some(path) = &self.serials_path else { return };
         let text = serde_json::to_vec(&self.serials).unwrap_or_default();
-        if let Err(error) = write_atomically(path, &text) {
-            tracing::error!(file = %path.display(), %error, "serials of signed zones cannot be kept");
+        match write_atomically(path, &text) {
+            Ok(()) => self.kept = Some(self.serials.clone()),
+            // It is tried again with each look: after a restart a serial must not go back.
+            Err(error) => tracing::error!(file = %path.display(), %error, "serials of signed zones cannot be kept"),
         }
     }
 }
@@ -235,6 +265,19 @@ pub fn inspect(spec: &Spec, config: &Path) -> (Vec<String>, Vec<String>) {
     (errors, warnings)
 }
 
+/// The serials that were served before. What cannot be read is said: they may go back then.
+fn read_serials(path: &Path) -> BTreeMap<String, u32> {
+    let read = match read_capped(path, SERIALS_LEN_MAX) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BTreeMap::new(),
+        read => read.map_err(|error| error.to_string()),
+    };
+    let read = read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+    read.unwrap_or_else(|why| {
+        tracing::error!(file = %path.display(), why, "serials of signed zones are not known: secondaries may have higher ones");
+        BTreeMap::new()
+    })
+}
+
 fn no_schedule(dir: &Path, zone: &Name) -> String {
     let file = key_schedule::path(dir, zone);
     format!("{}: not there; expected a copy from the server of {zone} with `manage_keys = true`", file.display())
@@ -255,7 +298,7 @@ impl Managed {
             keys: BTreeMap::new(),
             ttl_of: None,
             ttl_s_max: 0,
-            said: String::new(),
+            said: <[String; 2]>::default(),
             ask_at: Wall(0),
         };
         managed.read_keys(apex)?;
@@ -308,8 +351,8 @@ impl Managed {
             self.read_keys(apex)
         });
         match taken {
-            Ok(()) => {}
-            Err(why) => self.say(apex, why),
+            Ok(()) => self.say(apex, Of::Files, String::new()),
+            Err(why) => self.say(apex, Of::Files, why),
         }
     }
 
@@ -334,10 +377,20 @@ impl Managed {
         self.ttl_of = Some(Arc::clone(zone));
     }
 
-    fn say(&mut self, apex: &Name, text: String) {
-        if self.said != text {
-            tracing::error!(zone = %apex, "{text}");
-            self.said = text;
+    /// Says once what is wrong, and once that nothing is any more.
+    fn say(&mut self, apex: &Name, of: Of, text: String) {
+        let said = match of {
+            Of::Files => &mut self.said[0],
+            Of::Signing => &mut self.said[1],
+        };
+        if *said == text {
+            return;
         }
+        if text.is_empty() {
+            tracing::info!(zone = %apex, "is well again, of which was said: {said}");
+        } else {
+            tracing::error!(zone = %apex, "{text}");
+        }
+        *said = text;
     }
 }

@@ -13,6 +13,9 @@ use super::rrsig::{Window, seconds, seconds_between, sign_set};
 use crate::name::Name;
 use crate::zone::Rtype;
 
+/// Seconds of a year.
+const YEAR_S: u32 = 366 * 86_400;
+
 /// How long signatures hold, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
@@ -44,6 +47,17 @@ impl Validity {
         Window {
             inception_s: now.wrapping_sub(self.backdate_s),
             expiration_s: now.wrapping_add(self.lifetime_s.saturating_sub(jitter)),
+        }
+    }
+
+    /// The same for two clocks of which one is right: what is signed by `wall` holds by `other` too, if a year at most lies between.
+    pub fn by_both(self, wall: Wall, other: Wall) -> Self {
+        let apart_s = u32::try_from(wall.distance_ms(other).div_ceil(1_000)).ok().filter(|apart_s| *apart_s <= YEAR_S);
+        let apart_s = apart_s.unwrap_or(0);
+        if other > wall {
+            Self { lifetime_s: self.lifetime_s.saturating_add(apart_s), ..self }
+        } else {
+            Self { backdate_s: self.backdate_s.saturating_add(apart_s), ..self }
         }
     }
 

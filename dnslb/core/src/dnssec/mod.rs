@@ -27,4 +27,4 @@ pub use key_file::{KEY_FILE_LEN_MAX, KeyFile, KeyFileError, KeyTimes, base_name,
 pub use policy::DnssecPolicy;
 pub use rrsig::{Bogus, Rrsig, Window, seconds, seconds_between, sign_set};
 pub use sign_zone::{Denial, SignZoneError, SignedZone, SigningPlan, sign_zone};
-pub use signer::{Look, SignedStatus, Signer, Task};
+pub use signer::{Counts, Look, SignedStatus, Signer, Task};

@@ -59,6 +59,8 @@ pub struct SignedZone {
     pub kept: usize,
     /// When the first signature is to be made anew.
     pub refresh_at: Wall,
+    /// Before this, not every signature holds yet.
+    pub begins_at: Wall,
 }
 
 /// Why a zone cannot be signed.
@@ -109,6 +111,7 @@ pub fn sign_zone(zone: &Zone, plan: &SigningPlan, before: Option<&Zone>, wall: W
         made: 0,
         kept: 0,
         first_expiry_s: i64::MAX,
+        last_inception_s: i64::MIN,
     };
     let apex = zone.apex();
     let denial_ttl_s = zone.negative_soa().ttl_s();
@@ -151,11 +154,12 @@ pub fn sign_zone(zone: &Zone, plan: &SigningPlan, before: Option<&Zone>, wall: W
         Denial::Nsec3 => signer.nsec3(apex, chain, denial_ttl_s)?,
         Denial::Online => {}
     }
-    let Signer { records, made, kept, first_expiry_s, .. } = signer;
+    let Signer { records, made, kept, first_expiry_s, last_inception_s, .. } = signer;
+    let begins_at = Wall(wall.0.saturating_add_signed(last_inception_s.saturating_mul(1_000)));
     let refresh_in_s = (first_expiry_s - i64::from(plan.keys.validity.refresh_s)).max(0);
     let refresh_at = Wall(wall.0.saturating_add(refresh_in_s as u64 * 1_000));
     match Zone::from_records(apex, records) {
-        Ok(loaded) => Ok(SignedZone { zone: loaded.zone, made, kept, refresh_at }),
+        Ok(loaded) => Ok(SignedZone { zone: loaded.zone, made, kept, refresh_at, begins_at }),
         Err(problems) => {
             let first = problems.first().map(ToString::to_string);
             Err(SignZoneError::Invalid(first.unwrap_or_else(|| "no zone comes out".to_owned())))
@@ -172,6 +176,8 @@ struct Signer<'a> {
     kept: usize,
     /// Seconds until the first of all signatures expires.
     first_expiry_s: i64,
+    /// Seconds until the last of all signatures begins to hold: none or less, since none is of the future.
+    last_inception_s: i64,
 }
 
 impl Signer<'_> {
@@ -233,6 +239,7 @@ impl Signer<'_> {
             };
             let left_s = seconds_between(seconds(self.wall), window.expiration_s);
             self.first_expiry_s = self.first_expiry_s.min(left_s);
+            self.last_inception_s = self.last_inception_s.max(seconds_between(seconds(self.wall), window.inception_s));
             out.push(rdata);
         }
         Ok(out)

@@ -47,8 +47,12 @@ struct Signed {
     policy: Arc<DnssecPolicy>,
     hosted: Hosted,
     refresh_at: Wall,
+    /// Before this, not every signature holds yet.
+    begins_at: Wall,
     /// When the first signature does not hold any more.
     expires_at: Wall,
+    /// Signatures that were made for it.
+    made: u64,
 }
 
 /// What is known of a signed zone, for operators.
@@ -56,14 +60,25 @@ struct Signed {
 pub struct SignedStatus {
     /// Its apex.
     pub name: Name,
-    /// The serial that is served.
-    pub serial: u32,
+    /// The serial that is served, once it was signed.
+    pub serial: Option<u32>,
     /// When the first signature does not hold any more.
     pub expires_at: Wall,
     /// Keys of the schedule that are due and not here.
     pub lacking: Vec<u16>,
     /// Why it could not be signed last, if so.
     pub failure: Option<String>,
+    /// Signatures that were made, and times that it could not be signed, since the start.
+    pub counts: Counts,
+}
+
+/// What was done for a signed zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Signatures that were made.
+    pub made: u64,
+    /// Times that it could not be signed.
+    pub failed: u64,
 }
 
 /// What comes of a look at all zones.
@@ -85,6 +100,7 @@ pub struct Look {
 #[derive(Debug, Default)]
 pub struct Signer {
     zones: BTreeMap<Name, Signed>,
+    counts: BTreeMap<Name, Counts>,
 }
 
 impl Signer {
@@ -104,6 +120,7 @@ impl Signer {
             status: Vec::new(),
         };
         self.zones.retain(|apex, _| tasks.contains_key(apex));
+        self.counts.retain(|apex, _| tasks.contains_key(apex));
         let hosted: Vec<Hosted> = zones
             .hosted()
             .map(|hosted| match tasks.get(hosted.zone.apex()) {
@@ -127,16 +144,19 @@ impl Signer {
             None => Err("none of the keys that sign it is here".to_owned()),
             Some(usable) => match &before {
                 Some(signed) if signed.is_good(hosted, task, &usable.view, tick, wall) => Ok(None),
-                _ => sign(&hosted.zone, before.as_ref(), task, &usable.view, wall).map(Some),
+                _ => sign(&hosted.zone, before.as_ref(), task, &usable.view, tick, wall).map(Some),
             },
         };
+        let counts = self.counts.entry(apex.clone()).or_default();
         let (signed, failure) = match (result, before) {
             (Ok(None), before) => (before, None),
             (Ok(Some(signed)), _) => {
                 look.signed += 1;
+                counts.made += signed.made;
                 (Some(signed), None)
             }
             (Err(why), before) => {
+                counts.failed += 1;
                 look.notices.push(format!("{apex} cannot be signed: {why}"));
                 look.wake_at = look.wake_at.min(Wall(wall.0.saturating_add(RETRY_MS)));
                 (before, Some(why))
@@ -144,10 +164,11 @@ impl Signer {
         };
         let status = SignedStatus {
             name: apex.clone(),
-            serial: signed.as_ref().map_or(0, |signed| signed.hosted.zone.serial()),
+            serial: signed.as_ref().map(|signed| signed.hosted.zone.serial()),
             expires_at: signed.as_ref().map_or(wall, |signed| signed.expires_at),
             lacking,
             failure,
+            counts: *counts,
         };
         look.status.push(status);
         let Some(signed) = signed else { return Hosted { expired: true, ..hosted.clone() } };
@@ -166,26 +187,27 @@ impl Signer {
 impl Signed {
     /// Whether nothing is to be done.
     fn is_good(&self, hosted: &Hosted, task: &Task, view: &View, tick: Tick, wall: Wall) -> bool {
-        // A clock that is doubted makes nothing anew that still holds by it.
+        // A clock that is doubted makes nothing anew that still holds by it. What it was to be believed before may be of the future
+        // by now: that is refused by whoever has the right time.
         let due = if tick.doubted { self.expires_at } else { self.refresh_at };
         Arc::ptr_eq(&self.source, &hosted.zone)
             && self.view == *view
             && self.denial == task.denial
             && *self.policy == *task.policy
             && wall < due
-            && (tick.doubted || !self.is_of_the_future(wall))
-    }
-
-    /// Whether its signatures were made by a clock that has been set back since: resolvers with the right time refuse them.
-    fn is_of_the_future(&self, wall: Wall) -> bool {
-        let validity = &self.policy.validity;
-        let lifetime_ms = (u64::from(validity.lifetime_s) + u64::from(validity.backdate_s)) * 1_000;
-        self.expires_at.0 > wall.0.saturating_add(lifetime_ms)
+            && self.begins_at <= wall
     }
 }
 
 /// Signs a zone; the serial goes up whenever anything differs from what was served before.
-fn sign(zone: &Arc<Zone>, before: Option<&Signed>, task: &Task, view: &View, wall: Wall) -> Result<Signed, String> {
+fn sign(
+    zone: &Arc<Zone>,
+    before: Option<&Signed>,
+    task: &Task,
+    view: &View,
+    tick: Tick,
+    wall: Wall,
+) -> Result<Signed, String> {
     let apex = zone.apex();
     let public = |tags: &[u16]| -> Vec<Dnskey> {
         tags.iter().filter_map(|tag| task.schedule.key(*tag).and_then(KeyPlan::public)).collect()
@@ -199,17 +221,22 @@ fn sign(zone: &Arc<Zone>, before: Option<&Signed>, task: &Task, view: &View, wal
         zone: private(&view.zone),
         validity: task.policy.validity,
     };
+    // While it is not known which of two times is right, what is made holds by both.
+    let validity = if tick.doubted { keys.validity.by_both(wall, tick.schedule) } else { keys.validity };
     let plan = SigningPlan {
-        keys: keys.clone(),
+        keys: ActiveKeys { validity, ..keys.clone() },
         published: public(&view.published),
         wished: public(&view.wished),
         dnskey_ttl_s: task.policy.timing.dnskey_ttl_s as u32,
         denial: task.denial,
         serial: None,
     };
-    let with = |serial: u32, before: Option<&Zone>| {
-        sign_zone(zone, &SigningPlan { serial: Some(serial), ..plan.clone() }, before, wall)
-            .map_err(|error| error.to_string())
+    let mut made_count = 0;
+    let mut with = |serial: u32, before: Option<&Zone>| {
+        let signed = sign_zone(zone, &SigningPlan { serial: Some(serial), ..plan.clone() }, before, wall);
+        let signed = signed.map_err(|error| error.to_string())?;
+        made_count += signed.made as u64;
+        Ok::<_, String>(signed)
     };
     let old = before.map(|signed| &signed.hosted.zone);
     let last = old.map(|old| old.serial()).or(task.serial);
@@ -225,7 +252,7 @@ fn sign(zone: &Arc<Zone>, before: Option<&Signed>, task: &Task, view: &View, wal
         }
         old => with(raised, old.map(|old| &**old))?,
     };
-    let SignedZone { zone: made, refresh_at, .. } = signed;
+    let SignedZone { zone: made, refresh_at, begins_at, .. } = signed;
     let expires_at = Wall(refresh_at.0.saturating_add(u64::from(task.policy.validity.refresh_s) * 1_000));
     let (zone_served, history) = match before {
         Some(before) => match changes_between(&before.hosted.zone, &made) {
@@ -246,7 +273,9 @@ fn sign(zone: &Arc<Zone>, before: Option<&Signed>, task: &Task, view: &View, wal
         policy: Arc::clone(&task.policy),
         hosted,
         refresh_at,
+        begins_at,
         expires_at,
+        made: made_count,
     })
 }
 

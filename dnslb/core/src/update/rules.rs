@@ -113,8 +113,7 @@ fn check_prerequisites(zone: &Zone, prerequisites: &[Item]) -> Result<(), u16> {
 fn is_allowed(context: &Context<'_>, item: &Item) -> bool {
     let apex = context.zone.apex();
     let granted = |rtype: Rtype| {
-        // DNSKEY, CDS and CDNSKEY are the signer's.
-        let signers = context.is_signed && matches!(rtype.0, 48 | 59 | 60);
+        let signers = context.is_signed && matches!(rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY);
         let mut grants = context.grants.iter().filter(|grant| grant.is_for(context.requestor));
         !is_made_by_signing(rtype) && !signers && grants.any(|grant| grant.covers(&item.owner, rtype))
     };

@@ -353,3 +353,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn keys_of_a_zone_that_is_signed_here_are_not_updated() {
+    let zone = zone(ZONE);
+    let (grants, requestor, protected) = ([grant(&[], &["ANY"])], requestor(), Protected::default());
+    for rtype in [Rtype::DNSKEY, Rtype::CDS, Rtype::CDNSKEY, Rtype::RRSIG, Rtype::NSEC, Rtype::NSEC3, Rtype::NSEC3PARAM] {
+        for class in [UpdateClass::Zone, UpdateClass::Any, UpdateClass::None] {
+            let rdata = if class == UpdateClass::Any { vec![] } else { vec![1, 1, 3, 13, 7, 7, 7, 7] };
+            let update = Update {
+                zone: name("example"),
+                prerequisites: Vec::new(),
+                updates: vec![Item { owner: name("example"), rtype, class, ttl_s: 0, rdata }],
+            };
+            let context = |is_signed| Context {
+                zone: &zone,
+                grants: &grants,
+                requestor: &requestor,
+                protected: &protected,
+                is_signed,
+            };
+            assert_eq!(evaluate(&update, context(true)), Err(rcode::REFUSED), "{rtype} {class:?}");
+            let made_by_signing = matches!(rtype.0, 46 | 47 | 50 | 51);
+            assert_eq!(evaluate(&update, context(false)).is_err(), made_by_signing, "{rtype} {class:?}");
+        }
+    }
+}

@@ -161,9 +161,9 @@ fn signatures_are_made_anew_before_they_expire_and_jumps_expire_none() {
     let look = signer.look(&zones, &tasks, tick_100, wall_100);
     assert_eq!(look.signed, 1);
     signers(&look, wall_100);
-    // Back again and believed: signatures of the future are replaced.
+    // Back again and believed: what was made in doubt holds by either clock, and stays.
     let look = signer.look(&zones, &tasks, tick(wall), wall);
-    assert_eq!(look.signed, 1);
+    assert_eq!(look.signed, 0);
     signers(&look, wall);
 }
 
@@ -203,4 +203,31 @@ fn never_unsigned_never_expired() {
     signers(&look, at(13));
     let look = signer.look(&zones, &none, tick(at(15)), at(15));
     assert!(served(&look).expired, "{}", seconds(at(15)));
+}
+
+#[test]
+fn a_clock_that_is_set_back_leaves_no_signature_of_the_future() {
+    let tasks = tasks(&[0]);
+    let mut signer = Signer::new();
+    signer.look(&zones(7, ""), &tasks, tick(NOW), NOW);
+    // It ran three days ahead for long enough to be believed; what changed then is signed by it, the rest is older.
+    let changed = zones(8, "www A 192.0.2.1");
+    signer.look(&changed, &tasks, tick(at(3)), at(3));
+    for doubted in [true, false] {
+        let tick = Tick { schedule: if doubted { at(3) } else { NOW }, doubted, jump_ms: 0 };
+        let look = signer.look(&changed, &tasks, tick, NOW);
+        signers(&look, NOW);
+        assert!(look.signed == 1 || !doubted);
+        // And if the new time was the wrong one, they hold all the same.
+        signers(&look, at(3));
+    }
+    // The same with a wrong time ahead: what expired by it is made anew for both.
+    let mut signer = Signer::new();
+    signer.look(&changed, &tasks, tick(NOW), NOW);
+    let look = signer.look(&changed, &tasks, Tick { schedule: NOW, doubted: true, jump_ms: 1 }, at(100));
+    assert_eq!(look.signed, 1);
+    signers(&look, at(100));
+    signers(&look, NOW);
+    assert_eq!(look.status[0].counts.failed, 0);
+    assert!(look.status[0].counts.made >= 10, "{:?}", look.status);
 }
