@@ -118,6 +118,11 @@ impl Certificates {
         self.current.0.load().0.not_after
     }
 
+    /// Whether a pair is out of date and would take the place of one that is not.
+    pub fn is_worse(&self, pair: &Pair, now: Wall) -> bool {
+        pair.not_after < now && self.not_after() >= now
+    }
+
     /// Pairs that were put in force after the first one, and changes of the files that were not.
     pub fn loads(&self) -> [u64; 2] {
         [true, false].map(|ok| self.counter(ok).load(Relaxed))
@@ -228,6 +233,11 @@ mod tests {
         assert!(certificates.look(now).is_err());
         assert!(make(folder.path(), "cert.pem", "key.pem", "c.example"));
         assert!(certificates.look(Wall(u64::MAX)).unwrap_err().contains("out of date"));
+        let end = certificates.not_after();
+        let same = Pair::read(&certificates.current.0.load().0.files[0], &certificates.current.0.load().0.files[1]).unwrap();
+        assert!(!certificates.is_worse(&same, end), "valid");
+        assert!(!certificates.is_worse(&same, Wall(end.0 + 1)), "as bad as the one in force");
+        assert!(certificates.is_worse(&Pair { not_after: Wall(1), ..same }, Wall(2)));
         assert_eq!(served(), second);
         assert_eq!(certificates.loads(), [1, 6]);
     }

@@ -115,7 +115,7 @@ impl Registry {
             Some(live) => Arc::clone(&live.sites),
             None => self.numbers(&snapshot),
         };
-        Live { pools, sites, snapshot }
+        Live { snapshot, pools, sites }
     }
 
     fn numbers(&mut self, snapshot: &Snapshot) -> Arc<[u32]> {

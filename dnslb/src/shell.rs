@@ -15,6 +15,7 @@ use farm_daemon::systemd::Notifier;
 use farm_shared::config::{Place, Problem};
 use farm_shared::heartbeat::Keyring;
 use farm_shared::member::Change;
+use farm_shared::time::Wall;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -380,8 +381,9 @@ impl Shell {
         self.reloading = Some(to.into_iter().collect());
         let (config, sender) = (self.parts.config.clone(), self.loaded.0.clone());
         let (spec, keeper) = (Arc::clone(self.parts.control.spec()), self.parts.keeper.clone());
+        let (certificates, now) = (self.parts.certificates.clone(), self.parts.clock.now().wall);
         tokio::task::spawn_blocking(move || {
-            let _ = sender.blocking_send(load_and_keep(&config, &spec, &keeper));
+            let _ = sender.blocking_send(load_and_keep(&config, &spec, &keeper, certificates.as_deref(), now));
         });
     }
 
@@ -432,8 +434,15 @@ impl Shell {
 }
 
 /// Reads a configuration and has the store take its zones: the last step, which nothing that can fail may follow.
-fn load_and_keep(config: &Path, old: &Spec, keeper: &Keeper) -> LoadResult {
+fn load_and_keep(config: &Path, old: &Spec, keeper: &Keeper, certificates: Option<&Certificates>, now: Wall) -> LoadResult {
     let loaded = load(config)?;
+    // At a start such a pair is better than none; here there is a better one.
+    if let (Some(certificates), Some(pair)) = (certificates, &loaded.pair)
+        && certificates.is_worse(pair, now)
+    {
+        let place = Place { file: config.display().to_string(), line: 1, key: "server.tls_cert_file".to_owned() };
+        return Err(vec![place.problem("a certificate that is out of date", "one that is valid, as the one in force is")]);
+    }
     let problems = restart_needed(old, &loaded.spec, config);
     if !problems.is_empty() {
         return Err(problems);
