@@ -164,7 +164,7 @@ struct ZoneArg {
 #[derive(Debug, clap::Args)]
 struct ConfigArg {
     /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    #[arg(long, global = true, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
 }
 
