@@ -34,7 +34,7 @@ fn ask_window(socket: &UdpSocket, questions: &[Vec<u8>], answers: &mut [Vec<u8>]
         socket.send(&[&id, &question[2..]].concat()).expect("a datagram sent");
         missing += 1;
     }
-    let mut buffer = [0; 65_535];
+    let mut buffer = vec![0; 65_535];
     while missing > 0 {
         let Ok(len) = socket.recv(&mut buffer) else { return false };
         let Some(id) = buffer[..len].first_chunk().map(|id| u16::from_be_bytes(*id)) else { continue };

@@ -1,5 +1,7 @@
 //! N of M viewpoints agree: three real dnslb, each with a way of its own to the same backend, which can be cut.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test stops where it cannot go on")]
+
 use farm_tests::daemon::{Daemon, SOON, Scratch, bins};
 use farm_tests::{dns, http, wait};
 use std::net::{SocketAddr, TcpListener};

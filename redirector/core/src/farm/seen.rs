@@ -95,7 +95,7 @@ impl Seen {
         self.counted = Some((heartbeat.inc, load.arrivals, load.completions));
         let fresh = |h: &&Heard| h.age_ms <= FRESH_PERIODS * heartbeat.period_ms;
         let dnslb = || heartbeat.heard.iter().filter(fresh).filter(|h| h.kind == Kind::Dnslb);
-        let every = |holds: &dyn Fn(&Heard) -> bool| dnslb().next().is_some() && dnslb().all(|h| holds(h));
+        let every = |holds: &dyn Fn(&Heard) -> bool| dnslb().next().is_some() && dnslb().all(holds);
         self.published |= every(&|h| h.serves == Some(true));
         if heartbeat.draining() {
             self.drained = self.drained.min(now);
