@@ -1,6 +1,12 @@
 //! A zone that is signed here while it changes: updates, transfers to BIND, rollovers by an operator, broken files, and what dnsviz
 //! finds. Judged by BIND's tools and ldns-verify-zone, which know nothing of us.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::disallowed_methods, reason = "a test stops where it cannot go on")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test stops where it cannot go on"
+)]
 
 use farm_tests::daemon::{Daemon, SOON, Scratch, bins};
 use farm_tests::peer::{free_port, installed};
