@@ -39,6 +39,9 @@ const UNSIGNED: [&str; 4] = ["w-ds.example", "o-sort.example", "o-quote.example"
 const LENIENT: &str = "check-integrity no; check-mx-cname ignore; check-srv-cname ignore; check-sibling no;";
 
 /// Differences that are meant wherever they come up.
+/// The type code of NSEC.
+const NSEC: u16 = 47;
+
 const ANY: Rule = Rule {
     why: "the CNAME record made of a DNAME record is itself an answer to ANY (RFC 1034 section 4.3.2 step 3a, RFC 8482 section 4.1), as \
           BIND has it; Knot and NSD go on and deny the name behind it",
@@ -51,11 +54,16 @@ const ANY: Rule = Rule {
 const MADE_GLUE: Rule = Rule {
     why: "the address of a server that only a wildcard covers is no glue (RFC 9471 section 2), and who needs it asks for it; Knot and NSD \
           make it (RFC 4592 section 3.1 speaks of answers alone), BIND leaves it out",
-    holds: |_, ours, theirs, owners| {
+    holds: |question, ours, theirs, owners| {
         let but_glue = |theirs: &Answer| Answer { glue: ours.glue.clone(), ..theirs.clone() } == *ours;
         let is_made = |record: &String| !owners.contains(record.split('.').next().unwrap_or_default());
-        theirs.iter().any(|(kind, answer)| *kind == Kind::Bind && but_glue(answer) && answer.glue == ours.glue)
-            && theirs.iter().all(|(_, theirs)| but_glue(theirs) && theirs.glue.difference(&ours.glue).all(is_made))
+        // BIND answers for NSEC at a cut itself; the others refer, as we do.
+        let apart = |kind: Kind| kind == Kind::Bind && question.rtype == NSEC;
+        theirs.iter().any(|(kind, answer)| *kind == Kind::Bind && (answer == &ours || apart(*kind)))
+            && theirs
+                .iter()
+                .filter(|(kind, _)| !apart(*kind))
+                .all(|(_, theirs)| but_glue(theirs) && theirs.glue.difference(&ours.glue).all(is_made))
     },
 };
 

@@ -5,6 +5,7 @@
 use farm_tests::daemon::{Daemon, SOON, Scratch, bins};
 use farm_tests::peer::installed;
 use farm_tests::wait;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -41,14 +42,12 @@ fn anchor(scratch: &Scratch, key_dir: &Path) -> std::path::PathBuf {
         Command::new(bins().join("dnslb")).args(["ds", "-K", key_dir.to_str().unwrap(), "signed.test"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let text = String::from_utf8(output.stdout).unwrap();
-    let entries: String = text
-        .lines()
-        .map(|line| {
-            let words: Vec<&str> = line.split_ascii_whitespace().collect();
-            let [zone, _, _, tag, algorithm, digest_type, digest] = words[..] else { panic!("{line}") };
-            format!("  {zone} static-ds {tag} {algorithm} {digest_type} \"{digest}\";\n")
-        })
-        .collect();
+    let mut entries = String::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [zone, _, _, tag, algorithm, digest_type, digest] = words[..] else { panic!("{line}") };
+        let _ = writeln!(entries, "  {zone} static-ds {tag} {algorithm} {digest_type} \"{digest}\";");
+    }
     scratch.write("anchors", &format!("trust-anchors {{\n{entries}}};\n"))
 }
 
