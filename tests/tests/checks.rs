@@ -1,5 +1,6 @@
 //! Checks against real servers: openssl's TLS server, an HAProxy agent, node_exporter's text, commands; and operators' words with an
 //! end, over a restart.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 use farm_tests::daemon::{Daemon, SOON, Scratch, bins};
 use farm_tests::peer::installed;

@@ -103,12 +103,14 @@ const SIGNED: [Rule; 3] = [
     },
 ];
 
+type Holds = fn(&Question, &Answer, &[(Kind, &Answer)], &BTreeSet<String>) -> bool;
+
 /// A difference by what it looks like.
 struct Rule {
     /// The RFC that decides.
     why: &'static str,
     /// Whether it is this: the question, our answer, those of others, and the first labels of all owners.
-    holds: fn(&Question, &Answer, &[(Kind, &Answer)], &BTreeSet<String>) -> bool,
+    holds: Holds,
 }
 
 /// Zones, their files, and how they are asked for.
@@ -205,10 +207,8 @@ impl Suite {
         for (case, file) in self.cases.iter().zip(&self.files) {
             std::fs::copy(file, folder.join(format!("{}.zone", case.name))).expect("a copy of the zone");
         }
-        let line = |(query, answer): (&Vec<u8>, &Answer)| {
-            let octets: String = query.iter().map(|octet| format!("{octet:02x}")).collect();
-            format!("{octets} {:016x}\n", answer.digest())
-        };
+        let line =
+            |(query, answer): (&Vec<u8>, &Answer)| format!("{} {:016x}\n", farm_shared::hex::encode(query), answer.digest());
         let lines: String = queries.iter().zip(ours).map(line).collect();
         std::fs::write(folder.join("answers"), lines).expect("the answers recorded");
     }
@@ -226,13 +226,9 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn judge(&mut self, question: &Question, ours: &Answer, theirs: &[(Kind, &Answer)]) {
-        let right = match majority(theirs) {
-            Some(majority) => majority == ours,
-            None => {
-                self.split += 1;
-                theirs.iter().any(|(_, answer)| *answer == ours)
-            }
-        };
+        let majority = majority(theirs);
+        self.split += usize::from(majority.is_none());
+        let right = majority.map_or_else(|| theirs.iter().any(|(_, answer)| *answer == ours), |majority| majority == ours);
         if right {
             return;
         }

@@ -93,7 +93,7 @@ impl World {
         Self { daemon, trusted, backends, scratch }
     }
 
-    fn named(&self, message: &Message) -> BTreeSet<u8> {
+    fn named(message: &Message) -> BTreeSet<u8> {
         let text = message.answers.iter().map(|record| record.data.to_string());
         text.filter_map(|data| data.strip_prefix("127.0.0.")?.parse().ok()).collect()
     }
@@ -103,7 +103,7 @@ impl World {
         let up: BTreeSet<u8> = self.backends.iter().filter(|b| b.listener.is_some()).map(|b| b.last).collect();
         wait::until("answers that name those who are up", SOON, || {
             let ask = || dns::udp(self.trusted.server, &dns::query("www.lb.test", RecordType::A)).unwrap();
-            let named: BTreeSet<u8> = (0..100).flat_map(|_| self.named(&ask())).collect();
+            let named: BTreeSet<u8> = (0..100).flat_map(|_| Self::named(&ask())).collect();
             (named == up).then_some(())
         });
     }

@@ -170,7 +170,7 @@ fn errors_are_errors_to_others_too_or_it_is_said_why() {
     for (what, text, expect, why) in ROWS {
         let mut text = text.strip_prefix('!').map_or_else(|| format!("{HEAD}{text}\n"), str::to_owned);
         if *what == "a string of 256 octets" {
-            text += &format!("www TXT {}\n", "x".repeat(256));
+            text.extend(["www TXT ", &"x".repeat(256), "\n"]);
         }
         let file = scratch.write("example.zone", &text);
         let ours = zone::load(&Name::from_text("example").unwrap(), &Folder(scratch.path()), "example.zone");

@@ -82,7 +82,7 @@ fn rules_of_streams() {
         let connection = client.connect().await.expect("a connection");
         let answer = exchange(&connection, &opt(&[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8])).await;
         assert!(answer.is_some_and(|m| m.get(2..4) == Some(&[0x84, 0])));
-        let long = [&question(0)[..], &[0; 60_000]].concat();
+        let long = [question(0), vec![0; 60_000]].concat();
         assert!(exchange(&connection, &framed(&long)).await.is_some());
         let mut tasks = JoinSet::new();
         for _ in 0..200 {
