@@ -147,13 +147,14 @@ fn strangers_learn_nothing() {
     wait::until("its peers to be heard", SOON, || {
         (nodes[0].daemon.metric("dnslb_viewpoint_heard{viewpoint=\"ns2\"}") == Some(1.0)).then_some(())
     });
+    let refused = || nodes[0].daemon.metric("dnslb_viewpoint_questions_total{outcome=\"refused\"}").unwrap_or_default();
+    let before = refused();
     for path in ["/v1/viewpoint", "/metrics", "/v1/status"] {
         let response = http::get(addr, path).expect("an answer");
         assert!(matches!(response.status, 403 | 404), "{path}: {}", response.status);
         assert!(!response.text().contains("web"), "{path}");
     }
-    let refused = nodes[0].daemon.metric("dnslb_viewpoint_questions_total{outcome=\"refused\"}");
-    assert_eq!(refused, Some(3.0));
+    assert!(refused() - before >= 3.0);
     // Another secret: neither side believes the other.
     let bad = scratch.write("bad.key", &format!("{}\n", "5b".repeat(32)));
     std::fs::set_permissions(&bad, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a secret");

@@ -31,7 +31,7 @@ fn planted_bugs_are_caught() {
         (Bug::DrainForgotten, &[1, 2, 3, 4, 5, 6, 7, 8], &[Rule::DrainLost]),
         (Bug::TombstoneIgnored, &[5, 10, 12], &[Rule::NamedDead]),
         (Bug::MaxIgnored, &[5, 7, 12], &[Rule::AboveMax]),
-        (Bug::GateSkipped, &[4, 11], &[Rule::StoppedNamed]),
+        (Bug::GateSkipped, &[5, 7, 16], &[Rule::StoppedNamed]),
         (Bug::SnapshotStale, &[3, 11], &[Rule::SentToSilent, Rule::SentToDraining, Rule::Affinity]),
         (Bug::AnswersStale, &[3, 11], &[Rule::Named, Rule::NamedDead]),
         (Bug::RetryStorm, &[4, 8], &[Rule::CallStorm]),
