@@ -32,7 +32,7 @@ fn planted_bugs_are_caught() {
         (Bug::TombstoneIgnored, &[5, 10, 12], &[Rule::NamedDead]),
         (Bug::MaxIgnored, &[5, 7, 12], &[Rule::AboveMax]),
         (Bug::GateSkipped, &[5, 7, 16], &[Rule::StoppedNamed]),
-        (Bug::SnapshotStale, &[3, 11], &[Rule::SentToSilent, Rule::SentToDraining, Rule::Affinity]),
+        (Bug::SnapshotStale, &[1, 6, 10], &[Rule::SentToSilent, Rule::SentToDraining, Rule::Affinity]),
         (Bug::AnswersStale, &[3, 11], &[Rule::Named, Rule::NamedDead]),
         (Bug::RetryStorm, &[4, 8], &[Rule::CallStorm]),
         (Bug::SessionsHidden, &[2, 4, 11], &[Rule::StoppedEarly]),
