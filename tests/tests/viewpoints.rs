@@ -131,8 +131,10 @@ fn a_member_is_down_once_two_of_three_say_so() {
     for node in nodes.iter().take(2) {
         node.votes(1, 1);
         assert_eq!(node.named(), 1);
-        assert_eq!(node.daemon.metric("dnslb_viewpoint_heard{viewpoint=\"ns3\"}"), Some(0.0));
-        assert!(node.daemon.log().contains("viewpoint_silent"));
+        wait::until("ns3 not to be heard", SOON, || {
+            let metric = node.daemon.metric("dnslb_viewpoint_heard{viewpoint=\"ns3\"}");
+            (metric == Some(0.0) && node.daemon.log().contains("viewpoint_silent")).then_some(())
+        });
     }
     nodes[1].daemon.kill();
     nodes[0].votes(1, 0);
