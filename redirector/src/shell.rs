@@ -228,7 +228,7 @@ impl Shell {
                 Effect::Fault(call) => self.fault(call),
                 Effect::Answer { ticket, result: Ok(done) } => self.unsaved_words.push((ticket, done)),
                 Effect::Answer { ticket, result } => self.answer(ticket, result),
-                Effect::Notice(text) => tracing::info!("{text}"),
+                Effect::Notice(topic, text) => tracing::info!(topic = topic.label(), "{text}"),
             }
         }
     }

@@ -99,6 +99,7 @@ impl View {
             max: 0,
             frozen: None,
             desired: 0,
+            sessions_per_server: 0,
             survivable_growth: 0.0,
             usd_month: None,
             usd_h: None,

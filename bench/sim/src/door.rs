@@ -257,7 +257,7 @@ impl World {
         let now_ms = self.now_ms;
         let mut left = VecDeque::from(effects);
         while let Some(effect) = left.pop_front() {
-            if !matches!(effect, Effect::Notice(_) | Effect::Reply(_))
+            if !matches!(effect, Effect::Notice(..) | Effect::Reply(_))
                 && let Some(more) = self.door.dies_after.as_mut()
             {
                 if *more == 0 {
@@ -298,7 +298,7 @@ impl World {
                 Effect::Call(call) => self.door_calls(call),
                 // No drills in this world: its faults are its own.
                 Effect::Answer { .. } | Effect::Fault(_) => {}
-                Effect::Notice(text) => self.note(|| format!("door: {text}")),
+                Effect::Notice(_, text) => self.note(|| format!("door: {text}")),
             }
         }
     }

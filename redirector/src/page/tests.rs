@@ -31,6 +31,8 @@ fn server(id: &str, standing: &'static str) -> ServerStatus {
         twins: true,
         notice: Some(("rebalance", 61_000)),
         zone: None,
+        new_1m: 7,
+        expected_1m: 6.5,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Heartbeats and silence: who is a member, and what each is told.
 
 use super::seen::Seen;
-use super::{Control, Effect};
+use super::{Control, Effect, Topic};
 use farm_shared::heartbeat::{Heartbeat, Kind, NoticeKind, Refusal, Reply, Role, Tombstone};
 use farm_shared::id::Id;
 use farm_shared::member::Change;
@@ -30,7 +30,7 @@ impl Control {
             Ok(changes) => changes,
             Err(refusal) => {
                 if refusal == Refusal::OldIncarnation {
-                    self.notice(now, format!("two incarnations of {id} are alive"), effects);
+                    self.notice(Topic::Alarm, now, format!("two incarnations of {id} are alive"), effects);
                 }
                 effects.push(Effect::Refused(refusal));
                 return;
@@ -95,7 +95,7 @@ impl Control {
         {
             self.slots.give_back(seen.slot);
         }
-        self.notice(now, format!("{id} {text}"), effects);
+        self.notice(Topic::Server, now, format!("{id} {text}"), effects);
     }
 
     /// The provider stopped a member, or found it gone: nobody is to believe it any more.

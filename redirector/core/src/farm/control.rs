@@ -5,7 +5,7 @@
 
 use super::seen::Seen;
 use super::slots::Slots;
-use super::{AdminCommand, Effect, Event, Keys, Saved};
+use super::{AdminCommand, Effect, Event, Keys, Saved, Topic};
 use crate::config::Spec;
 use crate::door::Snapshot;
 use crate::drill::Ward;
@@ -191,7 +191,7 @@ impl Control {
                 if let Ok(done) = &result
                     && !is_drill
                 {
-                    self.notice(now, done.clone(), &mut effects);
+                    self.notice(Topic::Operator, now, done.clone(), &mut effects);
                 }
                 effects.push(Effect::Answer { ticket, result });
             }
@@ -313,7 +313,7 @@ impl Control {
     }
 
     /// A line for the log and the status page.
-    pub(super) fn notice(&mut self, now: Now, text: String, effects: &mut Vec<Effect>) {
+    pub(super) fn notice(&mut self, topic: Topic, now: Now, text: String, effects: &mut Vec<Effect>) {
         let second = now.mono.0 / 1_000;
         if self.told.0 != second {
             self.told = (second, 0);
@@ -327,7 +327,7 @@ impl Control {
         if self.notices.len() > NOTICES_MAX {
             self.notices.pop_front();
         }
-        effects.push(Effect::Notice(text));
+        effects.push(Effect::Notice(topic, text));
     }
 }
 

@@ -3,7 +3,7 @@
 //! A hit goes to the provider past the executor on purpose: the scaler must find out by itself, as it would if the server had failed. It
 //! must never be made before its record is on disk, nor while the scaler stands still for want of knowledge.
 
-use super::{Control, DrillCommand, Effect, FaultCall};
+use super::{Control, DrillCommand, Effect, FaultCall, Topic};
 use crate::drill::{HitRequest, Scene, WardEffect};
 use crate::scale::{Entry, ErrorKind, ExecEvent, ProviderError};
 use farm_shared::heartbeat::{KillWord, Role};
@@ -97,7 +97,7 @@ impl Control {
                 self.drill_records.insert(self.exec.seq, key);
             }
             WardEffect::JournalHealed(key) => {
-                self.notice(now, format!("drill {key}: healed"), effects);
+                self.notice(Topic::Drill, now, format!("drill {key}: healed"), effects);
                 self.note(Entry::Healed { key }, now, effects);
             }
             WardEffect::Act(key, instance_id, fault) => {
@@ -106,7 +106,7 @@ impl Control {
             WardEffect::Heal(key, instance_id) => {
                 effects.push(Effect::Fault(FaultCall { key, instance_id, fault: None }));
             }
-            WardEffect::Notice(text) => self.notice(now, text, effects),
+            WardEffect::Notice(text) => self.notice(Topic::Drill, now, text, effects),
         }
     }
 

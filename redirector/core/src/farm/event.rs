@@ -187,8 +187,62 @@ pub enum Effect {
         /// What was done, or why not.
         result: Result<String, String>,
     },
-    /// One line for the log.
-    Notice(String),
+    /// One line for the log and the status page.
+    Notice(Topic, String),
+}
+
+/// What a notice is about: what an operator sorts them by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topic {
+    /// A server joined, left, drains, moved.
+    Server,
+    /// The scaler launched, drained, terminated.
+    Scaling,
+    /// An operator's word.
+    Operator,
+    /// What the provider said.
+    Provider,
+    /// A failure drill.
+    Drill,
+    /// Something that somebody should look at.
+    Alarm,
+    /// The configuration was read again, or the redirector started.
+    Config,
+    /// A certificate was had, or could not be had.
+    Certificate,
+    /// The waiting room opened or closed.
+    Room,
+}
+
+impl Topic {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Server,
+        Self::Scaling,
+        Self::Operator,
+        Self::Provider,
+        Self::Drill,
+        Self::Alarm,
+        Self::Config,
+        Self::Certificate,
+        Self::Room,
+    ];
+
+    /// The word in JSON, in logs and in filters.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Scaling => "scaling",
+            Self::Operator => "operator",
+            Self::Provider => "provider",
+            Self::Drill => "drill",
+            Self::Alarm => "alarm",
+            Self::Config => "config",
+            Self::Certificate => "certificate",
+            Self::Room => "room",
+        }
+    }
 }
 
 /// What survives a restart, beside the journal.

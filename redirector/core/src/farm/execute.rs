@@ -2,7 +2,7 @@
 //!
 //! It must never let the executor begin anything while the farm is frozen or a dry run is on.
 
-use super::{Control, Effect};
+use super::{Control, Effect, Topic};
 use crate::scale::{CallOutcome, ExecContext, ExecEffect, ExecEvent, Instance, InstanceState, LISTING_LAG_MS, Plan, step};
 use farm_shared::id::Id;
 use farm_shared::member::Standing;
@@ -29,7 +29,7 @@ impl Control {
                 let new: Vec<String> = self.exec.unknown.keys().filter(|id| !known.contains(*id)).cloned().collect();
                 for id in new {
                     let text = format!("{id} carries the farm's tag, but nothing here launched it: it is left alone");
-                    self.notice(now, text, effects);
+                    self.notice(Topic::Provider, now, text, effects);
                 }
             }
             Err(error) => self.provider_failed(format!("listing failed: {error}"), now, effects),
@@ -58,7 +58,12 @@ impl Control {
     pub(super) fn journalled(&mut self, seq: u64, ok: bool, now: Now, effects: &mut Vec<Effect>) {
         if !ok {
             self.journal_failures += 1;
-            self.notice(now, "the journal could not be written: nothing is launched or stopped".into(), effects);
+            self.notice(
+                Topic::Alarm,
+                now,
+                "the journal could not be written: nothing is launched or stopped".into(),
+                effects,
+            );
         }
         self.execute(ExecEvent::Journalled { seq, ok }, now, effects);
         self.drill_journalled(seq, ok, now, effects);
@@ -66,7 +71,7 @@ impl Control {
 
     fn provider_failed(&mut self, text: String, now: Now, effects: &mut Vec<Effect>) {
         if self.provider_error.as_ref() != Some(&text) {
-            self.notice(now, text.clone(), effects);
+            self.notice(Topic::Provider, now, text.clone(), effects);
         }
         self.provider_error = Some(text);
     }
@@ -100,7 +105,7 @@ impl Control {
             ExecEffect::Call(call) => Effect::Call(call),
         }));
         if let Some(new) = self.exec.problem.clone().filter(|new| problem.as_ref() != Some(new)) {
-            self.notice(now, new, effects);
+            self.notice(Topic::Provider, now, new, effects);
         }
         if may_end {
             let mut known = std::mem::take(&mut self.known);

@@ -16,7 +16,7 @@ mod slots;
 mod status;
 
 pub use control::Control;
-pub use event::{AdminCommand, DrillCommand, Effect, Event, FaultCall, InstanceVerb, Keys, SLOTS_MAX, Saved};
+pub use event::{AdminCommand, DrillCommand, Effect, Event, FaultCall, InstanceVerb, Keys, SLOTS_MAX, Saved, Topic};
 pub use status::{DecisionStatus, InstanceStatus, ScalerStatus, ServerStatus, ShortageStatus, Status};
 
 #[cfg(test)]

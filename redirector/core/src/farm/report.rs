@@ -78,6 +78,8 @@ impl Control {
             twins: member.twins_until > self.roster.clock(now),
             notice: heartbeat.notice.map(|n| (n.kind.label(), n.at_ms)),
             zone: heartbeat.zone.as_ref().map(ToString::to_string),
+            new_1m: 0,
+            expected_1m: 0.0,
         }
     }
 
@@ -94,6 +96,7 @@ impl Control {
             max: scaler.max,
             frozen: observation.frozen.clone().or(waits).filter(|_| scaler.enabled),
             desired: self.desired,
+            sessions_per_server: scaler.sessions_per_server,
             survivable_growth: survivable_growth_of(
                 &Policy::new(scaler, self.spec.door.ramp_ms),
                 &self.plan_state,

@@ -1,6 +1,6 @@
 //! The scaler within the control loop: what it sees, when it may act, and what its plans do to members.
 
-use super::{Control, Effect};
+use super::{Control, Effect, Topic};
 use crate::scale::{
     ExecEvent, Instance, Observation, Offering, Plan, Policy, ProviderCall, Report, ServerLoad, ServerState, Shadow, check,
     plan,
@@ -64,10 +64,10 @@ impl Control {
         self.journalled_plan = Some(now.mono);
         if !checked.is_empty() {
             let verb = if dry_run { "would" } else { "will" };
-            self.notice(now, format!("the scaler {verb} {}: {}", report.action, report.reason), effects);
+            self.notice(Topic::Scaling, now, format!("the scaler {verb} {}: {}", report.action, report.reason), effects);
         }
         for violation in &violations {
-            self.notice(now, format!("a plan was stopped: {violation}"), effects);
+            self.notice(Topic::Scaling, now, format!("a plan was stopped: {violation}"), effects);
         }
         self.decisions.push_back((now.wall.0, report.clone()));
         if self.decisions.len() > DECISIONS_MAX {
@@ -143,8 +143,8 @@ impl Control {
             return;
         }
         match &frozen {
-            Some(why) => self.notice(now, format!("scaling is frozen: {why}"), effects),
-            None => self.notice(now, "scaling goes on".into(), effects),
+            Some(why) => self.notice(Topic::Alarm, now, format!("scaling is frozen: {why}"), effects),
+            None => self.notice(Topic::Scaling, now, "scaling goes on".into(), effects),
         }
         self.frozen = frozen;
     }

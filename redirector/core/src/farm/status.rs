@@ -91,6 +91,10 @@ pub struct ServerStatus {
     pub notice: Option<(&'static str, u64)>,
     /// Its failure domain.
     pub zone: Option<String>,
+    /// New sessions that this door sent to it in the last minute; 0 from the control loop, filled in by who counts them.
+    pub new_1m: u64,
+    /// How many its shares in that minute would have given it; likewise.
+    pub expected_1m: f64,
 }
 
 /// The scaler.
@@ -110,6 +114,8 @@ pub struct ScalerStatus {
     pub frozen: Option<String>,
     /// Servers the last plan wanted.
     pub desired: u32,
+    /// Sessions that a server holds, unless its heartbeats say.
+    pub sessions_per_server: u32,
     /// The steepest ramp that could be met now: see [`crate::scale::survivable_growth`].
     pub survivable_growth: f64,
     /// Spent in this calendar month (UTC) as far as prices are known, in US dollars.
