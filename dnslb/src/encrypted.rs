@@ -15,13 +15,13 @@ use tokio::task::JoinSet;
 
 use crate::accept::Caps;
 use crate::answering::Answering;
-use crate::certificates::Certificates;
 use crate::https::{self, Requests};
 use crate::quic;
 use crate::requests::Lane;
 use crate::security::{Handshakes, Security};
 use crate::tcp::{self, Source, StreamLimits};
 use crate::tcp_clients::Clients;
+use farm_daemon::certificates::Certificates;
 
 /// Threads of the runtime. A handshake costs some 100 µs; this many bear thousands a second.
 const THREADS_MAX: usize = 4;

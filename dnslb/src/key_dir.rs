@@ -122,11 +122,11 @@ fn open_mode(path: &Path) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::test_certificate::TestFolder;
+    use crate::test_folder::TestFolder;
 
     #[test]
     fn keys_there_and_back() {
-        let dir = TestFolder::plain("keys");
+        let dir = TestFolder::new("keys");
         let zone = Name::from_text("Example.test").unwrap();
         let other = Name::from_text("a.example.test").unwrap();
         for (owner, algorithm) in
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_said() {
-        let dir = TestFolder::plain("keys");
+        let dir = TestFolder::new("keys");
         let zone = Name::from_text("example").unwrap();
         let key = make(&zone, Algorithm::Ed25519, 257, KeyTimes::default(), &|_| false).unwrap();
         let path = write(dir.path(), &key).unwrap();

@@ -7,7 +7,6 @@ pub mod accept;
 pub mod admin;
 pub mod answering;
 pub mod ask;
-pub mod certificates;
 pub mod check_tls;
 pub mod checks;
 pub mod cli;
@@ -41,4 +40,4 @@ pub mod udp;
 pub mod viewpoints;
 
 #[cfg(test)]
-mod test_certificate;
+mod test_folder;

@@ -14,9 +14,9 @@ use farm_shared::heartbeat::Keyring;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::certificates::Pair;
 use crate::check_tls::TlsConfigs;
 use crate::signing;
+use farm_daemon::certificates::Pair;
 
 /// Octets of one zone file or key file.
 const FILE_OCTETS_MAX: u64 = 256 << 20;

@@ -14,7 +14,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::certificates::Certificates;
 use crate::checks::Checker;
 use crate::encrypted;
 use crate::https::STATUSES;
@@ -30,6 +29,7 @@ use crate::tally::Tallies;
 use crate::tcp_clients::Clients;
 use crate::transfers;
 use crate::viewpoints;
+use farm_daemon::certificates::Certificates;
 
 /// How long a scrape waits for the control loop; without its word, counters alone are shown.
 const STATUS_WAIT: Duration = Duration::from_secs(2);

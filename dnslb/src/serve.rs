@@ -22,7 +22,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin;
 use crate::answering::Answering;
-use crate::certificates::Certificates;
 use crate::checks::{self, Checker};
 use crate::encrypted;
 use crate::load::{Loaded, load};
@@ -39,6 +38,7 @@ use crate::tcp_clients::Clients;
 use crate::transfers::{self, Followed};
 use crate::transports::{Bound, Shared};
 use crate::viewpoints;
+use farm_daemon::certificates::Certificates;
 
 /// Heartbeats that may wait for the control loop: two for each of 2,000 members.
 const HEARTBEATS_MAX: usize = 4_096;

@@ -25,7 +25,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::answering::Published;
-use crate::certificates::Certificates;
 use crate::check_tls::TlsConfigs;
 use crate::checks::{Checker, Outcome};
 use crate::load::{Loaded, load, restart_needed};
@@ -36,6 +35,7 @@ use crate::requests::{Lane, Rules};
 use crate::shares::Shares;
 use crate::store::{Keeper, Numbered};
 use crate::transfers::Followed;
+use farm_daemon::certificates::Certificates;
 
 /// Events that one flush may follow; more wait for the next, so that a flood cannot hold up publication.
 const BURST: usize = 256;

@@ -16,12 +16,12 @@ use tokio::task::JoinSet;
 
 use crate::accept::Caps;
 use crate::answering::Answering;
-use crate::certificates::Certificates;
 use crate::encrypted::{self, Encrypted};
 use crate::requests::Lane;
 use crate::tcp::{self, StreamLimits};
 use crate::tcp_clients::Clients;
 use crate::udp::worker;
+use farm_daemon::certificates::Certificates;
 
 /// Bound and not yet served.
 pub struct Bound {

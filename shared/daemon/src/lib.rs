@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod admin_client;
+pub mod certificates;
 pub mod cli;
 pub mod clock;
 pub mod http;
