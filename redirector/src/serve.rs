@@ -24,6 +24,7 @@ use farm_daemon::systemd::Notifier;
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::{FarmKey, Kind};
 use redirector_core::config::{ProviderSpec, Spec};
+use redirector_core::door::{Front, Rules, Snapshot};
 use redirector_core::farm::{Control, Effect, Saved};
 use redirector_core::scale::Record;
 use std::fmt;
@@ -118,7 +119,7 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     drop(records);
     let (first, first_effects) = first_snapshot(control.flush(clock.now()))?;
     let workers = sockets.door.len();
-    let door = Arc::new(Door::new(first, Limits::from(&spec.door), workers, clock));
+    let door = Arc::new(Door::new(Front::new(Arc::new(Rules::new(&spec)), [first]), Limits::from(&spec.door), workers, clock));
     let threads = Workers::start(&door, sockets.door, &draws).map_err(|e| unavailable("threads of the front door")(&e))?;
     let keyring = Arc::new(ArcSwap::from_pointee(keyring));
     let receiver_options = ReceiverOptions {
@@ -303,7 +304,7 @@ fn read_journal(state_dir: &Path) -> Vec<Record> {
     records
 }
 
-fn first_snapshot(effects: Vec<Effect>) -> Result<(Arc<redirector_core::door::Snapshot>, Vec<Effect>), Failure> {
+fn first_snapshot(effects: Vec<Effect>) -> Result<(Arc<Snapshot>, Vec<Effect>), Failure> {
     let mut first = None;
     let mut rest = Vec::new();
     for effect in effects {

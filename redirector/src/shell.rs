@@ -17,7 +17,7 @@ use farm_daemon::systemd::Notifier;
 use farm_shared::heartbeat::Keyring;
 use farm_shared::time::Mono;
 use redirector_core::config::Spec;
-use redirector_core::door::Dispatched as _;
+use redirector_core::door::{Dispatched as _, Rules};
 use redirector_core::farm::{AdminCommand, Control, Effect, Event, FaultCall, Saved};
 use redirector_core::scale::{CallOutcome, ErrorKind, Instance, ProviderCall, ProviderError};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +36,9 @@ const BURST_MAX: usize = 256;
 const LISTING_MS_MAX: u64 = 60_000;
 const CALL_MS_MAX: u64 = 120_000;
 const FAULT_MS_MAX: u64 = 30_000;
+
+/// The one farm, by its place in the published picture.
+const FARM: u16 = 0;
 
 /// What the admin interface asks of the loop.
 #[derive(Debug)]
@@ -193,7 +196,7 @@ impl Shell {
     fn heartbeat(&mut self, received: Received) {
         let Received { heartbeat, reply, .. } = received;
         let slot = self.parts.control.slot(&heartbeat.id);
-        let dispatched = slot.map_or(0, |slot| self.parts.door.dispatches.total(slot));
+        let dispatched = slot.map_or(0, |slot| self.parts.door.dispatches.total(FARM, slot));
         let effects =
             self.parts.control.step(self.parts.clock.now(), Event::Heartbeat { heartbeat: Box::new(heartbeat), dispatched });
         self.carry_out(effects, Some(reply));
@@ -214,7 +217,10 @@ impl Shell {
                         handle.refuse(&refusal);
                     }
                 }
-                Effect::Publish(snapshot) => self.parts.door.snapshot.store(snapshot),
+                Effect::Publish(snapshot) => {
+                    let front = self.parts.door.front.load().with_farm(FARM, snapshot);
+                    self.parts.door.front.store(Arc::new(front));
+                }
                 Effect::Persist(saved) => {
                     self.to_persist = Some(saved);
                     self.persist();
@@ -396,6 +402,8 @@ impl Shell {
         let needs_restart = load::needs_restart(&self.parts.spec, &loaded.spec);
         let spec = Arc::new(load::in_force(&self.parts.spec, &loaded.spec));
         self.parts.door.set_limits(Limits::from(&spec.door));
+        let front = self.parts.door.front.load().with_rules(Arc::new(Rules::new(&spec)));
+        self.parts.door.front.store(Arc::new(front));
         self.parts.keyring.store(Arc::new(load::keyring(&spec, &loaded.keys)));
         self.parts.spec = Arc::clone(&spec);
         self.step(Event::Reload { spec, keys: loaded.keys, blueprint: loaded.blueprint });

@@ -12,9 +12,8 @@ use farm_shared::draw::Draws;
 use farm_shared::heartbeat::{Envelope, Keyring, Kind, Refusal, Reply};
 use farm_shared::time::{Mono, Now, Wall};
 use redirector_core::config::Spec;
-use redirector_core::door::{Decision, Dispatched, Request, Snapshot, decide};
+use redirector_core::door::{Decision, Dispatched, Front, Pickers, Request, Rules, Wait, decide};
 use redirector_core::farm::{Control, Effect, Event, Keys, Saved};
-use redirector_core::route::Picker;
 use redirector_core::scale::{Blueprint, CallOutcome, Entry, Instance, ProviderCall, Record};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,6 +24,9 @@ const WRITE_MS: u64 = 30;
 /// Records that a start reads, as production bounds them.
 const RECORDS_MAX: usize = 5_000;
 const LISTING_MS_MAX: u64 = 60_000;
+
+/// The one farm, by its place in the published picture.
+const FIRST: u16 = 0;
 
 /// Dispatches by slot.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +46,7 @@ impl Counters {
 }
 
 impl Dispatched for Counters {
-    fn total(&self, slot: u32) -> u32 {
+    fn total(&self, _farm: u16, slot: u32) -> u32 {
         self.0.get(slot as usize).copied().unwrap_or(0)
     }
 }
@@ -68,8 +70,8 @@ pub(crate) struct Door {
     unsynced: Vec<Record>,
     /// The disk takes nothing until then.
     pub(crate) full_until_ms: u64,
-    snapshot: Option<Arc<Snapshot>>,
-    picker: Picker,
+    front: Option<Front>,
+    pickers: Pickers,
     counters: Counters,
     waits: u64,
     listing: bool,
@@ -96,8 +98,8 @@ impl Door {
             journal: Vec::new(),
             unsynced: Vec::new(),
             full_until_ms: 0,
-            snapshot: None,
-            picker: Picker::new(Draws::from_u64(seed).child("picker", 0)),
+            front: None,
+            pickers: Pickers::new(Draws::from_u64(seed).child("picker", 0)),
             counters: Counters::default(),
             waits: 0,
             listing: false,
@@ -127,10 +129,10 @@ impl World {
         let text = door.saved.as_ref().and_then(|saved| serde_json::to_vec(saved).ok());
         let saved = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         door.life += 1;
-        (door.started_ms, door.snapshot, door.listing, door.list_ms, door.waits) = (now_ms, None, false, now_ms, 0);
+        (door.started_ms, door.front, door.listing, door.list_ms, door.waits) = (now_ms, None, false, now_ms, 0);
         (door.counters, door.dies_after) = (Counters::default(), None);
         let draws = Draws::from_u64(seed).child("door", u64::from(door.life));
-        door.picker = Picker::new(draws.child("picker", 0));
+        door.pickers = Pickers::new(draws.child("picker", 0));
         let from = door.journal.len().saturating_sub(RECORDS_MAX);
         let journal = door.journal.get(from..).unwrap_or_default();
         let blueprint: Arc<dyn Blueprint> = Arc::clone(&door.menu) as _;
@@ -154,7 +156,7 @@ impl World {
             door.saved = Some(saved);
         }
         door.unsynced.clear();
-        (door.control, door.snapshot) = (None, None);
+        (door.control, door.front) = (None, None);
     }
 
     pub(crate) fn door_ticks(&mut self, life: u32) {
@@ -224,7 +226,7 @@ impl World {
                 if self.bug == Some(Bug::GateSkipped) {
                     heartbeat.heard.iter_mut().filter(|h| h.kind == Kind::Dnslb).for_each(|h| h.ttl_left_ms = Some(0));
                 }
-                let dispatched = control.slot(&heartbeat.id).map_or(0, |slot| self.door.counters.total(slot));
+                let dispatched = control.slot(&heartbeat.id).map_or(0, |slot| self.door.counters.total(FIRST, slot));
                 let heard = (heartbeat.inc, heartbeat.load.sessions, heartbeat.draining());
                 let event = Event::Heartbeat { heartbeat: Box::new(heartbeat), dispatched };
                 self.door_step(event, Some((number, life, heard)));
@@ -278,8 +280,8 @@ impl World {
                 }
                 Effect::Refused(_) => self.totals.refused += 1,
                 Effect::Publish(snapshot) => {
-                    if self.bug != Some(Bug::SnapshotStale) || now_ms < 1_200_000 || self.door.snapshot.is_none() {
-                        self.door.snapshot = Some(snapshot);
+                    if self.bug != Some(Bug::SnapshotStale) || now_ms < 1_200_000 || self.door.front.is_none() {
+                        self.door.front = Some(Front::new(Arc::new(Rules::new(&self.door.spec)), [snapshot]));
                     }
                 }
                 Effect::Persist(saved) => {
@@ -368,12 +370,20 @@ impl World {
     pub(crate) fn door_decides(&mut self, cookie: Option<&str>) -> Went {
         let now_ms = self.now_ms;
         let now = self.door.now(now_ms);
-        let (Some(snapshot), true) = (self.door.snapshot.clone(), self.door.control.is_some()) else { return Went::Nowhere };
+        let (Some(front), true) = (self.door.front.clone(), self.door.control.is_some()) else { return Went::Nowhere };
         let cookies: Vec<&str> = cookie.into_iter().collect();
-        let request = Request { method: "GET", target: "/", host: Some(POOL_NAME), cookies: &cookies };
+        let request = Request {
+            method: "GET",
+            target: "/",
+            host: Some(POOL_NAME),
+            cookies: &cookies,
+            secure: false,
+            source: Ipv4Addr::LOCALHOST.into(),
+            fields: &(),
+        };
         self.totals.decisions += 1;
-        match decide(&snapshot, &self.door.counters, &request, now, &mut self.door.picker) {
-            Decision::Redirect { slot, location_prefix, returning, .. } => {
+        match decide(&front, &self.door.counters, &request, now, &mut self.door.pickers) {
+            Decision::Redirect { farm, slot, location_prefix, returning, .. } => {
                 if !returning {
                     self.door.counters.add(slot);
                 }
@@ -385,16 +395,17 @@ impl World {
                     Some(member) => self.watch.redirected(&member, returning, now_ms),
                     None => self.watch.check(false, now_ms, Rule::Outside, || format!("a redirect to {host}")),
                 }
-                let cookie = snapshot.set_cookie(slot, now).and_then(|c| Some(c.split(';').next()?.to_owned()));
+                let cookie = front.farm(farm).and_then(|snapshot| snapshot.set_cookie(slot, now));
+                let cookie = cookie.and_then(|c| Some(c.split(';').next()?.to_owned()));
                 Went::To { host, cookie: cookie.filter(|_| !returning) }
             }
-            Decision::Wait { retry_after_s } => {
+            Decision::Wait(Wait { retry_after_s, .. }) => {
                 self.door.waits += 1;
                 self.totals.waits += 1;
                 Went::Wait(u64::from(retry_after_s) * 1_000)
             }
-            Decision::Reject { status, reason } => {
-                self.watch.break_rule(now_ms, Rule::Rejected, || format!("{status} {reason}"));
+            other => {
+                self.watch.break_rule(now_ms, Rule::Rejected, || format!("{other:?}"));
                 Went::Nowhere
             }
         }

@@ -1,5 +1,5 @@
 //! A redirect costs no allocation until its `Set-Cookie` is written, and that one only.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::FarmKey;
@@ -7,13 +7,15 @@ use farm_shared::id::Id;
 use farm_shared::member::Standing;
 use farm_shared::time::{Mono, Now, Wall};
 use redirector_core::config::Spec;
-use redirector_core::door::{CookieKeys, Decision, Hosts, Request, Server, Snapshot, decide};
+use redirector_core::door::{CookieKeys, Decision, Front, Pickers, Request, Rules, Server, Snapshot, decide};
 use redirector_core::farm::Keys;
-use redirector_core::route::{Candidate, Picker, RoutePolicy, Table};
+use redirector_core::route::{Candidate, RoutePolicy, Table};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 const NOW: Now = Now { mono: Mono(5_000), wall: Wall(1_000_000) };
 
-fn snapshot(policy: RoutePolicy) -> Snapshot {
+fn front(policy: RoutePolicy) -> Front {
     let farm = Id::new("mail").unwrap();
     let mut spec = Spec::new(Id::new("d1").unwrap(), farm.clone());
     spec.hosts = vec!["mail.example.com".into(), "*".into()];
@@ -49,17 +51,20 @@ fn snapshot(policy: RoutePolicy) -> Snapshot {
     };
     let candidates: Vec<Candidate> = (0..8).map(candidate).collect();
     let servers: Vec<Server> = (0..8).map(server).collect();
-    Snapshot {
+    let farm = Snapshot {
         generation: 1,
         built: Mono(0),
-        hosts: Hosts::new(&spec),
-        url_bytes_max: 8_192,
         retry_after_s: 5,
         cookies: CookieKeys::new(&farm, &keys, 3_600),
         by_slot: Snapshot::index_slots(&servers),
         servers,
         table: Table::build(policy, 1.0, 1, &candidates),
-    }
+    };
+    Front::new(Arc::new(Rules::new(&spec)), [Arc::new(farm)])
+}
+
+fn request<'a>(method: &'a str, target: &'a str, host: Option<&'a str>, cookies: &'a [&'a str]) -> Request<'a> {
+    Request { method, target, host, cookies, secure: true, source: Ipv4Addr::LOCALHOST.into(), fields: &() }
 }
 
 #[test]
@@ -69,22 +74,23 @@ fn a_decision_allocates_nothing() {
     let hosts =
         [None, Some("mail.example.com"), Some("MAIL.example.com.:8080"), Some("b1.farm.example.com"), Some("[::1]:80")];
     for policy in [RoutePolicy::Weighted, RoutePolicy::Paper, RoutePolicy::Random] {
-        let snapshot = snapshot(policy);
-        let cookie = snapshot.set_cookie(3, NOW).unwrap();
+        let front = front(policy);
+        let cookie = front.farms[0].set_cookie(3, NOW).unwrap();
         let forged = format!("{}x", cookie.split(';').next().unwrap());
         let crowd = "farm=v1.b1.1.AAAA; ".repeat(100);
         let cookies: [&[&str]; 4] = [&[], &[&cookie], &[&forged, "other=1; farm=x"], &[&crowd]];
-        let mut picker = Picker::new(Draws::from_u64(7));
-        picker.pick(&snapshot.table, 0, &());
+        let mut pickers = Pickers::new(Draws::from_u64(7));
+        let first = request("GET", "/", Some("mail.example.com"), &[]);
+        decide(&front, &(), &first, NOW, &mut pickers);
         let (mut redirects, mut returning) = (0, 0);
         let counted = allocation_counter::measure(|| {
             for method in ["GET", "POST", "CONNECT"] {
                 for target in targets {
                     for host in hosts {
                         for cookies in cookies {
-                            let request = Request { method, target, host, cookies };
+                            let request = request(method, target, host, cookies);
                             if let Decision::Redirect { returning: back, .. } =
-                                decide(&snapshot, &(), &request, NOW, &mut picker)
+                                decide(&front, &(), &request, NOW, &mut pickers)
                             {
                                 redirects += 1;
                                 returning += u32::from(back);
@@ -96,7 +102,7 @@ fn a_decision_allocates_nothing() {
         });
         assert!(redirects > 50 && returning > 10, "{redirects} redirects, {returning} returning");
         assert_eq!(counted.count_total, 0, "allocations in {redirects} redirects");
-        let counted = allocation_counter::measure(|| drop(snapshot.set_cookie(3, NOW)));
+        let counted = allocation_counter::measure(|| drop(front.farms[0].set_cookie(3, NOW)));
         assert_eq!(counted.count_total, 1, "one for the cookie");
     }
 }

@@ -1,4 +1,7 @@
-//! One HTTP request to one HTTP response, by way of the core's decision.
+//! One request to one answer, by way of the core's decision; and an answer as hyper wants it.
+//!
+//! An [`Answer`] is what every transport sends, each in its own form. Nothing here may decide what a request gets, and a plain
+//! redirect must cost no allocation here but the one for its cookie, once a second and server.
 
 use super::cookies::Cookies;
 use super::pages;
@@ -8,38 +11,140 @@ use farm_shared::draw::Draws;
 use farm_shared::time::Now;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
-    SET_COOKIE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, SET_COOKIE,
 };
 use hyper::{Request, Response, StatusCode};
-use redirector_core::door::{self, Decision, Snapshot};
-use redirector_core::route::Picker;
+use redirector_core::door::{self, Decision, Fields, Front, Pickers, Wait};
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 const COOKIES_MAX: usize = 16;
 const LOCATION_CHUNK_BYTES: usize = 16 * 1024;
 
-/// What one worker needs to answer, beside the snapshot.
-pub(super) struct Desk {
-    picker: Picker,
+/// What is sent for one request. `Cache-Control: no-store` and `Content-Length` go with every answer, and are not among its fields.
+#[derive(Clone, Debug)]
+pub struct Answer<'a> {
+    /// The status code.
+    pub status: u16,
+    /// `Location`: both parts, one after the other. Printable ASCII.
+    pub location: Option<(&'a str, &'a str)>,
+    /// `Set-Cookie`.
+    pub set_cookie: Option<HeaderValue>,
+    /// What else there is; a plain redirect has nothing.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// The content. An answer to HEAD has its length, and not the content.
+    pub body: Bytes,
+}
+
+impl<'a> Answer<'a> {
+    fn empty(status: u16) -> Self {
+        Self { status, location: None, set_cookie: None, fields: Vec::new(), body: Bytes::new() }
+    }
+
+    fn page(status: u16, html: String) -> Self {
+        let html_type = HeaderValue::from_static("text/html; charset=utf-8");
+        Self { fields: vec![(CONTENT_TYPE, html_type)], body: Bytes::from(html), ..Self::empty(status) }
+    }
+
+    fn redirect(status: u16, prefix: &'a str, path_and_query: &'a str) -> Self {
+        Self { location: Some((prefix, path_and_query)), ..Self::empty(status) }
+    }
+
+    fn reject(status: u16, front: &Front) -> Self {
+        let mut answer = Self::page(status, pages::reject(status, front.rules.front_host()));
+        if status == 405 {
+            // RFC 9110 15.5.6 wants it. Everything but CONNECT and TRACE is passed on.
+            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            answer.fields.push((ALLOW, allowed));
+        }
+        answer
+    }
+
+    fn retry_after(mut self, seconds: u32) -> Self {
+        self.fields.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        self
+    }
+}
+
+/// Where the requests of a connection come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Who asks.
+    pub source: IpAddr,
+    /// By TLS.
+    pub secure: bool,
+}
+
+/// What one worker needs to answer, beside the published picture.
+pub struct Desk {
+    pickers: Pickers,
     cookies: Cookies,
     locations: BytesMut,
 }
 
 impl Desk {
-    pub(super) fn new(draws: Draws) -> Self {
+    /// A desk with draws of its own.
+    pub fn new(draws: Draws) -> Self {
         Self {
-            picker: Picker::new(draws),
+            pickers: Pickers::new(draws),
             cookies: Cookies::default(),
             locations: BytesMut::with_capacity(LOCATION_CHUNK_BYTES),
         }
     }
 
-    /// Answers one request. The body is not read: hyper drains what has come or closes the connection.
-    pub(super) fn answer<B>(
+    /// Answers one request, and counts it.
+    pub fn answer<'a>(
+        &mut self,
+        request: &door::Request<'a>,
+        front: &'a Front,
+        dispatches: &Dispatches,
+        tally: &Tally,
+        now: Now,
+    ) -> Answer<'a> {
+        match door::decide(front, dispatches, request, now, &mut self.pickers) {
+            Decision::Redirect { status, farm, slot, location_prefix, path_and_query, set_cookie, returning } => {
+                if !returning {
+                    dispatches.add(farm, slot);
+                }
+                tally.redirect(status, returning);
+                let mut answer = Answer::redirect(status, location_prefix, path_and_query);
+                if set_cookie && let Some(snapshot) = front.farm(farm) {
+                    answer.set_cookie = self.cookies.get(farm, snapshot, slot, now);
+                }
+                answer
+            }
+            Decision::Moved { status, location_prefix, path_and_query } => {
+                Answer::redirect(status, location_prefix, path_and_query)
+            }
+            Decision::Wait(Wait { retry_after_s, .. }) => {
+                count(&tally.waits);
+                Answer::page(503, pages::wait(retry_after_s)).retry_after(retry_after_s)
+            }
+            Decision::Maintenance { retry_after_s } => {
+                Answer::page(503, pages::maintenance()).retry_after(retry_after_s)
+            }
+            Decision::Challenge { body } => {
+                let octets = HeaderValue::from_static("application/octet-stream");
+                let body = Bytes::copy_from_slice(body.as_bytes());
+                Answer { fields: vec![(CONTENT_TYPE, octets)], body, ..Answer::empty(200) }
+            }
+            Decision::Limited { retry_after_s } => {
+                Answer::page(429, pages::limited(retry_after_s)).retry_after(retry_after_s)
+            }
+            Decision::Reject { status, reason } => {
+                tally.reject(reason);
+                Answer::reject(status, front)
+            }
+        }
+    }
+
+    /// Answers a request that hyper read. The body is not read: hyper drains what has come or closes the connection.
+    pub(super) fn respond<B>(
         &mut self,
         request: &Request<B>,
-        snapshot: &Snapshot,
+        origin: Origin,
+        front: &Front,
         dispatches: &Dispatches,
         tally: &Tally,
         now: Now,
@@ -58,37 +163,32 @@ impl Desk {
             target: &target,
             host: host(headers),
             cookies: cookies.get(..cookies_len).unwrap_or_default(),
+            secure: origin.secure,
+            source: origin.source,
+            fields: &HyperFields(headers),
         };
-        match door::decide(snapshot, dispatches, &request, now, &mut self.picker) {
-            Decision::Redirect { status, slot, location_prefix, path_and_query, set_cookie, returning } => {
-                let Some(location) = self.location(location_prefix, path_and_query) else {
-                    tally.reject("target");
-                    return reject(400, snapshot);
-                };
-                if !returning {
-                    dispatches.add(slot);
-                }
-                tally.redirect(status, returning);
-                let mut response = empty(status);
-                // hyper would leave it out for HEAD.
-                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-                response.headers_mut().insert(LOCATION, location);
-                if set_cookie && let Some(cookie) = self.cookies.get(snapshot, slot, now) {
-                    response.headers_mut().insert(SET_COOKIE, cookie);
-                }
-                response
-            }
-            Decision::Wait { retry_after_s } => {
-                count(&tally.waits);
-                let mut response = page(503, pages::wait(retry_after_s));
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
-                response
-            }
-            Decision::Reject { status, reason } => {
-                tally.reject(reason);
-                reject(status, snapshot)
-            }
+        let answer = self.answer(&request, front, dispatches, tally, now);
+        self.response(answer)
+    }
+
+    /// An answer as hyper wants it.
+    fn response(&mut self, answer: Answer<'_>) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(answer.body.clone()));
+        *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if answer.body.is_empty() {
+            // hyper would leave it out for HEAD.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+        if let Some(location) = answer.location.and_then(|(prefix, rest)| self.location(prefix, rest)) {
+            headers.insert(LOCATION, location);
+        }
+        if let Some(cookie) = answer.set_cookie {
+            headers.insert(SET_COOKIE, cookie);
+        }
+        headers.extend(answer.fields);
+        response
     }
 
     /// Both parts in one buffer, cut from a chunk that is used again when its responses are gone.
@@ -100,6 +200,15 @@ impl Desk {
         self.locations.put_slice(prefix.as_bytes());
         self.locations.put_slice(path_and_query.as_bytes());
         HeaderValue::from_maybe_shared(self.locations.split().freeze()).ok()
+    }
+}
+
+/// hyper's header fields as the core asks for them.
+struct HyperFields<'a>(&'a HeaderMap);
+
+impl Fields for HyperFields<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
     }
 }
 
@@ -120,28 +229,4 @@ fn host(headers: &HeaderMap) -> Option<&str> {
         return None;
     }
     first.to_str().ok()
-}
-
-fn empty(status: u16) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::new()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn page(status: u16, html: String) -> Response<Full<Bytes>> {
-    let mut response = empty(status);
-    *response.body_mut() = Full::new(Bytes::from(html));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    response
-}
-
-fn reject(status: u16, snapshot: &Snapshot) -> Response<Full<Bytes>> {
-    let mut response = page(status, pages::reject(status, snapshot.front_host()));
-    if status == 405 {
-        // RFC 9110 15.5.6 wants it. Everything but CONNECT and TRACE is passed on.
-        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        response.headers_mut().insert(ALLOW, allowed);
-    }
-    response
 }

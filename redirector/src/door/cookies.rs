@@ -7,9 +7,12 @@ use farm_shared::time::Now;
 use hyper::header::HeaderValue;
 use redirector_core::door::Snapshot;
 
-/// What one worker made.
+/// What one worker made, by farm.
 #[derive(Debug, Default)]
-pub(super) struct Cookies {
+pub(super) struct Cookies(Vec<OfFarm>);
+
+#[derive(Debug, Default)]
+struct OfFarm {
     /// Of the keys that all were made with.
     mark: [u8; 16],
     /// By slot: the second, in wall time, and the header's value.
@@ -18,7 +21,17 @@ pub(super) struct Cookies {
 
 impl Cookies {
     /// The value of `Set-Cookie` for the backend at a slot.
-    pub(super) fn get(&mut self, snapshot: &Snapshot, slot: u32, now: Now) -> Option<HeaderValue> {
+    pub(super) fn get(&mut self, farm: u16, snapshot: &Snapshot, slot: u32, now: Now) -> Option<HeaderValue> {
+        let at = usize::from(farm);
+        if at >= self.0.len() {
+            self.0.resize_with(at + 1, OfFarm::default);
+        }
+        self.0.get_mut(at)?.get(snapshot, slot, now)
+    }
+}
+
+impl OfFarm {
+    fn get(&mut self, snapshot: &Snapshot, slot: u32, now: Now) -> Option<HeaderValue> {
         let id = snapshot.server_at(slot)?.id.as_str();
         let second = now.wall.0 / 1_000;
         if self.mark != snapshot.cookies.mark() {

@@ -10,6 +10,7 @@ mod race;
 mod tally;
 mod worker;
 
+pub use answer::{Answer, Desk, Origin};
 pub(crate) use pages::escape;
 pub use tally::{Dispatches, Tally, TallySum};
 pub use worker::{Door, Limits, Workers};

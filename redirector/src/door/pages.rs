@@ -25,6 +25,17 @@ you need not do anything. <a href=\"\">Try again now</a>."
     )
 }
 
+/// For 503: the operator closed what was asked for.
+pub(super) fn maintenance() -> String {
+    page("Closed for maintenance", "", "This service is being worked on and will be back. Please try again later.")
+}
+
+/// For 429: one source asked too often.
+pub(super) fn limited(retry_after_s: u32) -> String {
+    let text = format!("Too many requests came from your network. Please try again in {retry_after_s} seconds.");
+    page("Too many requests", "", &text)
+}
+
 /// For a refused request. `front` is a name of the front door, to lead people who came by a server's own name.
 pub(super) fn reject(status: u16, front: Option<&str>) -> String {
     let (title, text) = match status {

@@ -7,28 +7,32 @@ use redirector_core::farm::SLOTS_MAX;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// New sessions dispatched so far, by slot, of all workers: the core's routing needs them together.
+/// New sessions dispatched so far, by farm and slot, of all workers: the core's routing needs them together.
 #[derive(Debug)]
-pub struct Dispatches(Box<[AtomicU32]>);
-
-impl Default for Dispatches {
-    fn default() -> Self {
-        Self((0..SLOTS_MAX).map(|_| AtomicU32::new(0)).collect())
-    }
-}
+pub struct Dispatches(Box<[Box<[AtomicU32]>]>);
 
 impl Dispatches {
-    /// One new session went to this slot.
-    pub fn add(&self, slot: u32) {
-        if let Some(counter) = self.0.get(slot as usize) {
+    /// Zero for so many farms.
+    pub fn new(farms: usize) -> Self {
+        let counters = || (0..SLOTS_MAX).map(|_| AtomicU32::new(0)).collect();
+        Self((0..farms).map(|_| counters()).collect())
+    }
+
+    /// One new session went to this slot of a farm.
+    pub fn add(&self, farm: u16, slot: u32) {
+        if let Some(counter) = self.counter(farm, slot) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn counter(&self, farm: u16, slot: u32) -> Option<&AtomicU32> {
+        self.0.get(usize::from(farm))?.get(slot as usize)
     }
 }
 
 impl Dispatched for Dispatches {
-    fn total(&self, slot: u32) -> u32 {
-        self.0.get(slot as usize).map_or(0, |n| n.load(Ordering::Relaxed))
+    fn total(&self, farm: u16, slot: u32) -> u32 {
+        self.counter(farm, slot).map_or(0, |n| n.load(Ordering::Relaxed))
     }
 }
 
@@ -127,9 +131,11 @@ mod tests {
 
     #[test]
     fn slots_out_of_range_count_nowhere() {
-        let dispatches = Dispatches::default();
-        dispatches.add(3);
-        dispatches.add(u32::MAX);
-        assert_eq!((dispatches.total(3), dispatches.total(4), dispatches.total(u32::MAX)), (1, 0, 0));
+        let dispatches = Dispatches::new(2);
+        dispatches.add(1, 3);
+        dispatches.add(1, u32::MAX);
+        dispatches.add(2, 3);
+        let total = |farm, slot| dispatches.total(farm, slot);
+        assert_eq!([total(1, 3), total(0, 3), total(1, 4), total(1, u32::MAX), total(2, 3)], [1, 0, 0, 0, 0]);
     }
 }

@@ -3,7 +3,7 @@
 //! Each thread has a runtime, listening sockets and counters of its own. A connection must never be able to hold a place for ever:
 //! the first request, the pause between two, and the whole connection have their limits.
 
-use super::answer::Desk;
+use super::answer::{Desk, Origin};
 use super::race::{First, first_of};
 use super::tally::{Dispatches, Tally, TallySum, count};
 use arc_swap::ArcSwap;
@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use redirector_core::config::DoorSpec;
-use redirector_core::door::Snapshot;
+use redirector_core::door::Front;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
@@ -65,9 +65,9 @@ impl From<&DoorSpec> for Limits {
 /// What all workers share.
 #[derive(Debug)]
 pub struct Door {
-    /// The farm as last published.
-    pub snapshot: ArcSwap<Snapshot>,
-    /// New sessions sent to each slot.
+    /// What requests are decided by. One task publishes it, the control loop's shell.
+    pub front: ArcSwap<Front>,
+    /// New sessions sent to each slot of each farm.
     pub dispatches: Dispatches,
     limits: ArcSwap<Limits>,
     open: AtomicUsize,
@@ -77,10 +77,10 @@ pub struct Door {
 
 impl Door {
     /// A door of `workers` threads that are not started yet.
-    pub fn new(first: Arc<Snapshot>, limits: Limits, workers: usize, clock: Clock) -> Self {
+    pub fn new(first: Front, limits: Limits, workers: usize, clock: Clock) -> Self {
         Self {
-            snapshot: ArcSwap::new(first),
-            dispatches: Dispatches::default(),
+            dispatches: Dispatches::new(first.farms.len()),
+            front: ArcSwap::from_pointee(first),
             limits: ArcSwap::from_pointee(limits),
             open: AtomicUsize::new(0),
             tallies: (0..workers).map(|_| Tally::default()).collect(),
@@ -193,7 +193,7 @@ impl Worker {
                 _ = stopped.wait_for(|stop| *stop) => return,
             };
             let Some(tally) = self.door.tallies.get(self.number) else { return };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, peer)) = accepted else {
                 // Out of descriptors, or a client that has gone: neither may become a busy loop.
                 sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
                 continue;
@@ -205,11 +205,11 @@ impl Worker {
                 continue;
             }
             count(&tally.accepted);
-            tokio::task::spawn_local(Rc::clone(&self).serve(stream, limits));
+            tokio::task::spawn_local(Rc::clone(&self).serve(stream, Origin { source: peer.ip(), secure: false }, limits));
         }
     }
 
-    async fn serve(self: Rc<Self>, stream: TcpStream, limits: Limits) {
+    async fn serve(self: Rc<Self>, stream: TcpStream, origin: Origin, limits: Limits) {
         let _place = Place(&self.door.open);
         let Some(tally) = self.door.tallies.get(self.number) else { return };
         // Small answers must not wait for the acknowledgement of the one before. An error means that the client has gone.
@@ -218,8 +218,9 @@ impl Worker {
         let service = service_fn(|request| {
             let now = self.door.clock.now();
             asked.set(Some(now.mono));
-            let snapshot = self.door.snapshot.load();
-            let response = self.desk.borrow_mut().answer(&request, &snapshot, &self.door.dispatches, tally, now);
+            let front = self.door.front.load();
+            let dispatches = &self.door.dispatches;
+            let response = self.desk.borrow_mut().respond(&request, origin, &front, dispatches, tally, now);
             std::future::ready(Ok::<_, Infallible>(response))
         });
         // hyper's own timeout makes a timer and looks twice for each request; and a redirect is one piece, which a plain write

@@ -9,10 +9,11 @@ use farm_shared::member::Standing;
 use farm_shared::time::{Mono, Now, Wall};
 use libfuzzer_sys::fuzz_target;
 use redirector_core::config::Spec;
-use redirector_core::door::{CookieKeys, Decision, Hosts, Request, Server, Snapshot, decide};
+use redirector_core::door::{CookieKeys, Decision, Front, Pickers, Request, Rules, Server, Snapshot, decide};
 use redirector_core::farm::Keys;
-use redirector_core::route::{Candidate, Picker, RoutePolicy, Table};
-use std::sync::LazyLock;
+use redirector_core::route::{Candidate, RoutePolicy, Table};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, LazyLock};
 
 const SERVERS: [(&str, &str, Standing); 3] = [
     ("b1", "b1.farm.example.com:8443", Standing::InService),
@@ -21,11 +22,12 @@ const SERVERS: [(&str, &str, Standing); 3] = [
 ];
 const URL_BYTES_MAX: usize = 2_048;
 
-static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+static FRONT: LazyLock<Front> = LazyLock::new(|| {
     let farm = Id::new("mail").expect("an id");
     let mut spec = Spec::new(Id::new("d1").expect("an id"), farm.clone());
     spec.hosts = vec!["mail.example.com".into(), "*".into()];
     spec.door.target = "https://{id}.farm.example.com:8443".into();
+    spec.door.url_bytes_max = URL_BYTES_MAX;
     let keys = Keys { current: FarmKey::from_hex(&"5a".repeat(32)).expect("a key"), former: Vec::new() };
     let server = |(slot, (id, authority, standing)): (usize, (&str, &str, Standing))| Server {
         slot: slot as u32,
@@ -49,17 +51,16 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         room: None,
     };
     let servers: Vec<Server> = SERVERS.into_iter().enumerate().map(server).collect();
-    Snapshot {
+    let farm = Snapshot {
         generation: 1,
         built: Mono(0),
-        hosts: Hosts::new(&spec),
-        url_bytes_max: URL_BYTES_MAX,
         retry_after_s: 5,
         cookies: CookieKeys::new(&farm, &keys, 3_600),
         by_slot: Snapshot::index_slots(&servers),
         servers,
         table: Table::build(RoutePolicy::default(), 1.0, 1, &[candidate(0), candidate(1)]),
-    }
+    };
+    Front::new(Arc::new(Rules::new(&spec)), [Arc::new(farm)])
 });
 
 fuzz_target!(|text: &str| {
@@ -71,9 +72,17 @@ fuzz_target!(|text: &str| {
     let host = field();
     let cookies: Vec<String> = std::iter::from_fn(field).collect();
     let cookies: Vec<&str> = cookies.iter().map(String::as_str).collect();
-    let request = Request { method: &method, target: &target, host: host.as_deref(), cookies: &cookies };
+    let request = Request {
+        method: &method,
+        target: &target,
+        host: host.as_deref(),
+        cookies: &cookies,
+        secure: true,
+        source: Ipv4Addr::LOCALHOST.into(),
+        fields: &(),
+    };
     let now = Now { mono: Mono(1_000), wall: Wall(1_000) };
-    let decision = decide(&*SNAPSHOT, &(), &request, now, &mut Picker::new(Draws::from_u64(7)));
+    let decision = decide(&FRONT, &(), &request, now, &mut Pickers::new(Draws::from_u64(7)));
     let Decision::Redirect { status, location_prefix, path_and_query, .. } = decision else { return };
     assert!(matches!(status, 302 | 307));
     assert!(target.ends_with(path_and_query) || path_and_query == "/", "octets of the path changed");

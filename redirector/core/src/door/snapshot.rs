@@ -1,9 +1,8 @@
-//! What the workers see: one immutable picture of the farm, replaced whole.
+//! What the workers see of one farm: an immutable picture, replaced whole.
 //!
 //! It must never be changed once published; what changes between two snapshots is only the counters beside it.
 
 use super::cookie::CookieKeys;
-use super::host::Hosts;
 use crate::route::Table;
 use farm_shared::id::Id;
 use farm_shared::member::Standing;
@@ -16,10 +15,6 @@ pub struct Snapshot {
     pub generation: u64,
     /// When it was built.
     pub built: Mono,
-    /// The names that this door answers to.
-    pub hosts: Hosts,
-    /// A request target may be this long, in octets.
-    pub url_bytes_max: usize,
     /// For 503, in seconds.
     pub retry_after_s: u32,
     /// Affinity cookies.
@@ -79,10 +74,5 @@ impl Snapshot {
     /// of wall time. The one allocation of a redirect.
     pub fn set_cookie(&self, slot: u32, now: Now) -> Option<String> {
         Some(self.cookies.set_cookie(&self.server_at(slot)?.id, now.wall))
-    }
-
-    /// A host name to send people to who came by a backend's own name; none if any host is served.
-    pub fn front_host(&self) -> Option<&str> {
-        self.hosts.first()
     }
 }

@@ -2,13 +2,15 @@
 use super::*;
 use crate::config::Spec;
 use crate::farm::Keys;
-use crate::route::{Candidate, Picker, RoutePolicy, Table};
+use crate::route::{Candidate, RoutePolicy, Table};
 use farm_shared::draw::Draws;
 use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
 use farm_shared::member::Standing;
 use farm_shared::time::{Mono, Now, Wall};
 use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 fn id(text: &str) -> Id {
     Id::new(text).unwrap()
@@ -24,7 +26,7 @@ fn keys() -> Keys {
 
 const NOW: Now = Now { mono: Mono(5_000), wall: Wall(1_700_000_000_000) };
 
-fn snapshot(target: &str, hosts: &[&str], servers: &[(&str, Standing)]) -> Snapshot {
+fn front(target: &str, hosts: &[&str], servers: &[(&str, Standing)]) -> Front {
     let mut spec = Spec::new(id("door1"), id("mail"));
     spec.hosts = hosts.iter().map(ToString::to_string).collect();
     spec.door.target = target.into();
@@ -59,42 +61,45 @@ fn snapshot(target: &str, hosts: &[&str], servers: &[(&str, Standing)]) -> Snaps
             room: None,
         })
         .collect();
-    Snapshot {
+    let farm = Snapshot {
         generation: 1,
         built: Mono(0),
-        hosts: Hosts::new(&spec),
-        url_bytes_max: 8_192,
         retry_after_s: 5,
         cookies: CookieKeys::new(&spec.farm, &keys(), 3_600),
         by_slot: Snapshot::index_slots(&servers),
         servers,
         table: Table::build(RoutePolicy::Weighted, 1.0, 1, &candidates),
-    }
+    };
+    Front::new(Arc::new(Rules::new(&spec)), [Arc::new(farm)])
 }
 
-fn usual() -> Snapshot {
-    snapshot("http://{ip}:8000", &["mail.example.com"], &[("b1", Standing::InService)])
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+fn usual() -> Front {
+    front("http://{ip}:8000", &["mail.example.com"], &[("b1", Standing::InService)])
 }
 
 /// The decision as a short text: `302 LOCATION`, `wait`, or `400 reason`.
-fn outcome(snapshot: &Snapshot, method: &str, target: &str, host: Option<&str>, cookies: &[&str]) -> String {
-    let request = Request { method, target, host, cookies };
-    match decide(snapshot, &(), &request, NOW, &mut Picker::new(Draws::from_u64(1))) {
+fn outcome(front: &Front, method: &str, target: &str, host: Option<&str>, cookies: &[&str]) -> String {
+    let request = Request { method, target, host, cookies, secure: false, source: SOURCE, fields: &() };
+    match decide(front, &(), &request, NOW, &mut Pickers::new(Draws::from_u64(1))) {
         Decision::Redirect { status, location_prefix, path_and_query, returning, set_cookie, .. } => {
             assert_ne!(set_cookie, returning);
             format!("{status} {location_prefix}{path_and_query}{}", if returning { " again" } else { "" })
         }
-        Decision::Wait { retry_after_s } => format!("wait {retry_after_s}"),
+        Decision::Wait(Wait { retry_after_s, .. }) => format!("wait {retry_after_s}"),
         Decision::Reject { status, reason } => {
             assert!(REJECT_REASONS.contains(&reason));
             format!("{status} {reason}")
         }
+        Decision::Challenge { body } => format!("200 {body}"),
+        other => format!("{other:?}"),
     }
 }
 
 #[test]
 fn methods_and_targets() {
-    let snapshot = usual();
+    let front = usual();
     let long = format!("/{}", "x".repeat(8_192));
     let cases = [
         ("GET", "/", "302 http://10.0.0.1:8000/"),
@@ -126,15 +131,15 @@ fn methods_and_targets() {
         ("GET", &long, "414 target_length"),
     ];
     for (method, target, expect) in cases {
-        assert_eq!(outcome(&snapshot, method, target, Some("mail.example.com"), &[]), expect, "{method} {target}");
+        assert_eq!(outcome(&front, method, target, Some("mail.example.com"), &[]), expect, "{method} {target}");
     }
 }
 
 #[test]
 fn hosts() {
     let check = |target: &str, hosts: &[&str], host: Option<&str>, expect: &str| {
-        let snapshot = snapshot(target, hosts, &[("b1", Standing::InService)]);
-        assert!(outcome(&snapshot, "GET", "/", host, &[]).starts_with(expect), "{host:?} at {target} serving {hosts:?}");
+        let front = front(target, hosts, &[("b1", Standing::InService)]);
+        assert!(outcome(&front, "GET", "/", host, &[]).starts_with(expect), "{host:?} at {target} serving {hosts:?}");
     };
     let (by_ip, by_name) = ("http://{ip}:8000", "http://{id}.farm.example.com:8000");
     let mail = ["mail.example.com"];
@@ -168,13 +173,13 @@ fn hosts() {
 fn cookies_bring_a_session_back() {
     let servers =
         [("b1", Standing::InService), ("b2", Standing::Draining), ("b3", Standing::Silent), ("b4", Standing::AdminDown)];
-    let snapshot = snapshot("http://{ip}:8000", &["*"], &servers);
+    let front = front("http://{ip}:8000", &["*"], &servers);
     let cookie = |slot: u32| {
-        let set = snapshot.set_cookie(slot, NOW).unwrap();
+        let set = front.farms[0].set_cookie(slot, NOW).unwrap();
         assert!(set.ends_with("; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"), "{set}");
         set.split(';').next().unwrap().to_owned()
     };
-    let go = |fields: &[&str]| outcome(&snapshot, "GET", "/", Some("x"), fields);
+    let go = |fields: &[&str]| outcome(&front, "GET", "/", Some("x"), fields);
     assert_eq!(go(&[&cookie(0)]), "302 http://10.0.0.1:8000/ again");
     assert_eq!(go(&[&cookie(1)]), "302 http://10.0.0.2:8000/ again", "draining servers keep their sessions");
     assert_eq!(go(&["a=b", &format!("farm=x; c=d; {};e", cookie(1))]), "302 http://10.0.0.2:8000/ again");
@@ -216,8 +221,21 @@ fn cookies_expire_and_keys_rotate() {
 
 #[test]
 fn nobody_there() {
-    let none = snapshot("http://{ip}:8000", &["*"], &[("b1", Standing::Draining)]);
+    let none = front("http://{ip}:8000", &["*"], &[("b1", Standing::Draining)]);
     assert_eq!(outcome(&none, "GET", "/", Some("x"), &[]), "wait 5");
+}
+
+#[test]
+fn a_certificate_authority_is_answered_whatever_name_it_uses() {
+    let mut front = front("http://{ip}:8000", &["mail.example.com"], &[("b1", Standing::InService)]);
+    front = front.with_challenges(Arc::new([("tok".into(), "tok.print".into())].into()));
+    let ask = |target: &str, host| outcome(&front, "GET", target, host, &[]);
+    let path = "/.well-known/acme-challenge/tok";
+    assert_eq!(ask(path, Some("mail.example.com")), "200 tok.print");
+    assert_eq!(ask(path, Some("b1.farm.example.com")), "200 tok.print");
+    assert_eq!(ask("/.well-known/acme-challenge/tok2", Some("b1.farm.example.com")), "421 host");
+    let plain = "302 http://10.0.0.1:8000/.well-known/acme-challenge/";
+    assert_eq!(ask("/.well-known/acme-challenge/", Some("mail.example.com")), plain);
 }
 
 proptest! {
@@ -235,10 +253,18 @@ proptest! {
         any in any::<bool>(),
     ) {
         let hosts: &[&str] = if any { &["*"] } else { &["mail.example.com"] };
-        let snapshot = snapshot("http://{ip}:8000", hosts, &[("b1", Standing::InService), ("b2", Standing::Unknown)]);
+        let front = front("http://{ip}:8000", hosts, &[("b1", Standing::InService), ("b2", Standing::Unknown)]);
         let cookies = [cookie.as_str()];
-        let request = Request { method: &method, target: &target, host: Some(&host), cookies: &cookies };
-        let decision = decide(&snapshot, &(), &request, NOW, &mut Picker::new(Draws::from_u64(2)));
+        let request = Request {
+            method: &method,
+            target: &target,
+            host: Some(&host),
+            cookies: &cookies,
+            secure: false,
+            source: SOURCE,
+            fields: &(),
+        };
+        let decision = decide(&front, &(), &request, NOW, &mut Pickers::new(Draws::from_u64(2)));
         if let Decision::Redirect { location_prefix, path_and_query, .. } = decision {
             let location = format!("{location_prefix}{path_and_query}");
             // As browsers read it: a backslash is a slash.

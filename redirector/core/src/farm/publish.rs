@@ -3,7 +3,7 @@
 //! A snapshot is complete and never changed; building one must stay linear in the number of members.
 
 use super::Control;
-use crate::door::{CookieKeys, Hosts, Server, Snapshot};
+use crate::door::{CookieKeys, Server, Snapshot};
 use crate::route::{Candidate, RoutePolicy, Speeds, Table};
 use farm_shared::member::Member;
 use farm_shared::time::{Mono, Now};
@@ -60,8 +60,6 @@ impl Control {
         let snapshot = Arc::new(Snapshot {
             generation: self.generation,
             built: now.mono,
-            hosts: Hosts::new(&self.spec),
-            url_bytes_max: door.url_bytes_max,
             retry_after_s: door.retry_after_s,
             cookies: CookieKeys::new(&self.spec.farm, &self.keys, door.cookie_max_age_s),
             by_slot: Snapshot::index_slots(&servers),

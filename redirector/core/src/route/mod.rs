@@ -15,6 +15,23 @@ pub use table::{Candidate, Table};
 #[cfg(test)]
 mod sim;
 
+/// New sessions of one farm that this door dispatched so far, by slot.
+///
+/// The counters only rise (and may wrap); nobody ever resets one, so there is no race with the workers that add to them. A
+/// heartbeat brings the count at its arrival to the control loop ([`crate::farm::Event::Heartbeat`]), the next snapshot carries it
+/// as [`crate::door::Server::dispatch_base`], and the difference is what this door sent since.
+pub trait FarmDispatched {
+    /// The counter of a slot; slots are below [`crate::farm::SLOTS_MAX`].
+    fn total(&self, slot: u32) -> u32;
+}
+
+/// Nothing was dispatched.
+impl FarmDispatched for () {
+    fn total(&self, _slot: u32) -> u32 {
+        0
+    }
+}
+
 /// The rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RoutePolicy {

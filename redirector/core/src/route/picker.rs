@@ -4,9 +4,9 @@
 //! probability of weight over bound, and is exact; the bound of what was drawn is brought up to date each time, so that hardly any
 //! draw is rejected, however far the dispatches have outrun the heartbeats.
 
+use super::FarmDispatched;
 use super::sums::Sums;
 use super::table::Table;
-use crate::door::Dispatched;
 use farm_shared::draw::Draws;
 
 /// Rejected draws before all weights are looked at: other workers sent so many that the bounds here mean little.
@@ -29,7 +29,7 @@ impl Picker {
     /// The index of a server for one new session, or `None` if none takes any, or all are full by their own word.
     ///
     /// `generation` tells one table from another. O(n) when it is a new one, O(log n) otherwise.
-    pub fn pick(&mut self, table: &Table, generation: u64, dispatched: &(impl Dispatched + ?Sized)) -> Option<usize> {
+    pub fn pick(&mut self, table: &Table, generation: u64, dispatched: &(impl FarmDispatched + ?Sized)) -> Option<usize> {
         if self.generation != Some(generation) {
             self.bounds.fill(table.weights(dispatched));
             self.generation = Some(generation);

@@ -1,8 +1,7 @@
 //! A small discrete-event simulation: does the weighted rule beat the paper's, and that a random one, as DESIGN 4.3 measured?
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use super::{Candidate, Picker, RoutePolicy, Table};
-use crate::door::Dispatched;
+use super::{Candidate, FarmDispatched, Picker, RoutePolicy, Table};
 use farm_shared::draw::Draws;
 use std::collections::VecDeque;
 
@@ -11,7 +10,7 @@ const LOAD: f64 = 0.9;
 
 struct Counts(Vec<u32>);
 
-impl Dispatched for Counts {
+impl FarmDispatched for Counts {
     fn total(&self, slot: u32) -> u32 {
         self.0[slot as usize]
     }

@@ -3,8 +3,7 @@
 //! What is known when it is built (reported queues, their age, speeds) stands in its entries. What changes with every dispatch, the
 //! door's own dispatches since the report, is read when a weight is asked for, and can only lower it.
 
-use super::RoutePolicy;
-use crate::door::Dispatched;
+use super::{FarmDispatched, RoutePolicy};
 
 /// A report begins to lose its say when the next one is overdue, and has none after so many missed periods.
 const MISSED_PERIODS: f64 = 3.0;
@@ -81,12 +80,12 @@ impl Table {
     }
 
     /// The weights now.
-    pub(super) fn weights(&self, dispatched: &(impl Dispatched + ?Sized)) -> impl ExactSizeIterator<Item = f64> {
+    pub(super) fn weights(&self, dispatched: &(impl FarmDispatched + ?Sized)) -> impl ExactSizeIterator<Item = f64> {
         self.entries.iter().map(|entry| self.weight_now(entry, dispatched))
     }
 
     /// The weight of an entry now.
-    pub(super) fn weight(&self, at: usize, dispatched: &(impl Dispatched + ?Sized)) -> f64 {
+    pub(super) fn weight(&self, at: usize, dispatched: &(impl FarmDispatched + ?Sized)) -> f64 {
         self.entries.get(at).map_or(0.0, |entry| self.weight_now(entry, dispatched))
     }
 
@@ -127,7 +126,7 @@ impl Table {
         entry
     }
 
-    fn weight_now(&self, entry: &Entry, dispatched: &(impl Dispatched + ?Sized)) -> f64 {
+    fn weight_now(&self, entry: &Entry, dispatched: &(impl FarmDispatched + ?Sized)) -> f64 {
         if self.policy != RoutePolicy::Weighted {
             return entry.bound;
         }

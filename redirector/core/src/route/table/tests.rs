@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 use super::*;
-use crate::route::Picker;
+use crate::route::{FarmDispatched, Picker};
 use farm_shared::draw::Draws;
 
 struct Counts(Vec<u32>);
 
-impl Dispatched for Counts {
+impl FarmDispatched for Counts {
     fn total(&self, slot: u32) -> u32 {
         self.0.get(slot as usize).copied().unwrap_or(0)
     }
