@@ -119,7 +119,8 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     drop(records);
     let (first, first_effects) = first_snapshot(control.flush(clock.now()))?;
     let workers = sockets.door.len();
-    let door = Arc::new(Door::new(Front::new(Arc::new(Rules::new(&spec)), [first]), Limits::from(&spec.door), workers, clock));
+    let door =
+        Arc::new(Door::new(Front::new(Arc::new(Rules::new(&spec)), [first]), Limits::from(&spec.door), workers, clock));
     let threads = Workers::start(&door, sockets.door, &draws).map_err(|e| unavailable("threads of the front door")(&e))?;
     let keyring = Arc::new(ArcSwap::from_pointee(keyring));
     let receiver_options = ReceiverOptions {

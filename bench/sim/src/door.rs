@@ -26,7 +26,7 @@ const RECORDS_MAX: usize = 5_000;
 const LISTING_MS_MAX: u64 = 60_000;
 
 /// The one farm, by its place in the published picture.
-const FIRST: u16 = 0;
+pub(crate) const FIRST: u16 = 0;
 
 /// Dispatches by slot.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,7 @@ pub(crate) struct Door {
     unsynced: Vec<Record>,
     /// The disk takes nothing until then.
     pub(crate) full_until_ms: u64,
-    front: Option<Front>,
+    front: Option<Arc<Front>>,
     pickers: Pickers,
     counters: Counters,
     waits: u64,
@@ -281,7 +281,8 @@ impl World {
                 Effect::Refused(_) => self.totals.refused += 1,
                 Effect::Publish(snapshot) => {
                     if self.bug != Some(Bug::SnapshotStale) || now_ms < 1_200_000 || self.door.front.is_none() {
-                        self.door.front = Some(Front::new(Arc::new(Rules::new(&self.door.spec)), [snapshot]));
+                        let rules = Arc::new(Rules::new(&self.door.spec));
+                        self.door.front = Some(Arc::new(Front::new(rules, [snapshot])));
                     }
                 }
                 Effect::Persist(saved) => {

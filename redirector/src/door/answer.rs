@@ -121,9 +121,7 @@ impl Desk {
                 count(&tally.waits);
                 Answer::page(503, pages::wait(retry_after_s)).retry_after(retry_after_s)
             }
-            Decision::Maintenance { retry_after_s } => {
-                Answer::page(503, pages::maintenance()).retry_after(retry_after_s)
-            }
+            Decision::Maintenance { retry_after_s } => Answer::page(503, pages::maintenance()).retry_after(retry_after_s),
             Decision::Challenge { body } => {
                 let octets = HeaderValue::from_static("application/octet-stream");
                 let body = Bytes::copy_from_slice(body.as_bytes());

@@ -7,7 +7,7 @@ mod fleet;
 mod latency;
 
 use crate::dice::Die;
-use crate::door::Counters;
+use crate::door::{Counters, FIRST};
 use crate::menu::Menu;
 use crate::queue::Queue;
 use crate::setup::{DOOR, FARM, POOL_NAME, WALL_MS, id, keys};
@@ -15,12 +15,12 @@ use farm_shared::draw::Draws;
 use farm_shared::time::{Mono, Now, Wall};
 use fleet::{Fleet, WARM_MS};
 use redirector_core::config::{ScalerSpec, Spec};
-use redirector_core::door::{Decision, Dispatched as _, Request, Snapshot, decide};
+use redirector_core::door::{Decision, Dispatched as _, Front, Pickers, Request, Rules, decide};
 use redirector_core::farm::{Control, Effect, Event, Saved};
-use redirector_core::route::Picker;
 use redirector_core::scale::{CallOutcome, Instance};
 use redirector_core::whatif::{Fault, Scenario};
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// The farm runs for so long under the base load before the scenario begins, in milliseconds.
@@ -117,8 +117,9 @@ struct Stage<'a> {
     now_ms: u64,
     queue: Queue<Ev>,
     control: Control,
-    snapshot: Option<Arc<Snapshot>>,
-    picker: Picker,
+    rules: Arc<Rules>,
+    front: Option<Arc<Front>>,
+    pickers: Pickers,
     counters: Counters,
     fleet: Fleet,
     clients: Vec<Client>,
@@ -154,14 +155,16 @@ pub fn run(scenario: &Scenario, policy: &ScalerSpec, seed: u64) -> Result<Run, S
     let now = Now { mono: Mono(0), wall: Wall(WALL_MS) };
     let poll_ms = spec.scaler.poll_ms;
     let menu = Arc::new(Menu::new(scenario.zones.max(1) as usize));
+    let rules = Arc::new(Rules::new(&spec));
     let control = Control::new(Arc::new(spec), keys()?, menu, Saved::default(), &[], now, root.child("control", 0));
     let mut stage = Stage {
         scenario,
         now_ms: 0,
         queue: Queue::default(),
         control,
-        snapshot: None,
-        picker: Picker::new(root.child("picker", 0)),
+        rules,
+        front: None,
+        pickers: Pickers::new(root.child("picker", 0)),
         counters: Counters::default(),
         fleet: Fleet::default(),
         clients: Vec::new(),
@@ -272,7 +275,7 @@ impl Stage<'_> {
         }
         let times = (WALL_MS + self.now_ms, self.now_ms);
         if let Some(heartbeat) = self.fleet.beat(at, self.scenario, self.period_ms, times) {
-            let dispatched = self.control.slot(&heartbeat.id).map_or(0, |slot| self.counters.total(slot));
+            let dispatched = self.control.slot(&heartbeat.id).map_or(0, |slot| self.counters.total(FIRST, slot));
             let effects = self.control.step(self.now(), Event::Heartbeat { heartbeat: Box::new(heartbeat), dispatched });
             for effect in &effects {
                 if let (Effect::Reply(reply), Some(server)) = (effect, self.fleet.servers.get_mut(at)) {
@@ -300,7 +303,9 @@ impl Stage<'_> {
         let mut left = VecDeque::from(effects);
         while let Some(effect) = left.pop_front() {
             match effect {
-                Effect::Publish(snapshot) => self.snapshot = Some(snapshot),
+                Effect::Publish(snapshot) => {
+                    self.front = Some(Arc::new(Front::new(Arc::clone(&self.rules), [snapshot])));
+                }
                 Effect::Journal(record) => {
                     let event = Event::Journalled { seq: record.seq, ok: true };
                     left.extend(self.control.step(self.now(), event));
@@ -363,11 +368,19 @@ impl Stage<'_> {
 
     /// Where the door sends a new session; a server that is gone is found out at once, and the door is asked again later.
     fn decides(&mut self) -> Option<usize> {
-        let snapshot = self.snapshot.clone()?;
+        let front = self.front.clone()?;
         let now = self.now();
-        let request = Request { method: "GET", target: "/", host: Some(POOL_NAME), cookies: &[] };
+        let request = Request {
+            method: "GET",
+            target: "/",
+            host: Some(POOL_NAME),
+            cookies: &[],
+            secure: false,
+            source: Ipv4Addr::LOCALHOST.into(),
+            fields: &(),
+        };
         let Decision::Redirect { slot, location_prefix, .. } =
-            decide(&snapshot, &self.counters, &request, now, &mut self.picker)
+            decide(&front, &self.counters, &request, now, &mut self.pickers)
         else {
             return None;
         };

@@ -58,13 +58,7 @@ pub fn decide<'a>(
     redirect(server, farm, request.method, target.path_and_query, returning.is_some())
 }
 
-fn redirect<'a>(
-    server: &'a Server,
-    farm: u16,
-    method: &str,
-    path_and_query: &'a str,
-    returning: bool,
-) -> Decision<'a> {
+fn redirect<'a>(server: &'a Server, farm: u16, method: &str, path_and_query: &'a str, returning: bool) -> Decision<'a> {
     Decision::Redirect {
         status: if matches!(method, "GET" | "HEAD") { 302 } else { 307 },
         farm,

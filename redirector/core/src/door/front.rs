@@ -99,7 +99,12 @@ impl Pickers {
     pub(super) fn pick(&mut self, farm: u16, snapshot: &Snapshot, dispatched: &(impl Dispatched + ?Sized)) -> Option<usize> {
         let at = usize::from(farm);
         while self.pickers.len() <= at {
-            self.pickers.push(Picker::new(self.draws.child("farm", self.pickers.len() as u64)));
+            // The first farm has the stream itself.
+            let draws = match self.pickers.len() as u64 {
+                0 => self.draws.clone(),
+                farm => self.draws.child("farm", farm),
+            };
+            self.pickers.push(Picker::new(draws));
         }
         self.pickers.get_mut(at)?.pick(&snapshot.table, snapshot.generation, &OfFarm(dispatched, farm))
     }
