@@ -22,7 +22,7 @@ struct Options {
 enum What {
     /// dnslb beside knot, nsd, gdnsd and a bare echo.
     Dns(DnsArguments),
-    /// redirector beside nginx, asked by wrk.
+    /// redirector beside nginx and HAProxy, asked by wrk and h2load.
     Http(HttpArguments),
     /// dnslb's answering alone, without sockets: instructions (by valgrind) and nanoseconds per answer.
     Instructions,
@@ -85,6 +85,9 @@ struct HttpArguments {
     /// The redirector to measure; the one beside this program unless given.
     #[arg(long)]
     redirector: Option<PathBuf>,
+    /// Only the cases whose names hold this, such as `HTTP/2` or `64 connections`.
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 fn case(key: &str) -> Result<Case, String> {
@@ -139,8 +142,9 @@ fn run(options: Options) -> io::Result<()> {
                 seconds: arguments.common.seconds,
                 rounds: arguments.common.rounds.into(),
                 redirector,
+                only: arguments.only,
             })?;
-            write(&arguments.common, "http", &report.markdown(), &report)
+            write(&arguments.common, "front-door", &report.markdown(), &report)
         }
     }
 }

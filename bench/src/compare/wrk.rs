@@ -5,7 +5,7 @@ use super::server::{LOAD_CORE, pinned};
 use super::wait;
 use std::io::{self, Read};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What wrk counted.
@@ -45,24 +45,31 @@ pub fn parse(text: &str) -> Option<WrkReport> {
     counted.then_some(report)
 }
 
-/// Runs it for whole seconds, 32 connections, on the load's core.
-pub fn run(program: &Path, url: &str, header: Option<&str>, seconds: u64) -> io::Result<WrkReport> {
-    let mut arguments = vec!["-t1".to_string(), "-c32".into(), format!("-d{}s", seconds.max(1)), "--latency".into()];
-    arguments.extend(header.into_iter().flat_map(|header| ["-H".to_string(), header.to_string()]));
+/// Runs it for whole seconds on the load's core.
+pub fn run(program: &Path, url: &str, headers: &[&str], connections: u32, seconds: u64) -> io::Result<WrkReport> {
+    let mut arguments =
+        vec!["-t1".to_string(), format!("-c{connections}"), format!("-d{}s", seconds.max(1)), "--latency".into()];
+    arguments.extend(headers.iter().flat_map(|header| ["-H".to_string(), (*header).to_string()]));
     arguments.push(url.to_string());
-    let mut child = pinned(LOAD_CORE, program, &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let text = output(pinned(LOAD_CORE, program, &arguments), seconds)?;
+    parse(&text).ok_or_else(|| io::Error::other(format!("wrk said: {text}")))
+}
+
+/// What a load generator wrote, which ends by itself after so many seconds.
+pub(super) fn output(mut command: Command, seconds: u64) -> io::Result<String> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let ended = wait::until(Duration::from_secs(seconds + 20), || child.try_wait().ok().flatten());
     if ended.is_none() {
         child.kill()?;
         child.wait()?;
-        return Err(io::Error::other("wrk did not end"));
+        return Err(io::Error::other("the load generator did not end"));
     }
     // A report is a few lines and fits the pipe.
     let mut text = String::new();
     if let Some(out) = child.stdout.take() {
         out.take(64 * 1024).read_to_string(&mut text)?;
     }
-    parse(&text).ok_or_else(|| io::Error::other(format!("wrk said: {text}")))
+    Ok(text)
 }
 
 #[cfg(test)]
