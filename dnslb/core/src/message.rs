@@ -250,7 +250,7 @@ fn name_at(message: &[u8], start: usize) -> Result<(Name, usize), Malformed> {
     Ok((Name::from_wire(&wire).map_err(|_| Malformed)?, end))
 }
 
-/// Appends the uncompressed name at `start`; returns where the octets behind it start. Pointers must lead backwards.
+/// Appends the uncompressed name at `start`; returns where the octets behind it start. Pointers must lead backwards, and not into the header.
 fn expand(message: &[u8], start: usize, out: &mut Vec<u8>) -> Result<usize, Malformed> {
     let (mut at, mut end, mut pointers) = (start, None, 0);
     let len_max = out.len() + NAME_LEN_MAX;
@@ -264,7 +264,8 @@ fn expand(message: &[u8], start: usize, out: &mut Vec<u8>) -> Result<usize, Malf
             }
             end = end.or(Some(at + 2));
             let target = target - 0xc000;
-            if target >= at {
+            // Names before the question there are none: what looks like one in the header is another one in the answer.
+            if !(HEADER_LEN..at).contains(&target) {
                 return Err(Malformed);
             }
             at = target;
@@ -308,6 +309,9 @@ mod tests {
         check(b"\x05ab");
         check(b"\xc0\x0c");
         check(b"\xc0\x0d\0");
+        // Into the header: octets that happen to look like a name.
+        check(b"\xc0\x00");
+        check(b"\x01a\xc0\x0b");
         check(b"\xc0");
         check(b"\x40aaaa\0");
         check(&[b"\x3f".as_slice(), &[b'a'; 63]].concat().repeat(5));

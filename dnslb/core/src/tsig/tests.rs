@@ -54,6 +54,17 @@ fn a_message_without_a_signature_is_not_verified() {
     assert!(verify(&query(), &keys(HmacAlgorithm::Sha256), NOW).unwrap().is_none());
 }
 
+#[test]
+fn a_question_that_points_into_the_header_is_not_repeated() {
+    // Read there, the name is another one in the answer, whose header differs.
+    let mut request = query();
+    request.splice(12.., *b"\xc0\x05\x00\x06\x00\x01");
+    Signer::request(key(HmacAlgorithm::Sha256), &mut request, NOW);
+    let fault = verify(&request, &Keys::default(), NOW).unwrap_err();
+    let response = fault.response.unwrap();
+    assert_eq!(Header::read(&response).unwrap().counts, [0; 4], "{response:02x?}");
+}
+
 /// The rcode and TSIG error of a refusal, and whether it is signed.
 fn said(response: &[u8]) -> (u16, u16, bool) {
     let tsig = split(response).unwrap().unwrap();
