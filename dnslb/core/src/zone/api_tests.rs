@@ -115,6 +115,20 @@ fn changes() {
     assert!(matches!(check(&[], &[record("else.test", "A", 1, &[1; 4])]), ApplyError::Invalid(_)));
 }
 
+#[test]
+fn chains_of_the_deepest_names_come_and_go() {
+    // Each new and each emptied name once looked at all that lies below it, and that at all above it.
+    let chain = |first: usize| record(&format!("{}{first}.example.com", "a.".repeat(115)), "TXT", 1, b"\x01x");
+    let chains: Vec<Record> = (0..20).map(chain).collect();
+    let before = zone("a 1 A 192.0.2.1\n");
+    let with = before.apply(&Diff { removed: Vec::new(), added: chains.clone() }).unwrap();
+    assert_eq!(with.names().count(), before.names().count() + 20 * 116);
+    let half = with.apply(&Diff { removed: chains[..10].to_vec(), added: Vec::new() }).unwrap();
+    assert_eq!(half.names().count(), before.names().count() + 10 * 116);
+    let after = half.apply(&Diff { removed: chains[10..].to_vec(), added: Vec::new() }).unwrap();
+    assert_eq!(after.names().count(), before.names().count());
+}
+
 proptest! {
     #[test]
     fn a_changed_zone_is_the_zone_of_the_changed_records(

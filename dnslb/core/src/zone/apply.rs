@@ -200,6 +200,9 @@ impl Zone {
         self.nodes = self.nodes.with(nodes.into_iter().map(|(name, node)| (name, Some(node))))?;
 
         let mut flags = BTreeMap::new();
+        // Of names below each other, the highest alone: its walk passes the others.
+        turned.sort_unstable();
+        turned.dedup_by(|name, before| name.is_at_or_below(before));
         for top in &turned {
             // A walk over all that lies below, which ends at once for a name that is no delegation and has nothing below.
             for (name, node) in
@@ -215,19 +218,29 @@ impl Zone {
             self.nodes = self.nodes.with(flags)?;
         }
 
-        // The last in canonical order first: so a name comes behind all that lies below it.
+        // The last in canonical order first: so a name comes behind all that lies below it. Each that goes is kept with the place
+        // behind all that lies below it, for its parent to step over.
         let mut gone = BTreeMap::new();
         while let Some(name) = emptied.pop_last() {
             let is_empty = self.nodes.get_name(&name).is_some_and(|node| node.sets.is_empty());
-            let behind = self.nodes.iter_from(self.nodes.position(name.wire())).skip(1).map(|(name, _)| name);
-            let has_below = behind.take_while(|behind| behind.is_at_or_below(&name)).any(|below| !gone.contains_key(below));
-            if is_empty && !has_below && name != self.apex {
+            if !is_empty || name == self.apex {
+                continue;
+            }
+            let mut end = self.nodes.after(self.nodes.position(name.wire()));
+            let stays = loop {
+                let below = self.nodes.at(end).filter(|(behind, _)| behind.is_at_or_below(&name));
+                match below.map(|(below, _)| gone.get(below)) {
+                    Some(Some(behind)) => end = *behind,
+                    next => break next.is_some(),
+                }
+            };
+            if !stays {
                 emptied.extend(name.parent());
-                gone.insert(name, None);
+                gone.insert(name, end);
             }
         }
         if !gone.is_empty() {
-            self.nodes = self.nodes.with(gone)?;
+            self.nodes = self.nodes.with(gone.into_keys().map(|name| (name, None)))?;
         }
         Some(self)
     }

@@ -65,6 +65,10 @@ impl<T: Clone> Chunks<T> {
         Some(Position { chunk, at: self.chunks.get(chunk)?.len().checked_sub(1)? })
     }
 
+    pub(super) fn after(&self, position: Position) -> Position {
+        self.normal(Position { at: position.at + 1, ..position })
+    }
+
     pub(super) fn last(&self) -> Option<&T> {
         self.chunks.last()?.last()
     }

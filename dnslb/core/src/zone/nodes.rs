@@ -243,6 +243,11 @@ impl Nodes {
         self.order.before(position)
     }
 
+    /// The position behind this one.
+    pub(super) fn after(&self, position: Position) -> Position {
+        self.order.after(position)
+    }
+
     /// The last name of all.
     pub(super) fn last(&self) -> Option<&(Name, Node)> {
         self.entry(self.order.last()?.index)
