@@ -3,8 +3,9 @@
 //! Who may ask is farm-daemon's part (loopback or Unix socket, token, no foreign browser origin). Nothing here reaches into the
 //! control loop but by [`Ask`], and no listener can make it wait.
 
+use crate::history::RANGES;
 use crate::journal;
-use crate::page;
+use crate::page::{self, Look};
 use crate::shell::Ask;
 use crate::view::View;
 use axum::Router;
@@ -21,6 +22,7 @@ use redirector_core::drill::HitRequest;
 use redirector_core::farm::{AdminCommand, DrillCommand, InstanceVerb};
 use serde::Deserialize;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,7 +61,12 @@ impl Admin {
     pub fn router(self) -> Router {
         Router::new()
             .route("/", get(show_page))
+            .route("/table", get(show_table))
+            .route("/server/{id}", get(show_server))
+            .route("/server/{id}/{verb}", post(command_by_form))
             .route("/events", get(events))
+            .route("/v1/history", get(history))
+            .route("/v1/notices", get(notices))
             .route("/v1/status", get(status))
             .route("/v1/journal", get(show_journal))
             .route("/v1/admin/{verb}/{id}", post(command))
@@ -77,15 +84,108 @@ impl Admin {
     }
 }
 
-async fn show_page(State(admin): State<Admin>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, &*admin.policy),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
-    (headers, page::page(&admin.view())).into_response()
+type Pairs = Query<Vec<(String, String)>>;
+
+fn look(pairs: &[(String, String)]) -> Look {
+    Look::new(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+async fn show_page(State(admin): State<Admin>, Query(pairs): Pairs) -> Response {
+    let html = page::page(&admin.view(), &look(&pairs));
+    admin.html(html)
+}
+
+async fn show_table(State(admin): State<Admin>, Query(pairs): Pairs) -> Response {
+    let html = page::table_page(&admin.view(), &look(&pairs));
+    admin.html(html)
+}
+
+async fn show_server(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    match page::server_page(&admin.view(), &id, None) {
+        Some(html) => admin.html(html),
+        None => say(StatusCode::NOT_FOUND, "no such server"),
+    }
+}
+
+/// A button of the page of one server. Answers with that page, so that a reload asks before it does the same again.
+async fn command_by_form(State(admin): State<Admin>, Path((id, verb)): Path<(String, String)>, body: Bytes) -> Response {
+    let why = form_value(&body, "why");
+    let Some(command) = admin_command(&verb, &id, &why) else {
+        return say(StatusCode::NOT_FOUND, "no such command or server");
+    };
+    let (answer, answered) = oneshot::channel();
+    if admin.asks.send(Ask::Admin(command, answer)).await.is_err() {
+        return say(StatusCode::SERVICE_UNAVAILABLE, "the redirector is stopping");
+    }
+    let said = match answered.await {
+        Ok(Ok(done)) => done,
+        Ok(Err(why)) => format!("not done: {why}"),
+        Err(_) => return say(StatusCode::SERVICE_UNAVAILABLE, "the redirector is stopping"),
+    };
+    match page::server_page(&admin.view(), &id, Some(&said)) {
+        Some(html) => admin.html(html),
+        None => say(StatusCode::NOT_FOUND, &said),
+    }
+}
+
+/// A value of a form (application/x-www-form-urlencoded, WHATWG URL 5); empty if it is not there.
+fn form_value(body: &[u8], name: &str) -> String {
+    let decode = |text: &[u8]| {
+        let mut out = Vec::with_capacity(text.len());
+        let mut left = text.iter().copied();
+        while let Some(byte) = left.next() {
+            let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
+            out.push(match byte {
+                b'+' => b' ',
+                b'%' => match (hex(left.next()), hex(left.next())) {
+                    (Some(high), Some(low)) => (high * 16 + low) as u8,
+                    _ => continue,
+                },
+                byte => byte,
+            });
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    let pairs = body.split(|b| *b == b'&').filter_map(|pair| {
+        let at = pair.iter().position(|b| *b == b'=')?;
+        Some((pair.get(..at)?, pair.get(at + 1..)?))
+    });
+    let mut found = pairs.filter(|(key, _)| *key == name.as_bytes());
+    found.next().map(|(_, value)| decode(value)).unwrap_or_default()
+}
+
+impl Admin {
+    fn html(&self, html: String) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_SECURITY_POLICY, &*self.policy),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            // Without any referrer, browsers would send the origin of a form as "null", and the gate would refuse it.
+            (header::REFERRER_POLICY, "same-origin"),
+        ];
+        (headers, html).into_response()
+    }
+}
+
+/// A range of the history, by name.
+async fn history(State(admin): State<Admin>, Query(pairs): Pairs) -> Response {
+    let wanted = pairs.iter().find(|(name, _)| name == "range").map_or(RANGES[0].name, |(_, value)| value.as_str());
+    match RANGES.iter().position(|range| range.name == wanted) {
+        Some(n) => json(StatusCode::OK, &admin.view().ranges.json(n)),
+        None => say(StatusCode::BAD_REQUEST, "expected a range: 10m, 2h or 24h"),
+    }
+}
+
+/// What happened, the newest first.
+async fn notices(State(admin): State<Admin>, Query(pairs): Pairs) -> Response {
+    let topic = look(&pairs).topic;
+    if topic.is_none() && pairs.iter().any(|(name, _)| name == "topic") {
+        return say(StatusCode::BAD_REQUEST, "that is no topic");
+    }
+    let view = admin.view();
+    let events: Vec<_> = view.events.newest(topic).collect();
+    json(StatusCode::OK, &serde_json::json!({ "notices": events }))
 }
 
 async fn status(State(admin): State<Admin>) -> Response {
@@ -121,17 +221,26 @@ async fn command(
     Path((verb, id)): Path<(String, String)>,
     Query(Why { why }): Query<Why>,
 ) -> Response {
-    let Ok(id) = Id::new(&id) else { return say(StatusCode::BAD_REQUEST, "that is no id of a backend") };
-    let force = |forced| AdminCommand::Force { id: id.clone(), forced, why: why.clone() };
-    let command = match verb.as_str() {
+    if Id::new(&id).is_err() {
+        return say(StatusCode::BAD_REQUEST, "that is no id of a backend");
+    }
+    let Some(command) = admin_command(&verb, &id, &why) else {
+        return say(StatusCode::NOT_FOUND, "expected drain, down, up or clear");
+    };
+    let (answer, answered) = oneshot::channel();
+    ask(&admin, Ask::Admin(command, answer), answered, StatusCode::NOT_FOUND).await
+}
+
+fn admin_command(verb: &str, id: &str, why: &str) -> Option<AdminCommand> {
+    let id = Id::new(id).ok()?;
+    let force = |forced| AdminCommand::Force { id: id.clone(), forced, why: why.to_owned() };
+    Some(match verb {
         "drain" => force(Forced::Drain),
         "down" => force(Forced::Down),
         "up" => force(Forced::Up),
         "clear" => AdminCommand::Clear { id: id.clone() },
-        _ => return say(StatusCode::NOT_FOUND, "expected drain, down, up or clear"),
-    };
-    let (answer, answered) = oneshot::channel();
-    ask(&admin, Ask::Admin(command, answer), answered, StatusCode::NOT_FOUND).await
+        _ => return None,
+    })
 }
 
 async fn drill_hit(State(admin): State<Admin>, body: Bytes) -> Response {
@@ -230,22 +339,30 @@ fn json(status: StatusCode, document: &serde_json::Value) -> Response {
     (status, headers, format!("{document}\n")).into_response()
 }
 
-/// Server-sent events (WHATWG HTML 9.2): `status` with the status document and `page` with the page's parts, once a second.
-async fn events(State(admin): State<Admin>) -> Response {
+/// Server-sent events (WHATWG HTML 9.2): `status` with the status document and `page` with the page's parts, once a second;
+/// with `only=page` or `only=status` one of them.
+async fn events(State(admin): State<Admin>, Query(pairs): Pairs) -> Response {
     let Ok(place) = Arc::clone(&admin.listeners).try_acquire_owned() else {
         return say(StatusCode::SERVICE_UNAVAILABLE, "too many listeners");
     };
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(tell(admin.views.clone(), sender));
+    let only = pairs.iter().find(|(name, _)| name == "only").map(|(_, value)| value.clone());
+    tokio::spawn(tell(admin.views.clone(), sender, look(&pairs), only));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     (headers, Body::new(EventBody { receiver, _place: place })).into_response()
 }
 
 /// Tells one listener until it has gone. A slow one skips pictures.
-async fn tell(mut views: watch::Receiver<Arc<View>>, listener: mpsc::Sender<Bytes>) {
+async fn tell(mut views: watch::Receiver<Arc<View>>, listener: mpsc::Sender<Bytes>, look: Look, only: Option<String>) {
     loop {
         let view = Arc::clone(&views.borrow_and_update());
-        let text = format!("event: status\ndata: {}\n\nevent: page\ndata: {}\n\n", view.json(), page::parts_json(&view));
+        let mut text = String::new();
+        if only.as_deref() != Some("page") {
+            let _ = write!(text, "event: status\ndata: {}\n\n", view.json());
+        }
+        if only.as_deref() != Some("status") {
+            let _ = write!(text, "event: page\ndata: {}\n\n", page::parts_json(&view, &look));
+        }
         if listener.send(Bytes::from(text)).await.is_err() {
             return;
         }

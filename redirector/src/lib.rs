@@ -7,6 +7,7 @@ pub mod admin;
 pub mod announce;
 pub mod door;
 pub mod drill;
+pub mod history;
 pub mod journal;
 pub mod load;
 pub mod metrics;

@@ -4,10 +4,11 @@
 //! comes back as an event. The journal is the exception on purpose, since no call may be made before its record is on disk.
 
 use crate::door::{Door, Limits};
+use crate::history::{HISTORY_FILE, History, Minute};
 use crate::journal::JournalFile;
 use crate::load::{self, Loaded};
 use crate::provider::AnyProvider;
-use crate::view::{History, ShellCounts, View};
+use crate::view::{Acts, ShellCounts, View};
 use arc_swap::ArcSwap;
 use farm_daemon::clock::Clock;
 use farm_daemon::receiver::{Received, ReplyHandle};
@@ -18,7 +19,7 @@ use farm_shared::heartbeat::Keyring;
 use farm_shared::time::Mono;
 use redirector_core::config::Spec;
 use redirector_core::door::{Dispatched as _, Rules};
-use redirector_core::farm::{AdminCommand, Control, Effect, Event, FaultCall, Saved};
+use redirector_core::farm::{AdminCommand, Control, Effect, Event, FaultCall, Saved, Topic};
 use redirector_core::scale::{CallOutcome, ErrorKind, Instance, ProviderCall, ProviderError};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -36,6 +37,9 @@ const BURST_MAX: usize = 256;
 const LISTING_MS_MAX: u64 = 60_000;
 const CALL_MS_MAX: u64 = 120_000;
 const FAULT_MS_MAX: u64 = 30_000;
+/// The history on disk is at most this old: what a crash loses of it is worth no more writes.
+const HISTORY_MS: u64 = 300_000;
+const HISTORY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The one farm, by its place in the published picture.
 const FARM: u16 = 0;
@@ -91,6 +95,9 @@ pub struct Shell {
     views: watch::Sender<Arc<View>>,
     viewed: Mono,
     history: History,
+    minute: Minute,
+    acts: Acts,
+    history_at: Mono,
     counts: ShellCounts,
     back: mpsc::UnboundedSender<Back>,
     backs: mpsc::UnboundedReceiver<Back>,
@@ -110,16 +117,18 @@ impl Shell {
     pub fn new(parts: Parts) -> (Self, watch::Receiver<Arc<View>>) {
         let (back, backs) = mpsc::unbounded_channel();
         let now = parts.clock.now();
-        let mut history = History::default();
+        let mut history = History::from_bytes(&read_history(&parts.state_dir));
         let status = parts.control.status(now);
-        history.add(&status, parts.door.tally());
+        history.events.add(now.wall.0, Topic::Config, "the redirector started");
+        history.add(&status, &parts.door.tally());
         let view = View {
             status,
             door: parts.door.tally(),
             connections: 0,
             counts: ShellCounts::default(),
-            history: history.samples(),
-            acts: history.acts(),
+            ranges: history.ranges(),
+            events: history.events.clone(),
+            acts: Acts::default(),
         };
         let (views, viewers) = watch::channel(Arc::new(view));
         let shell = Self {
@@ -127,6 +136,9 @@ impl Shell {
             views,
             viewed: now.mono,
             history,
+            minute: Minute::default(),
+            acts: Acts::default(),
+            history_at: now.mono.plus_ms(HISTORY_MS),
             counts: ShellCounts::default(),
             back,
             backs,
@@ -234,7 +246,10 @@ impl Shell {
                 Effect::Fault(call) => self.fault(call),
                 Effect::Answer { ticket, result: Ok(done) } => self.unsaved_words.push((ticket, done)),
                 Effect::Answer { ticket, result } => self.answer(ticket, result),
-                Effect::Notice(topic, text) => tracing::info!(topic = topic.label(), "{text}"),
+                Effect::Notice(topic, text) => {
+                    tracing::info!(topic = topic.label(), "{text}");
+                    self.history.events.add(self.parts.clock.now().wall.0, topic, &text);
+                }
             }
         }
     }
@@ -388,11 +403,13 @@ impl Shell {
                 self.counts.reloads_ok += 1;
                 self.counts.reload_wall_ms = self.parts.clock.now().wall.0;
                 tracing::info!("the configuration was read again");
+                self.tell(Topic::Config, "the configuration was read again");
                 Ok(self.take_over(loaded))
             }
             Err(refused) => {
                 self.counts.reloads_failed += 1;
                 tracing::error!("the new configuration is refused, the old one stays:\n{refused}");
+                self.tell(Topic::Config, &format!("the new configuration is refused, the old one stays: {refused}"));
                 Err(refused.to_string())
             }
         }
@@ -415,6 +432,11 @@ impl Shell {
         text
     }
 
+    /// A line for the status page that the control loop does not know of.
+    fn tell(&mut self, topic: Topic, text: &str) {
+        self.history.events.add(self.parts.clock.now().wall.0, topic, text);
+    }
+
     /// Shows a new picture if the last one is old, or at once.
     fn show(&mut self, at_once: bool) {
         let now = self.parts.clock.now();
@@ -422,16 +444,26 @@ impl Shell {
             return;
         }
         self.viewed = now.mono;
-        let status = self.parts.control.status(now);
+        let mut status = self.parts.control.status(now);
         let door = self.parts.door.tally();
-        self.history.add(&status, door);
+        if self.history.add(&status, &door) {
+            self.minute.add(&status.servers, now.mono.0, |slot| self.parts.door.dispatches.total(FARM, slot));
+            self.acts.add(&status);
+        }
+        self.minute.fill(&mut status.servers);
+        if now.mono >= self.history_at {
+            self.history_at = now.mono.plus_ms(HISTORY_MS);
+            let (state_dir, history) = (Arc::clone(&self.parts.state_dir), self.history.clone());
+            tokio::task::spawn_blocking(move || write_history(&state_dir, &history.to_bytes()));
+        }
         let view = View {
             status,
             door,
             connections: self.parts.door.connections(),
             counts: self.counts.clone(),
-            history: self.history.samples(),
-            acts: self.history.acts(),
+            ranges: self.history.ranges(),
+            events: self.history.events.clone(),
+            acts: self.acts.clone(),
         };
         self.views.send_replace(Arc::new(view));
     }
@@ -439,6 +471,7 @@ impl Shell {
     /// The last state on disk. Instances are left running.
     async fn end(mut self) {
         self.parts.notifier.stopping();
+        write_history(&self.parts.state_dir, &self.history.to_bytes());
         self.to_persist = Some(Box::new(self.parts.control.save()));
         self.persist();
         while self.persisting {
@@ -453,6 +486,19 @@ impl Shell {
                 None => return,
             }
         }
+    }
+}
+
+/// The pictures of an earlier run; without them the charts begin empty.
+fn read_history(state_dir: &StateDir) -> Vec<u8> {
+    let read = state_dir.read(HISTORY_FILE, HISTORY_BYTES_MAX);
+    let read = read.inspect_err(|error| tracing::warn!(%error, "{HISTORY_FILE} cannot be read: the charts begin empty"));
+    read.ok().flatten().unwrap_or_default()
+}
+
+fn write_history(state_dir: &StateDir, bytes: &[u8]) {
+    if let Err(error) = state_dir.write(HISTORY_FILE, bytes) {
+        tracing::warn!(%error, "{HISTORY_FILE} cannot be written: a restart now would begin with older charts");
     }
 }
 

@@ -3,40 +3,13 @@
 //! Readers take the last picture and never reach into the control loop, so that no number of them can slow it down.
 
 use crate::door::TallySum;
+use crate::history::{Events, Ranges};
 use redirector_core::drill::DrillTotals;
 use redirector_core::farm::{DecisionStatus, InstanceStatus, ScalerStatus, Status};
-use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
-
-/// Milliseconds between two samples of the history.
-pub const SAMPLE_MS: u64 = 1_000;
-/// Samples kept: ten minutes.
-pub const SAMPLES_MAX: usize = 600;
+use std::sync::Arc;
 
 const ACTS_MAX: usize = 20;
-
-/// The farm at one time, in few numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Sample {
-    /// When, milliseconds since the epoch.
-    pub wall_ms: u64,
-    /// Servers that take new sessions.
-    pub live: u32,
-    /// Servers that drain.
-    pub draining: u32,
-    /// Launches under way.
-    pub pending: u32,
-    /// Servers that are silent or forced down.
-    pub down: u32,
-    /// Live sessions of all servers.
-    pub sessions: u32,
-    /// Run queues of all servers together.
-    pub queue: f64,
-    /// Redirects of this door since the sample before.
-    pub redirects: u64,
-    /// Requests that were told to wait since the sample before.
-    pub waits: u64,
-}
 
 /// Counters of the shell itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,10 +39,12 @@ pub struct View {
     pub connections: usize,
     /// The shell's counters.
     pub counts: ShellCounts,
-    /// The last ten minutes, oldest first.
-    pub history: VecDeque<Sample>,
-    /// The scaler's last decisions that changed something, newest last.
-    pub acts: VecDeque<DecisionStatus>,
+    /// The farm over time.
+    pub ranges: Ranges,
+    /// What happened.
+    pub events: Events,
+    /// The scaler's last decisions that changed something.
+    pub acts: Acts,
 }
 
 impl View {
@@ -146,8 +121,9 @@ impl View {
             door: TallySum::default(),
             connections: 0,
             counts: ShellCounts::default(),
-            history: VecDeque::new(),
-            acts: VecDeque::new(),
+            ranges: Ranges::default(),
+            events: Events::default(),
+            acts: Acts::default(),
         }
     }
 
@@ -169,55 +145,26 @@ impl View {
     }
 }
 
-/// The samples of the last ten minutes, and the decisions that changed something.
+/// The scaler's last decisions that changed something.
 #[derive(Clone, Debug, Default)]
-pub struct History {
-    samples: VecDeque<Sample>,
-    acts: VecDeque<DecisionStatus>,
-    last: TallySum,
-}
+pub struct Acts(Arc<VecDeque<DecisionStatus>>);
 
-impl History {
-    /// Adds one sample if it is time for one.
-    pub fn add(&mut self, status: &Status, door: TallySum) {
-        let since = self.acts.back().map_or(0, |act| act.wall_ms);
+impl Acts {
+    /// Takes over those that are new.
+    pub fn add(&mut self, status: &Status) {
+        let since = self.0.back().map_or(0, |act| act.wall_ms);
         let acts = status.scaler.decisions.iter().filter(|d| d.wall_ms > since && d.report.action != "nothing");
         for act in acts {
-            if self.acts.len() >= ACTS_MAX {
-                self.acts.pop_front();
+            let kept = Arc::make_mut(&mut self.0);
+            if kept.len() >= ACTS_MAX {
+                kept.pop_front();
             }
-            self.acts.push_back(act.clone());
+            kept.push_back(act.clone());
         }
-        let due = self.samples.back().is_none_or(|last| status.wall_ms.abs_diff(last.wall_ms) >= SAMPLE_MS);
-        if !due {
-            return;
-        }
-        if self.samples.len() >= SAMPLES_MAX {
-            self.samples.pop_front();
-        }
-        let standing = |labels: &[&str]| status.servers.iter().filter(|s| labels.contains(&s.standing)).count() as u32;
-        let redirects = |sum: &TallySum| sum.redirects.iter().sum::<u64>();
-        self.samples.push_back(Sample {
-            wall_ms: status.wall_ms,
-            live: standing(&["in_service", "unknown"]),
-            draining: standing(&["draining"]),
-            pending: status.scaler.pending,
-            down: standing(&["silent", "admin_down"]),
-            sessions: status.servers.iter().map(|s| s.sessions).fold(0, u32::saturating_add),
-            queue: status.servers.iter().map(|s| s.queue).sum(),
-            redirects: redirects(&door).saturating_sub(redirects(&self.last)),
-            waits: door.waits.saturating_sub(self.last.waits),
-        });
-        self.last = door;
     }
 
-    /// A copy of the decisions that changed something.
-    pub fn acts(&self) -> VecDeque<DecisionStatus> {
-        self.acts.clone()
-    }
-
-    /// A copy for a picture.
-    pub fn samples(&self) -> VecDeque<Sample> {
-        self.samples.clone()
+    /// Oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &DecisionStatus> {
+        self.0.iter()
     }
 }

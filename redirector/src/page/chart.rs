@@ -1,109 +1,303 @@
-//! The farm over the last ten minutes as an inline SVG: servers by state as stacked areas, sessions as a line above them.
+//! Small multiples as inline SVG: one question a picture, the same axis of time in all of them, numbers at the pointer.
 //!
-//! It holds numbers only, so there is nothing to escape.
+//! They hold numbers, and words of this program only, so there is nothing to escape.
 
-use crate::view::{SAMPLE_MS, SAMPLES_MAX, Sample};
-use std::collections::VecDeque;
+use crate::history::{Column, RANGES, Range, Ranges, Sample};
+use crate::text::time_of_day;
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 180.0;
-const LEFT: f64 = 34.0;
-const RIGHT: f64 = 44.0;
-const TOP: f64 = 10.0;
-const BOTTOM: f64 = 22.0;
+const WIDTH: f64 = 360.0;
+const HEIGHT: f64 = 150.0;
+const LEFT: f64 = 36.0;
+const RIGHT: f64 = 8.0;
+const TOP: f64 = 8.0;
+const BOTTOM: f64 = 20.0;
 const STEPS: [f64; 3] = [1.0, 2.0, 5.0];
+/// Points of a line: about one for each two pixels.
+const BINS: u64 = 120;
 
-/// Where a band begins and how high it is, in servers.
-type Layer = fn(&Sample) -> [u32; 2];
-
-/// The chart; an empty frame without samples.
-pub(super) fn svg(history: &VecDeque<Sample>) -> String {
-    let end_ms = history.back().map_or(0, |s| s.wall_ms);
-    let span_ms = SAMPLES_MAX as u64 * SAMPLE_MS;
-    let shown: Vec<&Sample> = history.iter().filter(|s| end_ms.saturating_sub(s.wall_ms) <= span_ms).collect();
-    let x = |s: &Sample| WIDTH - RIGHT - (WIDTH - LEFT - RIGHT) * end_ms.saturating_sub(s.wall_ms) as f64 / span_ms as f64;
-    let servers = |s: &Sample| f64::from(s.live + s.draining + s.pending + s.down);
-    let servers_max = ceiling(shown.iter().map(|s| servers(s)).fold(0.0, f64::max), 4.0);
-    let sessions_max = ceiling(shown.iter().map(|s| f64::from(s.sessions)).fold(0.0, f64::max), 10.0);
-    let y = |share: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share;
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Servers by state and sessions over the last ten minutes\">"
-    );
-    for quarter in 0..=4 {
-        let share = f64::from(quarter) / 4.0;
-        let at = y(share);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-<text class=\"tick sessions\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            WIDTH - RIGHT,
-            LEFT - 6.0,
-            at + 4.0,
-            short(servers_max * share),
-            WIDTH - RIGHT + 6.0,
-            at + 4.0,
-            short(sessions_max * share),
-        );
-    }
-    for minutes in [10, 8, 6, 4, 2, 0] {
-        let at = WIDTH - RIGHT - (WIDTH - LEFT - RIGHT) * f64::from(minutes) / 10.0;
-        let label = if minutes == 0 { "now".to_owned() } else { format!("−{minutes} min") };
-        let _ = write!(
-            svg,
-            "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
-            HEIGHT - 6.0
-        );
-    }
-    let layers: [(&str, Layer); 4] = [
-        ("live", |s| [0, s.live]),
-        ("draining", |s| [s.live, s.draining]),
-        ("pending", |s| [s.live + s.draining, s.pending]),
-        ("down", |s| [s.live + s.draining + s.pending, s.down]),
-    ];
-    for (class, layer) in layers {
-        if shown.iter().any(|s| layer(s)[1] > 0) {
-            let _ = write!(svg, "<path class=\"area {class}\" d=\"{}\"/>", area(&shown, x, |n| y(n / servers_max), layer));
-        }
-    }
-    let mut line = String::new();
-    for sample in &shown {
-        let _ = write!(line, "{:.1},{:.1} ", x(sample), y(f64::from(sample.sessions) / sessions_max));
-    }
-    let _ = write!(svg, "<polyline class=\"sessions\" points=\"{}\"/></svg>", line.trim_end());
-    svg
+/// How a series is drawn.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// On top of the areas before it.
+    Area,
+    Line,
+    Dashed,
 }
 
-/// A stepped band from `base` to `base + height`, since the number of servers does not change gradually.
-fn area(shown: &[&Sample], x: impl Fn(&Sample) -> f64, y: impl Fn(f64) -> f64, layer: Layer) -> String {
-    let mut top = String::new();
-    let mut bottom = Vec::with_capacity(shown.len());
-    let mut before: Option<[u32; 2]> = None;
-    for (n, sample) in shown.iter().enumerate() {
-        let [base, height] = layer(sample);
-        let at = x(sample);
+struct Series {
+    name: &'static str,
+    /// Its colour, by a class of the style sheet.
+    class: &'static str,
+    kind: Kind,
+    value: fn(&Sample) -> f64,
+}
+
+struct Chart {
+    title: &'static str,
+    /// The axis reaches at least this far.
+    least: f64,
+    digits: usize,
+    series: &'static [Series],
+}
+
+const fn area(name: &'static str, class: &'static str, value: fn(&Sample) -> f64) -> Series {
+    Series { name, class, kind: Kind::Area, value }
+}
+
+const fn line(name: &'static str, class: &'static str, value: fn(&Sample) -> f64) -> Series {
+    Series { name, class, kind: Kind::Line, value }
+}
+
+const fn dashed(name: &'static str, class: &'static str, value: fn(&Sample) -> f64) -> Series {
+    Series { name, class, kind: Kind::Dashed, value }
+}
+
+const CHARTS: [Chart; 6] = [
+    Chart {
+        title: "Servers",
+        least: 4.0,
+        digits: 0,
+        series: &[
+            area("in service", "live", |s| s.get(Column::Live)),
+            area("draining", "draining", |s| s.get(Column::Draining)),
+            area("booting", "pending", |s| s.get(Column::Pending)),
+            area("silent or down", "down", |s| s.get(Column::Down)),
+            dashed("wanted", "ink", |s| s.get(Column::Desired)),
+        ],
+    },
+    Chart {
+        title: "Sessions and room for them",
+        least: 8.0,
+        digits: 0,
+        series: &[
+            area("sessions", "sess", |s| s.get(Column::Sessions)),
+            line("room now", "live", |s| s.get(Column::Capacity)),
+            dashed("with launches", "pending", |s| s.get(Column::CapacityPending)),
+            dashed("at most", "ink", |s| s.get(Column::CapacityMax)),
+        ],
+    },
+    Chart {
+        title: "New sessions a second",
+        least: 1.0,
+        digits: 2,
+        series: &[area("new", "sess", |s| s.rate(Column::New)), line("told to wait", "draining", |s| s.rate(Column::Waits))],
+    },
+    Chart {
+        title: "Run queue of a server",
+        least: 1.0,
+        digits: 2,
+        series: &[area("mean", "pending", |s| s.get(Column::Queue)), line("longest", "down", |s| s.get(Column::QueueMax))],
+    },
+    Chart {
+        title: "Busy cores, percent",
+        least: 100.0,
+        digits: 0,
+        series: &[area("of servers in service", "pending", |s| 100.0 * s.get(Column::Busy))],
+    },
+    Chart {
+        title: "Answers a second",
+        least: 1.0,
+        digits: 2,
+        series: &[
+            area("302/307 new", "sess", |s| s.rate(Column::New)),
+            area("returning", "live", |s| s.rate(Column::Returning)),
+            area("503 wait", "draining", |s| s.rate(Column::Waits)),
+            area("4xx refused", "down", |s| s.rate(Column::Rejects)),
+        ],
+    },
+];
+
+/// All charts of a range.
+pub(super) fn charts(ranges: &Ranges, n: usize) -> String {
+    let Some(range) = RANGES.get(n) else { return String::new() };
+    let bins = bins(ranges.samples(n), *range);
+    CHARTS.iter().map(|chart| figure(chart, &bins, *range)).collect()
+}
+
+/// The same as one table, a row for each time of the axis that has something to say.
+pub(super) fn table(ranges: &Ranges, n: usize) -> String {
+    let Some(range) = RANGES.get(n) else { return String::new() };
+    let mut head = "<th scope=\"col\">Until</th>".to_owned();
+    for chart in &CHARTS {
+        for series in chart.series {
+            let _ = write!(head, "<th scope=\"col\" class=\"num\"><small>{}</small> {}</th>", chart.title, series.name);
+        }
+    }
+    let mut rows = String::new();
+    for sample in bins(ranges.samples(n), *range).into_iter().flatten().rev() {
+        let _ = write!(rows, "<tr><th scope=\"row\">{}</th>", time_of_day(sample.wall_ms));
+        for chart in &CHARTS {
+            for series in chart.series {
+                let _ = write!(rows, "<td class=\"num\">{:.*}</td>", chart.digits, (series.value)(&sample));
+            }
+        }
+        rows.push_str("</tr>");
+    }
+    format!("<table class=\"plain\"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+}
+
+/// The range in equal spans that stand still on the clock: a line must not tremble because a second has passed.
+fn bins<'a>(samples: impl IntoIterator<Item = &'a Sample> + Clone, range: Range) -> Vec<Option<Sample>> {
+    let bin_ms = range.span_ms() / BINS;
+    let last = samples.clone().into_iter().map(|s| s.wall_ms / bin_ms).max().unwrap_or_default();
+    let mut bins: Vec<Option<Sample>> = vec![None; BINS as usize];
+    for sample in samples {
+        let back = last - sample.wall_ms / bin_ms;
+        let at = (BINS - 1).checked_sub(back).and_then(|at| bins.get_mut(at as usize));
+        match at {
+            Some(Some(bin)) => bin.merge(sample),
+            Some(empty) => *empty = Some(*sample),
+            None => {}
+        }
+    }
+    bins
+}
+
+fn figure(chart: &Chart, bins: &[Option<Sample>], range: Range) -> String {
+    let stacked = |sample: &Sample| -> Vec<(f64, f64)> {
+        let mut base = 0.0;
+        let bounds = |series: &Series| {
+            let value = (series.value)(sample);
+            let from = if series.kind == Kind::Area { base } else { 0.0 };
+            base += if series.kind == Kind::Area { value } else { 0.0 };
+            (from, from + value)
+        };
+        chart.series.iter().map(bounds).collect()
+    };
+    let layers: Vec<Option<Vec<(f64, f64)>>> = bins.iter().map(|bin| bin.as_ref().map(stacked)).collect();
+    let most = layers.iter().flatten().flatten().map(|(_, top)| *top).fold(0.0, f64::max);
+    let max = ceiling(most, chart.least);
+    let y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value / max).clamp(0.0, 1.0);
+    let step = (WIDTH - LEFT - RIGHT) / BINS as f64;
+    let now = bins.iter().rev().flatten().next();
+    let words = |sample: &Sample| -> String {
+        let word = |s: &Series| format!("{} {:.*}", s.name, chart.digits, (s.value)(sample));
+        chart.series.iter().map(word).collect::<Vec<_>>().join(", ")
+    };
+    let said = now.map_or_else(|| "nothing yet".to_owned(), words);
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}, the last {}. Now: {said}\">",
+        chart.title, range.label
+    );
+    for part in 0..=2 {
+        let value = max * f64::from(part) / 2.0;
+        let at = y(value);
+        let _ = write!(
+            svg,
+            "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            WIDTH - RIGHT,
+            LEFT - 5.0,
+            at + 4.0,
+            short(value)
+        );
+    }
+    for (share, label) in axis(range) {
+        let anchor = if share >= 1.0 { "end" } else { "middle" };
+        let at = LEFT + (WIDTH - LEFT - RIGHT) * share;
+        let _ = write!(
+            svg,
+            "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{label}</text>",
+            HEIGHT - 5.0
+        );
+    }
+    for (n, series) in chart.series.iter().enumerate() {
+        let points: Vec<Option<(f64, f64)>> =
+            layers.iter().map(|l| l.as_ref().and_then(|l| l.get(n)).map(|(from, to)| (y(*from), y(*to)))).collect();
+        let is_drawn = points.iter().flatten().any(|(from, to)| from > to) || series.kind == Kind::Line;
+        if is_drawn {
+            svg.push_str(&path(series, &points, step));
+        }
+    }
+    for (n, bin) in bins.iter().enumerate() {
+        let Some(sample) = bin else { continue };
+        let _ = write!(
+            svg,
+            "<rect class=\"at\" x=\"{:.1}\" y=\"{TOP}\" width=\"{step:.2}\" height=\"{:.1}\"><title>{}: {}</title></rect>",
+            LEFT + step * n as f64,
+            HEIGHT - TOP - BOTTOM,
+            time_of_day(sample.wall_ms),
+            words(sample)
+        );
+    }
+    let legend: String = chart
+        .series
+        .iter()
+        .map(|s| {
+            let shape = if s.kind == Kind::Area { "" } else { " thin" };
+            let value = now.map(|now| format!(" <b>{:.*}</b>", chart.digits, (s.value)(now))).unwrap_or_default();
+            format!("<span class=\"key k-{}{shape}\">{}{value}</span>", s.class, s.name)
+        })
+        .collect();
+    format!(
+        "<figure><figcaption>{}</figcaption>{svg}</svg><div class=\"legend\" aria-hidden=\"true\">{legend}</div></figure>",
+        chart.title
+    )
+}
+
+/// One series as a path: stepped, since what is counted does not change gradually; where nothing was recorded it is broken.
+fn path(series: &Series, points: &[Option<(f64, f64)>], step: f64) -> String {
+    let (mut paths, mut top, mut bottom) = (String::new(), String::new(), Vec::new());
+    let mut before: Option<(f64, f64)> = None;
+    let is_area = series.kind == Kind::Area;
+    for n in 0..=points.len() {
+        let x = LEFT + step * n as f64;
+        let point = points.get(n).copied().flatten();
+        let same = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() < 0.05 && (a.1 - b.1).abs() < 0.05;
         // Only corners are drawn: a quiet farm makes a short path.
-        let last = n + 1 == shown.len();
-        if before == Some([base, height]) && !last {
+        if let (Some(a), Some(b)) = (before, point)
+            && same(a, b)
+        {
             continue;
         }
-        if let Some([base, height]) = before {
-            let _ = write!(top, "L{at:.1} {:.1}", y(f64::from(base + height)));
-            bottom.push(format!("L{at:.1} {:.1}", y(f64::from(base))));
+        if before.is_some() {
+            let _ = write!(top, "H{x:.1}");
+            if let Some((from, _)) = before.filter(|_| is_area) {
+                bottom.push(format!("L{x:.1} {from:.1}"));
+            }
         }
-        let _ = write!(top, "{}{at:.1} {:.1}", if before.is_none() { "M" } else { "L" }, y(f64::from(base + height)));
-        bottom.push(format!("L{at:.1} {:.1}", y(f64::from(base))));
-        before = Some([base, height]);
+        if let Some((from, to)) = point {
+            let _ = if before.is_some() { write!(top, "V{to:.1}") } else { write!(top, "M{x:.1} {to:.1}") };
+            if is_area {
+                bottom.push(format!("L{x:.1} {from:.1}"));
+            }
+        } else if before.is_some() {
+            bottom.reverse();
+            paths.push_str(&top);
+            if is_area {
+                let _ = write!(paths, "{}Z", bottom.concat());
+            }
+            (top, bottom) = (String::new(), Vec::new());
+        }
+        before = point;
     }
-    bottom.reverse();
-    format!("{top}{}Z", bottom.concat())
+    let kind = match series.kind {
+        Kind::Area => "area",
+        Kind::Line => "line",
+        Kind::Dashed => "line dashed",
+    };
+    format!("<path class=\"{kind} c-{}\" d=\"{paths}\"/>", series.class)
 }
 
-/// The next round number above, at least `least`, that four grid lines divide well.
+/// Where on the axis of time a label stands, and what it says.
+fn axis(range: Range) -> [(f64, String); 3] {
+    let span = |share: u64| {
+        let ms = range.span_ms() / 2 * share;
+        if ms >= 7_200_000 || ms == 3_600_000 {
+            format!("−{} h", ms / 3_600_000)
+        } else {
+            format!("−{} min", ms / 60_000)
+        }
+    };
+    [(0.02, span(2)), (0.5, span(1)), (1.0, "now".to_owned())]
+}
+
+/// The next round number above, at least `least`.
 fn ceiling(value: f64, least: f64) -> f64 {
-    let value = value.max(least);
-    let mut unit = 4.0_f64;
+    if value <= least {
+        return least;
+    }
+    let mut unit = 0.1_f64;
     loop {
         for step in STEPS {
             if unit * step >= value {
@@ -115,32 +309,75 @@ fn ceiling(value: f64, least: f64) -> f64 {
 }
 
 fn short(number: f64) -> String {
-    if number >= 10_000.0 { format!("{:.0}k", number / 1_000.0) } else { format!("{number:.0}") }
+    match number {
+        n if n >= 9_999_500.0 => format!("{:.0}M", n / 1e6),
+        n if n >= 10_000.0 => format!("{:.0}k", n / 1e3),
+        n if n.fract() < 0.01 => format!("{n:.0}"),
+        n => format!("{n:.1}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn samples(n: u64) -> Vec<Sample> {
+        let sample = |n| {
+            let mut sample = Sample { wall_ms: n * 1_000, span_ms: 1_000, ..Sample::default() };
+            sample.set(Column::Live, 3.0 + f64::from(u8::from(n > 300)));
+            sample.set(Column::New, (n % 7) as f64);
+            sample
+        };
+        (1..=n).map(sample).collect()
+    }
+
     #[test]
     fn axes_are_round() {
         for (value, least, expect) in
-            [(0.0, 4.0, 4.0), (5.0, 4.0, 8.0), (9.0, 4.0, 20.0), (21.0, 4.0, 40.0), (390.0, 10.0, 400.0)]
+            [(0.0, 4.0, 4.0), (5.0, 4.0, 5.0), (9.0, 4.0, 10.0), (21.0, 4.0, 50.0), (390.0, 10.0, 500.0), (1.3, 1.0, 2.0)]
         {
-            assert_eq!(ceiling(value, least), expect, "{value}");
+            let got = ceiling(value, least);
+            assert!((got - expect).abs() < 1e-9, "{value}: {got}");
+        }
+        for (number, expect) in [(0.0, "0"), (0.5, "0.5"), (2_500.0, "2500"), (50_000.0, "50k"), (5e7, "50M")] {
+            assert_eq!(short(number), expect);
         }
     }
 
     #[test]
-    fn any_history_makes_a_chart() {
-        let mut history = VecDeque::new();
-        assert!(svg(&history).ends_with("</svg>"));
-        for n in 0..700 {
-            let live = 3 + u32::from(n > 300);
-            history.push_back(Sample { wall_ms: n * 1_000, live, sessions: n as u32, ..Sample::default() });
+    fn any_history_makes_charts() {
+        for count in [0, 1, 2, 599, 600] {
+            let html = charts(&Ranges::of(0, samples(count)), 0);
+            assert_eq!(html.matches("</svg>").count(), CHARTS.len());
+            assert!(!html.contains("NaN") && !html.contains("inf"));
+            assert!(html.len() < 120_000, "{}", html.len());
         }
-        let svg = svg(&history);
-        assert!(svg.contains("class=\"area live\"") && !svg.contains("class=\"area down\"") && !svg.contains("NaN"));
-        assert!(svg.len() < 20_000, "{}", svg.len());
+        let html = charts(&Ranges::of(0, samples(600)), 0);
+        assert!(html.contains("area c-live") && !html.contains("area c-draining"));
+        assert!(html.contains("<title>00:10:00Z: in service 4, draining 0, booting 0, silent or down 0, wanted 0</title>"));
+    }
+
+    #[test]
+    fn bins_stand_still() {
+        let all = samples(700);
+        let (now, later) = (bins(&all[..595], RANGES[0]), bins(&all[..603], RANGES[0]));
+        // Times that both know in full are told in the same words.
+        let ends = |bins: &[Option<Sample>]| -> Vec<u64> { bins.iter().flatten().map(|s| s.wall_ms).collect() };
+        assert_eq!(ends(&now)[10..100], ends(&later)[9..99]);
+    }
+
+    #[test]
+    fn a_pause_breaks_the_line() {
+        let gap = samples(600).into_iter().filter(|s| !(200_000..400_000).contains(&s.wall_ms));
+        let html = charts(&Ranges::of(0, gap), 0);
+        let live = html.split("area c-live\" d=\"").nth(1).and_then(|rest| rest.split('"').next());
+        assert_eq!(live.map(|d| d.matches('M').count()), Some(2));
+    }
+
+    #[test]
+    fn the_table_says_what_the_charts_say() {
+        let table = table(&Ranges::of(0, samples(600)), 0);
+        assert!(table.contains("<th scope=\"row\">00:10:00Z</th><td class=\"num\">4</td>"), "{table}");
+        assert!(table.matches("<tr>").count() <= BINS as usize + 1);
     }
 }

@@ -1,15 +1,18 @@
 "use strict";
 const link = document.getElementById("link");
 const say = (text, ok) => { link.textContent = text; link.className = ok ? "ok" : "lost"; };
-const events = new EventSource("/events");
+const events = new EventSource("/events?only=page" + location.search.replace("?", "&"));
 events.addEventListener("page", (message) => {
   const parts = JSON.parse(message.data);
   const selection = getSelection();
-  if (selection && !selection.isCollapsed) { say("live, held while text is selected", true); return; }
+  const selects = selection && !selection.isCollapsed;
   for (const id in parts) {
     const place = document.getElementById(id);
-    if (place && place.innerHTML !== parts[id]) { place.innerHTML = parts[id]; }
+    // What is read, pointed at or reached by keyboard just now must not be pulled away.
+    const held = selects || (place && (place.contains(document.activeElement) || place.querySelector(".at:hover, a:hover")));
+    if (place && !held && place.innerHTML !== parts[id]) { place.innerHTML = parts[id]; }
   }
-  say("live", true);
+  document.body.dataset.updates = 1 + Number(document.body.dataset.updates || 0);
+  say(selects ? "live, held while text is selected" : "live", true);
 });
 events.onerror = () => say("connection lost, trying again", false);

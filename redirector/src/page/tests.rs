@@ -1,49 +1,28 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
+use super::testing::server;
 use super::*;
-use crate::view::Sample;
+use crate::history::{Ranges, Sample};
+use redirector_core::farm::{DecisionStatus, Topic};
 use redirector_core::scale::Report;
 
 const EVIL: &str = "<script>alert(1)</script>&\"'";
-
-fn server(id: &str, standing: &'static str) -> ServerStatus {
-    ServerStatus {
-        id: id.into(),
-        slot: 0,
-        location: format!("http://{EVIL}"),
-        standing,
-        measured: standing,
-        forced: Some(("drain".into(), EVIL.into())),
-        takes_new: standing == "in_service",
-        why_not: Some(EVIL.into()),
-        queue: 1.25,
-        cores: 2.0,
-        busy: 0.95,
-        sessions: 12,
-        limit: Some(40),
-        arrivals: 1,
-        completions: 1,
-        youngest_ms: None,
-        heard_ms_ago: 300,
-        in_service_ms: 9_000,
-        share: 0.4,
-        drain_wish: false,
-        ttl_left_ms: Some(4_000),
-        twins: true,
-        notice: Some(("rebalance", 61_000)),
-        zone: None,
-        new_1m: 7,
-        expected_1m: 6.5,
-    }
-}
 
 fn view() -> View {
     let mut view = View::empty();
     view.status.farm = EVIL.into();
     view.status.alarms = vec![EVIL.into()];
-    view.status.notices = vec![(61_000, EVIL.into())];
+    view.events.add(61_000, Topic::Alarm, EVIL);
     view.status.servers = ["in_service", "unknown", "draining", "silent", "admin_down"].map(|s| server(EVIL, s)).into();
+    for server in &mut view.status.servers {
+        server.forced = Some(("drain".into(), EVIL.into()));
+        server.why_not = Some(EVIL.into());
+        server.notice = Some(("rebalance", 61_000));
+        server.zone = Some(EVIL.into());
+        server.twins = true;
+    }
     view.status.scaler.enabled = true;
     view.status.scaler.frozen = Some(EVIL.into());
+    view.status.scaler.problem = Some(EVIL.into());
     let report = Report {
         reason: EVIL.into(),
         formula: EVIL.into(),
@@ -51,51 +30,79 @@ fn view() -> View {
         action: EVIL.into(),
         ..Report::default()
     };
-    view.status.scaler.decisions = vec![DecisionStatus { wall_ms: 3_723_000, report: report.clone() }];
-    view.acts.push_back(DecisionStatus { wall_ms: 3_000, report });
-    view.history.push_back(Sample { live: 3, sessions: 9, ..Sample::default() });
+    view.status.scaler.decisions = vec![DecisionStatus { wall_ms: 3_723_000, report }];
+    view.acts.add(&view.status);
+    view.ranges = Ranges::of(0, [Sample { wall_ms: 1_000, span_ms: 1_000, ..Sample::default() }]);
     view
 }
 
 #[test]
 fn every_text_is_escaped() {
-    let page = page(&view());
-    assert!(!page.contains(EVIL) && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;"));
-    assert_eq!(page.matches("<script>").count(), 1, "only our own script");
-    assert!(!page.contains(" style=") && !page.contains("onclick"), "the CSP allows neither");
+    let view = view();
+    let look = Look { text: EVIL.into(), ..Look::default() };
+    let pages = [
+        page(&view, &Look::default()),
+        page(&view, &look),
+        table_page(&view, &look),
+        server_page(&view, EVIL, Some(EVIL)).unwrap(),
+    ];
+    for (n, page) in pages.iter().enumerate() {
+        assert!(!page.contains(EVIL) && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;"));
+        assert_eq!(page.matches("<script>").count(), usize::from(n < 2), "only our own script");
+        assert!(!page.contains(" style=") && !page.contains(" onclick"), "the CSP allows neither");
+    }
 }
 
 #[test]
 fn the_event_has_every_part_of_the_page() {
-    let view = view();
-    let event: serde_json::Value = serde_json::from_str(&parts_json(&view)).unwrap();
-    let page = page(&view);
-    for (id, html) in parts(&view) {
+    let (view, look) = (view(), Look::default());
+    let event: serde_json::Value = serde_json::from_str(&parts_json(&view, &look)).unwrap();
+    let page = page(&view, &look);
+    for (id, html) in parts(&view, &look) {
         assert_eq!(event[id].as_str(), Some(html.as_str()));
         assert!(page.contains(&format!("<div id=\"{id}\">{html}</div>")), "{id}");
     }
-    assert!(!parts_json(&view).contains('\n'), "one line of an event");
+    assert!(!parts_json(&view, &look).contains('\n'), "one line of an event");
 }
 
 #[test]
 fn the_policy_names_what_the_page_holds() {
     let policy = content_security_policy();
     assert!(policy.contains("style-src 'sha256-") && policy.contains("script-src 'sha256-") && !policy.contains("unsafe"));
-    let page = page(&View::empty());
+    let page = page(&View::empty(), &Look::default());
     assert!(page.contains(&format!("<style>{STYLE}</style>")) && page.contains(&format!("<script>{SCRIPT}</script>")));
 }
 
 #[test]
-fn numbers_in_ids_sort_as_numbers() {
-    let mut ids = ["b10", "b2", "a9", "b", "b02x", "b1"];
-    ids.sort_by_cached_key(|id| natural(id));
-    assert_eq!(ids, ["a9", "b", "b1", "b2", "b10", "b02x"]);
+fn ten_thousand_servers_make_a_small_page() {
+    let mut view = View::empty();
+    view.status.servers = (0..10_000).map(|n| server(&format!("b{n}"), "in_service")).collect();
+    let first = page(&view, &Look::default());
+    assert!(first.len() < 100_000, "{}", first.len());
+    assert!(first.contains("page 1 of 200") && first.contains("/server/b49\"") && !first.contains("/server/b50\""));
+    let last = page(&view, &Look { page: 9_999, ..Look::default() });
+    assert!(last.contains("page 200 of 200") && last.contains("/server/b9999\""));
+    let found = page(&view, &Look { text: "b777".into(), ..Look::default() });
+    assert!(found.contains("<b>11</b> of 10000 shown") && found.contains("/server/b7770\""));
+}
+
+#[test]
+fn a_server_has_the_button_that_fits() {
+    let mut view = View::empty();
+    view.status.servers = vec![server("b1", "in_service")];
+    let page = |view: &View| server_page(view, "b1", None).unwrap();
+    assert!(page(&view).contains("action=\"/server/b1/drain\"") && !page(&view).contains("/clear"));
+    view.status.servers[0].forced = Some(("drain".into(), String::new()));
+    assert!(page(&view).contains("action=\"/server/b1/clear\"") && !page(&view).contains("b1/drain\""));
+    assert!(server_page(&view, "b2", None).is_none());
 }
 
 #[test]
 fn times_read_well() {
-    for (ms, expect) in [(0, "0.0 s"), (1_250, "1.2 s"), (59_000, "59 s"), (180_000, "3 min"), (7_200_000, "2 h")] {
+    for (ms, expect) in
+        [(0, "0.0 s"), (1_250, "1.2 s"), (59_000, "59 s"), (180_000, "3 min"), (7_200_000, "2 h"), (400_000_000, "4 d")]
+    {
         assert_eq!(age(ms), expect);
     }
-    assert_eq!(time_of_day(3_723_000), "01:02:03Z");
+    assert_eq!(crate::text::time_of_day(3_723_000), "01:02:03Z");
 }
