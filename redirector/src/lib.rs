@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod announce;
+pub mod certificates;
 pub mod door;
 pub mod drill;
 pub mod history;

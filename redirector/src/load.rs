@@ -2,12 +2,14 @@
 //!
 //! `redirector check`, a start and a reload all come through here, so that what passes the check also starts.
 
+use crate::certificates;
 use crate::profiles;
+use farm_daemon::certificates::Pair;
 use farm_daemon::settings::{check_token, read_config, resolve, warn_if_open};
 use farm_daemon::state_dir::read_capped;
 use farm_shared::config::{Document, Problem, has_errors};
 use farm_shared::heartbeat::{FarmKey, Keyring};
-use redirector_core::config::{Ec2Spec, ProviderSpec, Spec};
+use redirector_core::config::{Ec2Spec, ListenSpec, ProviderSpec, Spec};
 use redirector_core::farm::Keys;
 use redirector_core::scale::Blueprint;
 use std::fmt;
@@ -25,6 +27,8 @@ pub struct Loaded {
     pub keys: Keys,
     /// What the provider can launch.
     pub blueprint: Arc<dyn Blueprint>,
+    /// The certificates of HTTPS, the default first.
+    pub pairs: Vec<Pair>,
     /// What is allowed but looks wrong.
     pub warnings: Vec<Problem>,
 }
@@ -65,6 +69,7 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     let spec = Spec::read(&root);
     let mut key_problem = None;
     let mut token_problem = None;
+    let mut key_warnings = Vec::new();
     let loaded = spec.and_then(|mut spec| {
         let farm = root.table("farm", "The farm of servers behind it.");
         spec.state_dir = beside(file, &spec.state_dir);
@@ -85,16 +90,18 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         let former = spec.key_files_former.iter().map(|path| key("key_files_former", path)).collect::<Option<Vec<_>>>();
         key_problem = warn_if_open(Path::new(&beside(file, &spec.key_file)), &farm.place("key_file"));
         check_announce(&root, &spec);
+        let pairs = certificates::read(&root.table("tls", ""), &spec.tls, file, &mut key_warnings);
+        check_features(&root, &spec);
         let (current, former) = (current?, former?);
-        Some((spec, Keys { current, former }))
+        Some((spec, Keys { current, former }, pairs))
     });
     let mut problems = document.finish();
-    problems.extend(key_problem.into_iter().chain(token_problem));
+    problems.extend(key_problem.into_iter().chain(token_problem).chain(key_warnings));
     // Read even if an option is wrong, so that all problems come at once.
-    let loaded = loaded.and_then(|(spec, keys)| match profiles::launchable(&spec, &keys.current) {
+    let loaded = loaded.and_then(|(spec, keys, pairs)| match profiles::launchable(&spec, &keys.current) {
         Ok(launchable) => {
             problems.extend(launchable.warnings);
-            Some((spec, keys, launchable.blueprint))
+            Some((spec, keys, pairs, launchable.blueprint))
         }
         Err(found) => {
             problems.extend(found);
@@ -102,8 +109,8 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         }
     });
     match loaded {
-        Some((spec, keys, blueprint)) if !has_errors(&problems) => {
-            Ok(Loaded { spec: Arc::new(spec), keys, blueprint, warnings: problems })
+        Some((spec, keys, pairs, blueprint)) if !has_errors(&problems) => {
+            Ok(Loaded { spec: Arc::new(spec), keys, blueprint, pairs, warnings: problems })
         }
         _ => Err(Refused(problems)),
     }
@@ -122,6 +129,8 @@ pub fn needs_restart(old: &Spec, new: &Spec) -> Vec<&'static str> {
     let changes = [
         (old.id != new.id, "server.id"),
         (old.listen != new.listen, "server.listen"),
+        (old.listeners.tls != new.listeners.tls, "server.listen_tls"),
+        (old.listeners.http3 != new.listeners.http3, "server.listen_http3"),
         (old.workers != new.workers, "server.workers"),
         (old.state_dir != new.state_dir, "server.state_dir"),
         (old.farm != new.farm, "farm.name"),
@@ -151,6 +160,7 @@ pub fn in_force(old: &Spec, new: &Spec) -> Spec {
     Spec {
         id: old.id,
         listen: old.listen,
+        listeners: ListenSpec { proxies: new.listeners.proxies.clone(), ..old.listeners },
         workers: old.workers,
         state_dir: old.state_dir,
         farm: old.farm,
@@ -173,6 +183,14 @@ pub fn keyring(spec: &Spec, keys: &Keys) -> Keyring {
 fn read_key(path: &Path) -> Result<FarmKey, (String, &'static str)> {
     let bytes = read_capped(path, KEY_BYTES_MAX).map_err(|e| (e.to_string(), UNREADABLE))?;
     FarmKey::from_hex(&String::from_utf8_lossy(&bytes)).map_err(|expected| ("no key in it".to_owned(), expected))
+}
+
+/// What this build can do is not for the core to know.
+fn check_features(root: &farm_shared::config::Section, spec: &Spec) {
+    if !spec.listeners.http3.is_empty() && !cfg!(feature = "http3") {
+        let section = root.table("server", "This redirector.");
+        section.problem("listen_http3", "HTTP/3", "a redirector built with `--features http3`; this one is not");
+    }
 }
 
 /// The core does not know how the agent writes front ends; the agent's own reader does.

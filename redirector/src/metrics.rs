@@ -51,8 +51,26 @@ fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
         &["outcome"],
         "Connections to the front door, by what became of them.",
     );
+    for (outcome, n) in [
+        ("accepted", door.accepted),
+        ("over_cap", door.refused),
+        ("over_source_cap", door.over_source),
+        ("shed", door.shed),
+        ("no_request", door.late),
+        ("no_proxy_header", door.unproxied),
+        ("flood", door.flood),
+        ("broken", door.broken),
+    ] {
+        out.sample(&[("outcome", outcome)], n);
+    }
+    out.family(
+        "redirector_tls_handshakes_total",
+        Kind::Counter,
+        &["outcome"],
+        "TLS handshakes at the front door: with a certificate, by a ticket of an earlier one, and failed.",
+    );
     for (outcome, n) in
-        [("accepted", door.accepted), ("over_cap", door.refused), ("no_request", door.late), ("broken", door.broken)]
+        [("full", door.handshakes_full), ("resumed", door.handshakes_resumed), ("failed", door.handshakes_failed)]
     {
         out.sample(&[("outcome", outcome)], n);
     }

@@ -5,7 +5,7 @@
 
 use crate::admin::Admin as Routes;
 use crate::announce::{self, DoorLoad};
-use crate::door::{Door, Limits, Workers};
+use crate::door::{ALPN, Door, Limits, Listening, Workers};
 use crate::journal::{self, JournalFile};
 use crate::load::{self, Loaded};
 use crate::metrics;
@@ -13,6 +13,7 @@ use crate::provider::{AnyProvider, Ec2Provider, NoProvider, ProcessProvider, Pro
 use crate::shell::{Parts, STATE_FILE, Shell};
 use arc_swap::ArcSwap;
 use farm_daemon::admin::{Admin, AdminListener, Ready, Token};
+use farm_daemon::certificates::Certificates;
 use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::limits::raise_open_files;
 use farm_daemon::listen::{self, Announcer};
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::TlsAcceptor;
 
 const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const JOURNAL_LINES_MAX: usize = 200_000;
@@ -99,7 +101,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
-    let Loaded { spec, keys, blueprint, .. } = loaded;
+    let Loaded { spec, keys, blueprint, pairs, .. } = loaded;
     let keyring = load::keyring(&spec, &keys);
     raise_open_files((spec.door.connections_max + HEARTBEAT_CONNECTIONS_MAX + OTHER_FILES) as u64);
     let signals = Signals::new().map_err(|e| unavailable("signals")(&e))?;
@@ -107,7 +109,9 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     let draws = draws_from_os().map_err(|e| unavailable("randomness")(&e))?;
     let state_dir = open_state_dir(Path::new(&spec.state_dir))?;
     let mut announcer = Announcer::new(options.ports_file.clone());
-    let sockets = Sockets::bind(&spec, &mut announcer)?;
+    let encrypted = !spec.listeners.tls.is_empty() || !spec.listeners.http3.is_empty();
+    let certificates = encrypted.then(|| Arc::new(Certificates::of(pairs)));
+    let sockets = Sockets::bind(&spec, certificates.as_deref(), &mut announcer)?;
     let saved = read_state(&state_dir);
     let records = read_journal(state_dir.path());
     let journal = JournalFile::open(state_dir.path(), journal::BYTES_MAX).map_err(|e| unavailable("the journal")(&e))?;
@@ -119,8 +123,13 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     drop(records);
     let (first, first_effects) = first_snapshot(control.flush(clock.now()))?;
     let workers = sockets.door.len();
-    let door =
-        Arc::new(Door::new(Front::new(Arc::new(Rules::new(&spec)), [first]), Limits::from(&spec.door), workers, clock));
+    let door = Arc::new(Door::new(
+        Front::new(Arc::new(Rules::new(&spec)), [first]),
+        Limits::from(&*spec),
+        workers,
+        clock,
+        draws.child("sources", 0),
+    ));
     let threads = Workers::start(&door, sockets.door, &draws).map_err(|e| unavailable("threads of the front door")(&e))?;
     let keyring = Arc::new(ArcSwap::from_pointee(keyring));
     let receiver_options = ReceiverOptions {
@@ -145,6 +154,7 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
         config_file: options.config.clone(),
         dry_run: options.dry_run,
         clock,
+        certificates: certificates.clone(),
         notifier: Arc::clone(&notifier),
         first_effects,
     };
@@ -163,6 +173,9 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
             }),
         };
         tokio::spawn(listener.serve(admin));
+    }
+    if let Some(certificates) = certificates {
+        tokio::spawn(certificates.watch(clock));
     }
     let keeper = tokio::spawn(async move { provider.keep().await });
     let announcing = announce::settings(&spec, &door_key, sockets.door_addr, state_dir.path())
@@ -197,7 +210,7 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
 /// Everything that is bound, before anything is served.
 struct Sockets {
     /// One set for each worker.
-    door: Vec<Vec<std::net::TcpListener>>,
+    door: Vec<Vec<Listening>>,
     door_addr: SocketAddr,
     udp: Vec<std::net::UdpSocket>,
     http: Vec<std::net::TcpListener>,
@@ -205,20 +218,25 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn bind(spec: &Spec, announcer: &mut Announcer) -> Result<Self, Failure> {
+    fn bind(spec: &Spec, certificates: Option<&Certificates>, announcer: &mut Announcer) -> Result<Self, Failure> {
         let failed = |e: listen::ListenError| Failure::Unavailable(e.to_string());
         let local = |e: std::io::Error| Failure::Unavailable(e.to_string());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if spec.workers == 0 { cores } else { spec.workers };
         let mut door: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        // One for all: a ticket that one worker gave is good at every other.
+        let tls = certificates.map(|certificates| certificates.server_config(&ALPN, false)).transpose();
+        let tls = tls.map_err(Failure::Unavailable)?.map(|config| TlsAcceptor::from(Arc::new(config)));
+        let plain = spec.listen.iter().enumerate().map(|(n, addr)| ("door", n, addr, None));
+        let encrypted = spec.listeners.tls.iter().enumerate().map(|(n, addr)| ("door_tls", n, addr, tls.clone()));
         let mut door_addr = None;
-        for (n, addr) in spec.listen.iter().enumerate() {
-            for (worker, socket) in door.iter_mut().zip(listen::tcp_workers(*addr, workers).map_err(failed)?) {
-                worker.push(socket);
+        for (name, n, addr, tls) in plain.chain(encrypted) {
+            let sockets = listen::tcp_workers(*addr, workers).map_err(failed)?;
+            let bound = sockets.first().map(std::net::TcpListener::local_addr).transpose().map_err(local)?.unwrap_or(*addr);
+            for (worker, socket) in door.iter_mut().zip(sockets) {
+                worker.push(Listening { socket, tls: tls.clone() });
             }
-            let bound = door.first().and_then(|w| w.last()).map(std::net::TcpListener::local_addr);
-            let bound = bound.transpose().map_err(local)?.unwrap_or(*addr);
-            announcer.add_nth("door", n, bound);
+            announcer.add_nth(name, n, bound);
             door_addr.get_or_insert(bound);
         }
         let door_addr = door_addr.ok_or_else(|| Failure::Unavailable("server.listen names no address".to_owned()))?;

@@ -3,6 +3,7 @@
 //! It must never wait for a provider, a client or a slow disk write other than the journal's: whatever takes time runs beside it and
 //! comes back as an event. The journal is the exception on purpose, since no call may be made before its record is on disk.
 
+use crate::certificates;
 use crate::door::{Door, Limits};
 use crate::history::{HISTORY_FILE, History, Minute};
 use crate::journal::JournalFile;
@@ -10,6 +11,7 @@ use crate::load::{self, Loaded};
 use crate::provider::AnyProvider;
 use crate::view::{Acts, ShellCounts, View};
 use arc_swap::ArcSwap;
+use farm_daemon::certificates::Certificates;
 use farm_daemon::clock::Clock;
 use farm_daemon::receiver::{Received, ReplyHandle};
 use farm_daemon::signals::{Signal, Signals};
@@ -83,6 +85,8 @@ pub struct Parts {
     pub dry_run: bool,
     /// The process's clock.
     pub clock: Clock,
+    /// The certificates of HTTPS, if that is spoken.
+    pub certificates: Option<Arc<Certificates>>,
     /// The service manager.
     pub notifier: Arc<Notifier>,
     /// What the control loop wanted at its start, beside the first snapshot.
@@ -396,7 +400,13 @@ impl Shell {
     /// All or nothing: the old configuration stays unless the new one passes every check.
     fn reload(&mut self) -> Result<String, String> {
         self.parts.notifier.reloading();
-        let loaded = load::load(&self.parts.config_file, self.parts.dry_run);
+        let loaded = load::load(&self.parts.config_file, self.parts.dry_run).and_then(|loaded| {
+            let held = self.parts.certificates.as_deref();
+            match held.and_then(|held| certificates::worse(held, &loaded.pairs, &self.parts.config_file)) {
+                Some(problem) => Err(load::Refused(vec![problem])),
+                None => Ok(loaded),
+            }
+        });
         self.parts.notifier.ready();
         match loaded.and_then(|loaded| loaded.beside(&self.parts.spec)) {
             Ok(loaded) => {
@@ -418,9 +428,12 @@ impl Shell {
     fn take_over(&mut self, loaded: Loaded) -> String {
         let needs_restart = load::needs_restart(&self.parts.spec, &loaded.spec);
         let spec = Arc::new(load::in_force(&self.parts.spec, &loaded.spec));
-        self.parts.door.set_limits(Limits::from(&spec.door));
+        self.parts.door.set_limits(Limits::from(&*spec));
         let front = self.parts.door.front.load().with_rules(Arc::new(Rules::new(&spec)));
         self.parts.door.front.store(Arc::new(front));
+        if let Some(certificates) = &self.parts.certificates {
+            certificates.configure(loaded.pairs);
+        }
         self.parts.keyring.store(Arc::new(load::keyring(&spec, &loaded.keys)));
         self.parts.spec = Arc::clone(&spec);
         self.step(Event::Reload { spec, keys: loaded.keys, blueprint: loaded.blueprint });

@@ -14,7 +14,8 @@ use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
     RETRY_AFTER, SET_COOKIE,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::http::uri::Authority;
+use hyper::{Request, Response, StatusCode, Version};
 use redirector_core::door::{self, Decision, Fields, Front, Pickers, Wait};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -137,6 +138,11 @@ impl Desk {
         }
     }
 
+    /// Refuses a request for its form, before anything is decided. The caller counts it.
+    pub(super) fn refuse(&mut self, status: u16, front: &Front) -> Response<Full<Bytes>> {
+        self.response(Answer::reject(status, front))
+    }
+
     /// Answers a request that hyper read. The body is not read: hyper drains what has come or closes the connection.
     pub(super) fn respond<B>(
         &mut self,
@@ -159,7 +165,7 @@ impl Desk {
         let request = door::Request {
             method: request.method().as_str(),
             target: &target,
-            host: host(headers),
+            host: host(request),
             cookies: cookies.get(..cookies_len).unwrap_or_default(),
             secure: origin.secure,
             source: origin.source,
@@ -214,16 +220,18 @@ impl Fields for HyperFields<'_> {
 fn target<B>(request: &Request<B>) -> Cow<'_, str> {
     let uri = request.uri();
     match uri.path_and_query() {
-        Some(path) if uri.authority().is_none() => Cow::Borrowed(path.as_str()),
+        Some(path) if uri.authority().is_none() || request.version() >= Version::HTTP_2 => Cow::Borrowed(path.as_str()),
         _ => Cow::Owned(uri.to_string()),
     }
 }
 
-/// The one `Host` field; two of them are none (RFC 9112 3.2).
-fn host(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(HOST).iter();
-    let first = values.next()?;
-    if values.next().is_some() {
+/// The one `Host` field; two of them are none (RFC 9112 3.2). From HTTP/2 on it is `:authority`, which a `Host` field must not gainsay
+/// (RFC 9113 8.3.1).
+fn host<B>(request: &Request<B>) -> Option<&str> {
+    let authority = request.uri().authority().filter(|_| request.version() >= Version::HTTP_2).map(Authority::as_str);
+    let mut values = request.headers().get_all(HOST).iter();
+    let Some(first) = values.next() else { return authority };
+    if values.next().is_some() || authority.is_some_and(|authority| authority.as_bytes() != first.as_bytes()) {
         return None;
     }
     first.to_str().ok()

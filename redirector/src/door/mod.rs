@@ -4,13 +4,22 @@
 //! for anything on the way.
 
 mod answer;
+mod connection;
 mod cookies;
+mod limits;
+mod meter;
 mod pages;
+mod prefix;
+mod proxied;
 mod race;
+mod sources;
+mod table;
 mod tally;
 mod worker;
 
 pub use answer::{Answer, Desk, Origin};
+pub use connection::ALPN;
+pub use limits::Limits;
 pub(crate) use pages::escape;
 pub use tally::{Dispatches, Tally, TallySum};
-pub use worker::{Door, Limits, Workers};
+pub use worker::{Door, Listening, Workers};

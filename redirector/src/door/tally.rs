@@ -49,6 +49,20 @@ pub struct Tally {
     pub accepted: AtomicU64,
     /// Connections closed at once because too many were open.
     pub refused: AtomicU64,
+    /// Connections closed at once because their source had as many as it may.
+    pub over_source: AtomicU64,
+    /// Connections closed to make room for others.
+    pub shed: AtomicU64,
+    /// Connections of listed proxies that did not begin with a PROXY header.
+    pub unproxied: AtomicU64,
+    /// Connections closed because too much came that asked for nothing.
+    pub flood: AtomicU64,
+    /// TLS handshakes that failed, or took too long.
+    pub handshakes_failed: AtomicU64,
+    /// TLS handshakes with a certificate.
+    pub handshakes_full: AtomicU64,
+    /// TLS handshakes by a ticket.
+    pub handshakes_resumed: AtomicU64,
     /// Connections closed because no request came in time.
     pub late: AtomicU64,
     /// Connections that broke HTTP, or broke off.
@@ -68,6 +82,20 @@ pub struct TallySum {
     pub accepted: u64,
     /// See [`Tally::refused`].
     pub refused: u64,
+    /// See [`Tally::over_source`].
+    pub over_source: u64,
+    /// See [`Tally::shed`].
+    pub shed: u64,
+    /// See [`Tally::unproxied`].
+    pub unproxied: u64,
+    /// See [`Tally::flood`].
+    pub flood: u64,
+    /// See [`Tally::handshakes_failed`].
+    pub handshakes_failed: u64,
+    /// See [`Tally::handshakes_full`].
+    pub handshakes_full: u64,
+    /// See [`Tally::handshakes_resumed`].
+    pub handshakes_resumed: u64,
     /// See [`Tally::late`].
     pub late: u64,
     /// See [`Tally::broken`].
@@ -103,6 +131,13 @@ impl AddAssign<&Tally> for TallySum {
         self.waits += read(&tally.waits);
         self.accepted += read(&tally.accepted);
         self.refused += read(&tally.refused);
+        self.over_source += read(&tally.over_source);
+        self.shed += read(&tally.shed);
+        self.unproxied += read(&tally.unproxied);
+        self.flood += read(&tally.flood);
+        self.handshakes_failed += read(&tally.handshakes_failed);
+        self.handshakes_full += read(&tally.handshakes_full);
+        self.handshakes_resumed += read(&tally.handshakes_resumed);
         self.late += read(&tally.late);
         self.broken += read(&tally.broken);
     }

@@ -4,6 +4,7 @@
 
 mod drill;
 mod ec2;
+mod listeners;
 mod notices;
 mod read;
 mod read_scaler;
@@ -12,6 +13,7 @@ mod spec;
 
 pub use drill::DrillSpec;
 pub use ec2::Ec2Spec;
+pub use listeners::{CapsSpec, CertificateSpec, ListenSpec, TlsSpec};
 pub use notices::NoticeSpec;
 pub use role::{RoleSpec, VolumeSpec};
 pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec};

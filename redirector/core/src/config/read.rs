@@ -5,8 +5,8 @@
 
 use super::role::read_roles;
 use super::{
-    AnnounceSpec, DoorSpec, DrillSpec, Ec2Spec, NoticeSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalerSpec,
-    Spec, read_scaler::read_scaler,
+    AnnounceSpec, CapsSpec, DoorSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, ProcessSpec, ProviderSpec, Published,
+    STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
 };
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
@@ -26,8 +26,9 @@ impl Spec {
         let server = root.table("server", "This redirector.");
         let id = server.parsed::<Id>("id", None, LABEL, "Its id, unique among all front ends of the farm.");
         let listen = server.list("listen", &["127.0.0.1:8080"], SOCKET, "Addresses of the front door.");
-        if server.is_empty_list("listen") {
-            server.problem("listen", "no address", "one address at least");
+        let listeners = ListenSpec::read(&server);
+        if server.is_empty_list("listen") && listeners.tls.is_empty() {
+            server.problem("listen", "no address", "one address at least, here or in `listen_tls`");
         }
         let workers = integer(&server, "workers", 0, 0, 256, "Front-door threads; 0 is one per core.");
         let state_dir = server.string("state_dir", STATE_DIR, "Directory of what survives a restart.");
@@ -49,6 +50,8 @@ impl Spec {
         }
         let admin = AdminListen::read(root, Some(&state_dir));
         let door = read_door(&root.table("door", "The front door."));
+        let encrypted = !listeners.tls.is_empty() || !listeners.http3.is_empty();
+        let tls = TlsSpec::read(&root.table("tls", "HTTPS at the front door."), encrypted, false);
         let lease = read_lease(root);
         let announce = read_announce(&root.table("announce", "How this door makes itself known to dnslb."));
         let scaler = read_scaler(&root.table("scaler", "How many servers there are."));
@@ -60,6 +63,8 @@ impl Spec {
         Some(Self {
             id: id?,
             listen,
+            listeners,
+            tls,
             workers: workers as usize,
             state_dir,
             farm: name,
@@ -136,6 +141,7 @@ fn read_door(door: &Section) -> DoorSpec {
         ),
         url_bytes_max: integer(door, "url_bytes_max", 8_192, 64, 60_000, "A longer request target gets 414, in octets.")
             as usize,
+        caps: CapsSpec::read(door),
         connections_max: integer(door, "connections_max", 10_000, 1, 1_000_000, "Connections of all threads together.")
             as usize,
         header_timeout_ms: door.duration_ms("header_timeout", 10_000, 100..=HOUR, "A request's head must come within this."),

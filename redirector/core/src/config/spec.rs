@@ -1,6 +1,6 @@
 //! What a checked configuration holds. Units are last in the names.
 
-use super::{DrillSpec, Ec2Spec, NoticeSpec, RoleSpec};
+use super::{CapsSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, RoleSpec, TlsSpec};
 use crate::route::RoutePolicy;
 use crate::scale::Floor;
 use farm_shared::id::Id;
@@ -20,6 +20,10 @@ pub struct Spec {
     pub id: Id,
     /// Addresses of the front door.
     pub listen: Vec<SocketAddr>,
+    /// Where clients come in beside these, and through whom.
+    pub listeners: ListenSpec,
+    /// How HTTPS is served.
+    pub tls: TlsSpec,
     /// Front-door threads; 0 is one per core.
     pub workers: usize,
     /// Where state is kept.
@@ -71,6 +75,8 @@ pub struct DoorSpec {
     pub url_bytes_max: usize,
     /// Connections of all workers together.
     pub connections_max: usize,
+    /// What each connection may take.
+    pub caps: CapsSpec,
     /// A request's head must come within this, in milliseconds.
     pub header_timeout_ms: u64,
     /// A connection may be idle so long, in milliseconds.
@@ -250,6 +256,8 @@ impl Spec {
         Self {
             id,
             listen: Vec::new(),
+            listeners: ListenSpec::default(),
+            tls: TlsSpec::default(),
             workers: 0,
             state_dir: STATE_DIR.into(),
             farm,
@@ -280,6 +288,7 @@ impl Default for DoorSpec {
             cookie_max_age_s: 3_600,
             url_bytes_max: 8 * 1024,
             connections_max: 10_000,
+            caps: CapsSpec::default(),
             header_timeout_ms: 10_000,
             idle_timeout_ms: 30_000,
             total_timeout_ms: 300_000,

@@ -68,4 +68,5 @@ pub struct Wait {
 }
 
 /// All reasons of [`Decision::Reject`], for metrics that start at zero and for the documentation.
-pub const REJECT_REASONS: [&str; 6] = ["method", "target", "target_length", "host_missing", "host", "host_loop"];
+pub const REJECT_REASONS: [&str; 8] =
+    ["method", "target", "target_length", "host_missing", "host", "host_loop", "head_length", "syntax"];

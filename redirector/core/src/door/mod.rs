@@ -8,6 +8,7 @@ mod decide;
 mod decision;
 mod front;
 mod host;
+pub mod proxy_protocol;
 mod request;
 mod rules;
 mod snapshot;
