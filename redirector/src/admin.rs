@@ -35,6 +35,7 @@ const EVENT_MS: u64 = 1_000;
 const JOURNAL_LINES_MAX: usize = 10_000;
 const JOURNAL_LINES: usize = 100;
 const LAUNCHES_MAX: u32 = 100;
+const OPENAPI: &str = include_str!("../../docs/openapi.json");
 const TARGET_BYTES_MAX: usize = 64;
 
 /// What the routes share.
@@ -65,6 +66,8 @@ impl Admin {
             .route("/server/{id}", get(show_server))
             .route("/server/{id}/{verb}", post(command_by_form))
             .route("/events", get(events))
+            .route("/v1/servers", get(servers))
+            .route("/v1/openapi.json", get(openapi))
             .route("/v1/history", get(history))
             .route("/v1/notices", get(notices))
             .route("/v1/status", get(status))
@@ -166,6 +169,23 @@ impl Admin {
         ];
         (headers, html).into_response()
     }
+}
+
+/// Servers, found and sorted as on the status page; all that are found, unless `page` stands there.
+async fn servers(State(admin): State<Admin>, Query(pairs): Pairs) -> Response {
+    let (view, look) = (admin.view(), look(&pairs));
+    let mut servers = look.servers(&view.status.servers);
+    let found = servers.len();
+    if pairs.iter().any(|(name, _)| name == "page") {
+        servers = servers.into_iter().skip(look.page * page::SERVERS_PER_PAGE).take(page::SERVERS_PER_PAGE).collect();
+    }
+    let total = view.status.servers.len();
+    json(StatusCode::OK, &serde_json::json!({ "total": total, "found": found, "servers": servers }))
+}
+
+/// The description of this interface.
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 /// A range of the history, by name.

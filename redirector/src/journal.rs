@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Octets after which a file is rotated.
@@ -99,6 +99,52 @@ pub fn read(state_dir: &Path, lines_max: usize) -> io::Result<Vec<String>> {
         }
     }
     Ok(lines.into())
+}
+
+/// Reads what is appended from now on, across a rotation.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    file: Option<File>,
+    /// What was read of a line that has not ended yet.
+    begun: Vec<u8>,
+}
+
+impl Follower {
+    /// Of the journal as it is; there need not be one yet.
+    pub fn new(state_dir: &Path) -> Self {
+        let path = path_of(state_dir);
+        let file = File::open(&path).ok().and_then(|mut file| file.seek(SeekFrom::End(0)).ok().map(|_| file));
+        Self { path, file, begun: Vec::new() }
+    }
+
+    /// The lines since the last call.
+    pub fn lines(&mut self) -> io::Result<Vec<String>> {
+        let mut lines = self.rest()?;
+        let now = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(lines),
+            other => other?,
+        };
+        let inode = |file: &File| file.metadata().map(|m| (m.dev(), m.ino()));
+        let is_same = self.file.as_ref().is_some_and(|file| inode(file).ok() == inode(&now).ok());
+        if !is_same {
+            // What came between the two looks stands at the end of the old one.
+            lines.extend(self.rest()?);
+            (self.file, self.begun) = (Some(now), Vec::new());
+            lines.extend(self.rest()?);
+        }
+        Ok(lines)
+    }
+
+    fn rest(&mut self) -> io::Result<Vec<String>> {
+        let Some(file) = &mut self.file else { return Ok(Vec::new()) };
+        file.take(BYTES_MAX * 2).read_to_end(&mut self.begun)?;
+        let Some(end) = self.begun.iter().rposition(|b| *b == b'\n') else { return Ok(Vec::new()) };
+        let open = self.begun.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.begun, open);
+        let lines = whole.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        Ok(lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect())
+    }
 }
 
 /// Requests may hold a server's key: the file is its owner's alone.
@@ -196,6 +242,29 @@ mod tests {
         assert!(!masked(line[..line.len() - 9].into()).contains("secret"));
         let plain = r#"{"seq":3,"kind":"gone","instance_id":"i-1"}"#;
         assert_eq!(masked(plain.into()), plain);
+    }
+
+    #[test]
+    fn a_follower_loses_nothing_at_a_rotation() {
+        let dir = directory("follow");
+        let mut early = Follower::new(&dir);
+        assert!(early.lines().unwrap().is_empty());
+        let mut journal = JournalFile::open(&dir, 24).unwrap();
+        let mut late = None;
+        let mut seen = Vec::new();
+        for n in 0..12 {
+            journal.append(&format!("{{\"n\":{n}}}")).unwrap();
+            seen.extend(early.lines().unwrap());
+            if n == 4 {
+                late = Some(Follower::new(&dir));
+            }
+        }
+        assert_eq!(seen, (0..12).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>());
+        assert!(late.unwrap().lines().unwrap().ends_with(&["{\"n\":11}".to_owned()]));
+        std::fs::write(path_of(&dir), "{\"half").unwrap();
+        let mut half = Follower::new(&dir);
+        std::fs::OpenOptions::new().append(true).open(path_of(&dir)).unwrap().write_all(b"\":1}\n").unwrap();
+        assert_eq!(half.lines().unwrap(), ["\":1}"], "from where it began");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! This crate is the shell around redirector-core: sockets, clocks, files, processes. It decides nothing about redirects or scaling.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod admin;
 pub mod announce;
 pub mod certificates;

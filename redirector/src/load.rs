@@ -75,6 +75,7 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         spec.state_dir = beside(file, &spec.state_dir);
         token_problem = check_token(&spec.admin, file);
         spec.admin.token_file = spec.admin.token_file.map(|path| beside(file, &path));
+        spec.access_log.file = spec.access_log.file.map(|path| if path == "-" { path } else { beside(file, &path) });
         spec.scaler.dry_run |= dry_run;
         if let ProviderSpec::Ec2(ec2) = &mut spec.provider
             && !ec2.profile_file.is_empty()
@@ -137,6 +138,7 @@ pub fn needs_restart(old: &Spec, new: &Spec) -> Vec<&'static str> {
         (old.heartbeat != new.heartbeat, "heartbeat"),
         ((&old.admin.listen, &old.admin.token_file) != (&new.admin.listen, &new.admin.token_file), "admin"),
         (old.announce != new.announce, "announce"),
+        (old.access_log != new.access_log, "access_log"),
         (provider(old, new) != new.provider, "provider"),
     ];
     changes.into_iter().filter_map(|(differs, name)| differs.then_some(name)).collect()
@@ -167,6 +169,7 @@ pub fn in_force(old: &Spec, new: &Spec) -> Spec {
         heartbeat: old.heartbeat,
         admin: old.admin,
         announce: old.announce,
+        access_log: old.access_log,
         provider,
         ..new.clone()
     }

@@ -9,6 +9,7 @@ mod commands;
 use clap::{Parser, Subcommand};
 use commands::chaos::Chaos;
 use commands::farm::FarmCommand;
+use commands::look::{Journal, Servers};
 use commands::profile::ProfileCommand;
 use commands::start::PlanArgs;
 use commands::whatif::{Replay, Simulate};
@@ -84,8 +85,9 @@ enum Command {
     },
     /// Sends a backend nothing new; its sessions go on.
     Drain {
-        /// The backend.
-        id: String,
+        /// The backends.
+        #[arg(required = true)]
+        ids: Vec<String>,
         /// Why, for status and log.
         #[arg(long, default_value = "")]
         why: String,
@@ -94,8 +96,9 @@ enum Command {
     },
     /// Takes back what was forced on a backend.
     Undrain {
-        /// The backend.
-        id: String,
+        /// The backends.
+        #[arg(required = true)]
+        ids: Vec<String>,
         #[command(flatten)]
         client: Client,
     },
@@ -109,17 +112,10 @@ enum Command {
         #[command(flatten)]
         client: Client,
     },
+    /// Lists the servers, as the status page does.
+    Servers(Servers),
     /// Prints the last records of the decision journal. The redirector need not run.
-    Journal {
-        /// As the JSON lines that they are.
-        #[arg(long)]
-        json: bool,
-        /// How many.
-        #[arg(long, default_value_t = 20)]
-        last: usize,
-        #[command(flatten)]
-        config: Config,
-    },
+    Journal(Journal),
     /// Failure drills: lets servers fail on purpose, and reports what the farm and its users made of it.
     Chaos {
         #[command(subcommand)]
@@ -166,9 +162,12 @@ struct Config {
 struct Client {
     #[command(flatten)]
     config: Config,
-    /// The admin interface, if not the one that the configuration names.
+    /// The admin interface, if not the one of $REDIRECTOR_ADMIN or of the configuration.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<AdminAddr>,
+    /// The file with its token, if not the one of $REDIRECTOR_TOKEN_FILE or of the configuration.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -210,19 +209,15 @@ fn run(command: Command) -> Result<(), Failure> {
                 _ => print(&text::status(&document)),
             }
         }
-        Command::Drain { id, why, client } => {
-            client.tell(&format!("/v1/admin/drain/{}?why={}", member(&id)?, text::percent_encode(&why)))
+        Command::Drain { ids, why, client } => {
+            let why = text::percent_encode(&why);
+            client.tell_each("drain", &ids, &format!("?why={why}"))
         }
-        Command::Undrain { id, client } => client.tell(&format!("/v1/admin/clear/{}", member(&id)?)),
+        Command::Undrain { ids, client } => client.tell_each("clear", &ids, ""),
         Command::Reload { client } => client.tell("/v1/reload"),
         Command::Page { client } => print(&client.page()?),
-        Command::Journal { json, last, config } => {
-            let spec = loaded(&config.config)?.spec;
-            let lines = redirector::journal::read(Path::new(&spec.state_dir), last).map_err(unavailable)?;
-            let show = |line: String| if json { line + "\n" } else { text::record(&line) };
-            // It ends up in tickets, and the file has what is masked.
-            print(&lines.into_iter().map(redirector::journal::masked).map(show).collect::<String>())
-        }
+        Command::Servers(servers) => commands::look::servers(&servers),
+        Command::Journal(journal) => commands::look::journal(&journal),
         Command::Chaos { model } => commands::chaos::chaos(model),
         Command::StopFarm { config } => stop_farm(&config.config),
         Command::Farm(command) => commands::farm::run(command),
@@ -285,13 +280,23 @@ fn stop_farm(config: &Path) -> Result<(), Failure> {
 impl Client {
     fn way(&self) -> Result<(AdminAddr, Option<Token>), Failure> {
         let config = &self.config.config;
+        let set = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let named = match (&self.admin, set("REDIRECTOR_ADMIN")) {
+            (Some(addr), _) => Some(addr.clone()),
+            (None, Some(text)) => {
+                let addr = text.parse::<AdminAddr>();
+                Some(addr.map_err(|e| unavailable(format!("REDIRECTOR_ADMIN: {text:?}: {e}")))?)
+            }
+            (None, None) => None,
+        };
+        let token_file = self.token_file.clone().or_else(|| set("REDIRECTOR_TOKEN_FILE").map(PathBuf::from));
         let admin = match read_admin(config, Some(STATE_DIR)) {
-            Err(problem) if self.admin.is_none() => return Err(Failure::Config(load::Refused(vec![problem]))),
+            Err(problem) if named.is_none() => return Err(Failure::Config(load::Refused(vec![problem]))),
             admin => admin.unwrap_or_default(),
         };
-        let addr = self.admin.clone().or(admin.listen.clone());
+        let addr = named.or(admin.listen.clone());
         let addr = addr.ok_or_else(|| unavailable("the configuration has no admin.listen"))?;
-        let token = match token_path(&admin, config).filter(|_| matches!(addr, AdminAddr::Tcp(_))) {
+        let token = match token_file.or_else(|| token_path(&admin, config)).filter(|_| matches!(addr, AdminAddr::Tcp(_))) {
             Some(path) => Some(read_token(&path).map_err(|e| unavailable(format!("{}: {e}", path.display())))?),
             None => None,
         };
@@ -311,6 +316,19 @@ impl Client {
         let answer = runtime()?.block_on(farm_daemon::admin_client::request(&addr, token, method, path, ""));
         let (status, body) = answer.map_err(unavailable)?;
         if status == 200 { Ok(body) } else { Err(unavailable(format!("{status}: {}", text::outcome(&body)))) }
+    }
+
+    /// One after the other, all of them, whatever becomes of one.
+    fn tell_each(&self, verb: &str, ids: &[String], query: &str) -> Result<(), Failure> {
+        let ids = ids.iter().map(|id| member(id)).collect::<Result<Vec<Id>, Failure>>()?;
+        let mut outcome = Ok(());
+        for id in ids {
+            if let Err(failed) = self.tell(&format!("/v1/admin/{verb}/{id}{query}")) {
+                let _ = writeln!(io::stderr(), "redirector: {failed}");
+                outcome = Err(failed);
+            }
+        }
+        outcome.map_err(|_| unavailable("not all of it was done"))
     }
 
     fn tell(&self, path: &str) -> Result<(), Failure> {

@@ -274,6 +274,20 @@ fn drills(out: &mut Exposition, totals: &DrillTotals) {
 }
 
 fn shell(out: &mut Exposition, view: &View) {
+    out.family(
+        "redirector_access_log_lines_total",
+        Kind::Counter,
+        &["outcome"],
+        "Lines of the access log, by what became of them: written, or dropped because they came faster than they could be written.",
+    );
+    out.sample(&[("outcome", "written")], view.access_log.written);
+    out.sample(&[("outcome", "dropped")], view.access_log.dropped);
+    out.single(
+        "redirector_access_log_failures_total",
+        Kind::Counter,
+        "Writes of the access log that failed, and times that its file could not be opened anew.",
+        view.access_log.failed,
+    );
     let counts = &view.counts;
     out.family("redirector_reloads_total", Kind::Counter, &["outcome"], "Reloads of the configuration, by outcome.");
     out.sample(&[("outcome", "ok")], counts.reloads_ok).sample(&[("outcome", "failed")], counts.reloads_failed);

@@ -3,6 +3,7 @@
 //! State directory and ports first (another redirector must stop us before we touch anything), then state, provider and front
 //! door, and only then heartbeats and readiness.
 
+use crate::access_log::AccessLog;
 use crate::admin::Admin as Routes;
 use crate::announce::{self, DoorLoad};
 use crate::door::{ALPN, Door, Limits, Listening, Workers};
@@ -123,13 +124,15 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     drop(records);
     let (first, first_effects) = first_snapshot(control.flush(clock.now()))?;
     let workers = sockets.door.len();
-    let door = Arc::new(Door::new(
+    let door = Door::new(
         Front::new(Arc::new(Rules::new(&spec)), [first]),
         Limits::from(&*spec),
         workers,
         clock,
         draws.child("sources", 0),
-    ));
+    );
+    let access_log = AccessLog::start(&spec.access_log, workers).map_err(|e| unavailable("the access log")(&e))?;
+    let door = Arc::new(door.with_access_log(access_log.as_ref().map(|writer| Arc::clone(writer.log()))));
     let threads = Workers::start(&door, sockets.door, &draws).map_err(|e| unavailable("threads of the front door")(&e))?;
     let keyring = Arc::new(ArcSwap::from_pointee(keyring));
     let receiver_options = ReceiverOptions {
@@ -203,6 +206,8 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     receiver.close();
     keeper.abort();
     let _ = tokio::task::spawn_blocking(move || threads.stop()).await;
+    // After the last request: whoever wrote it has ended.
+    drop(access_log);
     tracing::info!("stopped; instances go on running");
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! It must never wait for a provider, a client or a slow disk write other than the journal's: whatever takes time runs beside it and
 //! comes back as an event. The journal is the exception on purpose, since no call may be made before its record is on disk.
 
+use crate::access_log::{AccessCounts, AccessLog};
 use crate::certificates;
 use crate::door::{Door, Limits};
 use crate::history::{HISTORY_FILE, History, Minute};
@@ -129,6 +130,7 @@ impl Shell {
             status,
             door: parts.door.tally(),
             connections: 0,
+            access_log: AccessCounts::default(),
             counts: ShellCounts::default(),
             ranges: history.ranges(),
             events: history.events.clone(),
@@ -400,6 +402,9 @@ impl Shell {
     /// All or nothing: the old configuration stays unless the new one passes every check.
     fn reload(&mut self) -> Result<String, String> {
         self.parts.notifier.reloading();
+        if let Some(log) = self.parts.door.access_log() {
+            log.reopen();
+        }
         let loaded = load::load(&self.parts.config_file, self.parts.dry_run).and_then(|loaded| {
             let held = self.parts.certificates.as_deref();
             match held.and_then(|held| certificates::worse(held, &loaded.pairs, &self.parts.config_file)) {
@@ -473,6 +478,7 @@ impl Shell {
             status,
             door,
             connections: self.parts.door.connections(),
+            access_log: self.parts.door.access_log().map(AccessLog::counts).unwrap_or_default(),
             counts: self.counts.clone(),
             ranges: self.history.ranges(),
             events: self.history.events.clone(),

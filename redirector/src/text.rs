@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 
 const DECISIONS_SHOWN: usize = 5;
+const SERVERS_SHOWN_MAX: usize = 50;
 
 /// The document of `/v1/status` for people.
 pub fn status(document: &str) -> String {
@@ -26,23 +27,11 @@ pub fn status(document: &str) -> String {
     for alarm in list(&status["alarms"]) {
         let _ = writeln!(out, "ALARM {}", word(alarm));
     }
-    let mut rows = vec![["server", "state", "queue", "sessions", "new", "busy", "heard", "location"].map(str::to_owned)];
-    for server in list(&status["servers"]) {
-        let number = |key: &str| server[key].as_f64();
-        let show =
-            |value: Option<f64>, unit: &str, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}{unit}"));
-        rows.push([
-            word(&server["id"]),
-            word(&server["standing"]),
-            show(number("queue"), "", 1),
-            word(&server["sessions"]),
-            show(number("share").map(|s| s * 100.0), "%", 0),
-            show(number("busy").map(|s| s * 100.0), "%", 0),
-            show(number("heard_ms_ago").map(|s| s / 1_000.0), "s", 1),
-            word(&server["location"]),
-        ]);
+    let servers = list(&status["servers"]);
+    server_table(&mut out, servers.get(..SERVERS_SHOWN_MAX).unwrap_or(servers));
+    if servers.len() > SERVERS_SHOWN_MAX {
+        let _ = writeln!(out, "and {} more: `redirector servers`", servers.len() - SERVERS_SHOWN_MAX);
     }
-    table(&mut out, &rows);
     let scaler = &status["scaler"];
     if scaler["enabled"] == Value::Bool(true) {
         let _ = writeln!(
@@ -73,6 +62,47 @@ pub fn status(document: &str) -> String {
         }
     }
     out
+}
+
+/// The document of `/v1/servers` for people.
+pub fn servers(document: &str) -> String {
+    let Ok(document) = serde_json::from_str::<Value>(document) else { return document.to_owned() };
+    let servers = list(&document["servers"]);
+    let mut out = String::new();
+    server_table(&mut out, servers);
+    let _ = writeln!(out, "{} of {} servers", servers.len(), word(&document["total"]));
+    out
+}
+
+fn server_table(out: &mut String, servers: &[Value]) {
+    let head = ["server", "state", "queue", "sessions", "new", "got/due 1m", "busy", "heard", "zone", "location", "notes"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for server in servers {
+        let number = |key: &str| server[key].as_f64();
+        let show =
+            |value: Option<f64>, unit: &str, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}{unit}"));
+        let limit = server["limit"].as_u64().map(|n| format!("/{n}")).unwrap_or_default();
+        let forced = &server["forced"];
+        let mut notes: Vec<String> = Vec::new();
+        notes.extend((!forced.is_null()).then(|| format!("forced {}: {}", word(&forced[0]), word(&forced[1]))));
+        let hindered = server["standing"] == "in_service";
+        notes.extend(server["why_not"].as_str().filter(|_| hindered).map(|why| word(&why.into())));
+        notes.extend((server["twins"] == true).then(|| "two incarnations".to_owned()));
+        rows.push([
+            word(&server["id"]),
+            word(&server["standing"]),
+            show(number("queue"), "", 1),
+            word(&server["sessions"]) + &limit,
+            show(number("share").map(|s| s * 100.0), "%", 0),
+            format!("{}/{}", word(&server["new_1m"]), show(number("expected_1m"), "", 1)),
+            show(number("busy").map(|s| s * 100.0), "%", 0),
+            show(number("heard_ms_ago").map(|s| s / 1_000.0), "s", 1),
+            word(&server["zone"]),
+            word(&server["location"]),
+            notes.join("; "),
+        ]);
+    }
+    table(out, &rows);
 }
 
 /// The document of `/v1/status` in one line: what one prints every few seconds to see a farm grow and shrink.
@@ -214,7 +244,13 @@ mod tests {
             let _ = status(document);
         }
         let text = status(r#"{"servers":[{"id":"b1","standing":"in_service","queue":1.25,"sessions":3,"share":0.5}]}"#);
-        assert!(text.contains("b1      in_service  1.2    3         50%  -     -      -"), "{text}");
+        assert!(text.contains("b1      in_service  1.2    3         50%  -/-         -     -      -"), "{text}");
+        let many: Vec<Value> =
+            (0..60).map(|n| serde_json::json!({"id": format!("b{n}"), "limit": 8, "sessions": 3})).collect();
+        let text = status(&serde_json::json!({ "servers": many }).to_string());
+        assert!(text.contains("and 10 more") && text.contains("3/8") && !text.contains("b50 "), "{text}");
+        let text = servers(&serde_json::json!({ "servers": many, "total": 70 }).to_string());
+        assert!(text.ends_with("60 of 70 servers\n") && text.contains("b59 "), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Readers take the last picture and never reach into the control loop, so that no number of them can slow it down.
 
+use crate::access_log::AccessCounts;
 use crate::door::TallySum;
 use crate::history::{Events, Ranges};
 use redirector_core::drill::DrillTotals;
@@ -37,6 +38,8 @@ pub struct View {
     pub door: TallySum,
     /// Connections open at the front door.
     pub connections: usize,
+    /// What became of lines of the access log.
+    pub access_log: AccessCounts,
     /// The shell's counters.
     pub counts: ShellCounts,
     /// The farm over time.
@@ -120,6 +123,7 @@ impl View {
             status,
             door: TallySum::default(),
             connections: 0,
+            access_log: AccessCounts::default(),
             counts: ShellCounts::default(),
             ranges: Ranges::default(),
             events: Events::default(),

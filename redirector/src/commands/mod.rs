@@ -4,6 +4,7 @@
 
 pub(crate) mod chaos;
 pub(crate) mod farm;
+pub(crate) mod look;
 pub(crate) mod profile;
 pub(crate) mod start;
 pub(crate) mod whatif;

@@ -6,6 +6,7 @@
 use super::cookies::Cookies;
 use super::pages;
 use super::tally::{Dispatches, Tally, count};
+use crate::access_log::Pen;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use farm_shared::draw::Draws;
 use farm_shared::time::Now;
@@ -82,20 +83,37 @@ pub struct Desk {
     pickers: Pickers,
     cookies: Cookies,
     locations: BytesMut,
+    pen: Option<Pen>,
 }
 
 impl Desk {
-    /// A desk with draws of its own.
-    pub fn new(draws: Draws) -> Self {
+    /// A desk with draws of its own, and with a pen if there is an access log.
+    pub fn new(draws: Draws, pen: Option<Pen>) -> Self {
         Self {
             pickers: Pickers::new(draws),
             cookies: Cookies::default(),
             locations: BytesMut::with_capacity(LOCATION_CHUNK_BYTES),
+            pen,
         }
     }
 
-    /// Answers one request, and counts it.
+    /// Answers one request, counts it, and notes it in the access log if there is one.
     pub fn answer<'a>(
+        &mut self,
+        request: &door::Request<'a>,
+        front: &'a Front,
+        dispatches: &Dispatches,
+        tally: &Tally,
+        now: Now,
+    ) -> Answer<'a> {
+        let answer = self.decide(request, front, dispatches, tally, now);
+        if let Some(pen) = &mut self.pen {
+            pen.note(request, answer.status, answer.location.map(|(prefix, _)| prefix), now.wall);
+        }
+        answer
+    }
+
+    fn decide<'a>(
         &mut self,
         request: &door::Request<'a>,
         front: &'a Front,

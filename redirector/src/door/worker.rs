@@ -8,6 +8,7 @@ use super::limits::Limits;
 use super::sources::Sources;
 use super::table::{Life, Table};
 use super::tally::{Dispatches, Tally, TallySum, count};
+use crate::access_log::AccessLog;
 use arc_swap::ArcSwap;
 use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
@@ -42,6 +43,7 @@ pub struct Door {
     open: AtomicUsize,
     tallies: Vec<Arc<Tally>>,
     clock: Clock,
+    access_log: Option<Arc<AccessLog>>,
 }
 
 impl Door {
@@ -55,7 +57,18 @@ impl Door {
             open: AtomicUsize::new(0),
             tallies: (0..workers).map(|_| Arc::default()).collect(),
             clock,
+            access_log: None,
         }
+    }
+
+    /// The same with an access log.
+    pub fn with_access_log(self, access_log: Option<Arc<AccessLog>>) -> Self {
+        Self { access_log, ..self }
+    }
+
+    /// The access log, if there is one.
+    pub fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_deref()
     }
 
     /// New limits, for connections from now on.
@@ -104,13 +117,15 @@ impl Workers {
             let tally = Arc::clone(tally);
             let (door, stopped) = (Arc::clone(door), stopped.clone());
             let draws = draws.child("door", number as u64);
+            let pen = door.access_log.as_ref().map(|log| log.pen(number, draws.child("access log", 0)));
+            let desk = Desk::new(draws, pen);
             let (begins, begun) = mpsc::sync_channel(1);
             // A runtime for one thread lives and dies on it, and wakes its tasks without a lock.
             let run = move || match runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
             {
                 Ok(runtime) => {
                     let _ = begins.send(Ok(()));
-                    let (desk, table) = (RefCell::new(Desk::new(draws)), Table::default());
+                    let (desk, table) = (RefCell::new(desk), Table::default());
                     let worker = Rc::new(Worker { door, tally, desk, table, stopped });
                     runtime.block_on(worker.run(sockets));
                 }

@@ -189,13 +189,18 @@ impl Ring {
 
 /// The ranges, to look at: complete samples, oldest first. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Ranges([Arc<VecDeque<Sample>>; RANGES.len()]);
+pub struct Ranges([Arc<VecDeque<Sample>>; RANGES.len()], [Option<Sample>; RANGES.len()]);
 
 impl Ranges {
     /// The samples of `RANGES[n]`.
     pub fn samples(&self, n: usize) -> &VecDeque<Sample> {
         static NONE: VecDeque<Sample> = VecDeque::new();
         self.0.get(n).map_or(&NONE, |samples| samples)
+    }
+
+    /// The same and the sample that is being filled.
+    pub fn until_now(&self, n: usize) -> impl Iterator<Item = &Sample> + Clone {
+        self.samples(n).iter().chain(self.1.get(n).and_then(Option::as_ref))
     }
 
     /// A range as JSON: names of columns, and rows of end, span and numbers.
@@ -245,7 +250,7 @@ impl History {
 
     /// What there is to look at.
     pub fn ranges(&self) -> Ranges {
-        Ranges(self.rings.each_ref().map(|ring| Arc::clone(&ring.done)))
+        Ranges(self.rings.each_ref().map(|ring| Arc::clone(&ring.done)), self.rings.each_ref().map(|ring| ring.open))
     }
 }
 

@@ -111,7 +111,7 @@ const CHARTS: [Chart; 6] = [
 /// All charts of a range.
 pub(super) fn charts(ranges: &Ranges, n: usize) -> String {
     let Some(range) = RANGES.get(n) else { return String::new() };
-    let bins = bins(ranges.samples(n), *range);
+    let bins = bins(ranges.until_now(n), *range);
     CHARTS.iter().map(|chart| figure(chart, &bins, *range)).collect()
 }
 
@@ -125,7 +125,7 @@ pub(super) fn table(ranges: &Ranges, n: usize) -> String {
         }
     }
     let mut rows = String::new();
-    for sample in bins(ranges.samples(n), *range).into_iter().flatten().rev() {
+    for sample in bins(ranges.until_now(n), *range).into_iter().flatten().rev() {
         let _ = write!(rows, "<tr><th scope=\"row\">{}</th>", time_of_day(sample.wall_ms));
         for chart in &CHARTS {
             for series in chart.series {

@@ -58,7 +58,7 @@ pub(super) fn list(status: &Status, look: &Look) -> String {
         head("state", "State", ""),
         head("queue", "Run queue", "num"),
         head("sessions", "Sessions", "num"),
-        head("share", "New sessions: share, and got of due in a minute", ""),
+        head("share", "New sessions: share now; got of due in a minute", ""),
         head("busy", "Busy", ""),
         head("heard", "Heard", ""),
     ];

@@ -2,6 +2,7 @@
 //!
 //! A [`Spec`] is plain data that passed its check; nothing here may read a file.
 
+mod access_log;
 mod drill;
 mod ec2;
 mod listeners;
@@ -11,6 +12,7 @@ mod read_scaler;
 mod role;
 mod spec;
 
+pub use access_log::{AccessFormat, AccessLogSpec};
 pub use drill::DrillSpec;
 pub use ec2::Ec2Spec;
 pub use listeners::{CapsSpec, CertificateSpec, ListenSpec, TlsSpec};

@@ -5,8 +5,8 @@
 
 use super::role::read_roles;
 use super::{
-    AnnounceSpec, CapsSpec, DoorSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, ProcessSpec, ProviderSpec, Published,
-    STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
+    AccessLogSpec, AnnounceSpec, CapsSpec, DoorSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, ProcessSpec, ProviderSpec,
+    Published, STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
 };
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
@@ -59,6 +59,7 @@ impl Spec {
         let provider = read_provider(&root.table("provider", "Where servers come from."), &scaler);
         let roles = read_roles(root);
         let drill = DrillSpec::read(&root.table("drill", "Failure drills."));
+        let access_log = AccessLogSpec::read(&root.table("access_log", "One line a request."));
         let FarmTrust { name, key_file, allowed_prefixes, .. } = trust?;
         Some(Self {
             id: id?,
@@ -82,6 +83,7 @@ impl Spec {
             provider,
             roles,
             drill,
+            access_log,
         })
     }
 }

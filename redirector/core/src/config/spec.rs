@@ -1,6 +1,6 @@
 //! What a checked configuration holds. Units are last in the names.
 
-use super::{CapsSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, RoleSpec, TlsSpec};
+use super::{AccessLogSpec, CapsSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, RoleSpec, TlsSpec};
 use crate::route::RoutePolicy;
 use crate::scale::Floor;
 use farm_shared::id::Id;
@@ -58,6 +58,8 @@ pub struct Spec {
     pub roles: Vec<RoleSpec>,
     /// Failure drills.
     pub drill: DrillSpec,
+    /// The access log.
+    pub access_log: AccessLogSpec,
 }
 
 /// The front door.
@@ -275,6 +277,7 @@ impl Spec {
             provider: ProviderSpec::None,
             roles: Vec::new(),
             drill: DrillSpec::default(),
+            access_log: AccessLogSpec::default(),
         }
     }
 }
