@@ -40,14 +40,10 @@ fn front(policy: RoutePolicy) -> Front {
     let candidate = |server: u32| Candidate {
         server,
         slot: server,
-        dispatch_base: 0,
         queue: f64::from(server),
-        speed: 1.0,
         drain_per_s: 1.0,
         age_ms: 100,
-        period_ms: 1_000,
-        ramp: 1.0,
-        room: None,
+        ..Candidate::default()
     };
     let candidates: Vec<Candidate> = (0..8).map(candidate).collect();
     let servers: Vec<Server> = (0..8).map(server).collect();
@@ -73,7 +69,7 @@ fn a_decision_allocates_nothing() {
     let targets = ["/", "/a?b=c", "//evil.test", "http://mail.example.com/x", "http://evil.test\\@x", "*", long.as_str()];
     let hosts =
         [None, Some("mail.example.com"), Some("MAIL.example.com.:8080"), Some("b1.farm.example.com"), Some("[::1]:80")];
-    for policy in [RoutePolicy::Weighted, RoutePolicy::Paper, RoutePolicy::Random] {
+    for policy in RoutePolicy::CONFIGURABLE {
         let front = front(policy);
         let cookie = front.farms[0].set_cookie(3, NOW).unwrap();
         let forged = format!("{}x", cookie.split(';').next().unwrap());

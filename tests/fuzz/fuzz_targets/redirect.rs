@@ -38,18 +38,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
         heard: Mono(0),
         dispatch_base: 0,
     };
-    let candidate = |server| Candidate {
-        server,
-        slot: server,
-        dispatch_base: 0,
-        queue: 1.0,
-        speed: 1.0,
-        drain_per_s: 1.0,
-        age_ms: 0,
-        period_ms: 1_000,
-        ramp: 1.0,
-        room: None,
-    };
+    let candidate = |server| Candidate { server, slot: server, queue: 1.0, drain_per_s: 1.0, ..Candidate::default() };
     let servers: Vec<Server> = SERVERS.into_iter().enumerate().map(server).collect();
     let farm = Snapshot {
         generation: 1,

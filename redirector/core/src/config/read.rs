@@ -118,9 +118,9 @@ fn read_door(door: &Section) -> DoorSpec {
     check_target(door, &target);
     let policy = door.choice(
         "policy",
-        "weighted",
-        &["weighted", "paper", "random"],
-        "Which server gets a new session: by reported queue, its age and own dispatches; by 1/queue as in the paper; or any.",
+        RoutePolicy::default().label(),
+        &RoutePolicy::LABELS,
+        "Which server gets a new session: `weighted` by reported queue, its age and own dispatches; `least-loaded` the best of all by that, `two-choices` the better of two; `sessions` by predicted utilisation, for long sessions; `auto` that or `weighted`, by the length of sessions; `paper` by 1/queue; or `random`.",
     );
     let published = door.choice(
         "published",
@@ -129,11 +129,7 @@ fn read_door(door: &Section) -> DoorSpec {
         "With `{id}` in the target: whether every dnslb must serve a server's name before it gets sessions.",
     );
     DoorSpec {
-        policy: match policy {
-            "paper" => RoutePolicy::Paper,
-            "random" => RoutePolicy::Random,
-            _ => RoutePolicy::Weighted,
-        },
+        policy: RoutePolicy::named(policy).unwrap_or_default(),
         published: if published == "ignore" { Published::Ignore } else { Published::Require },
         cookie_max_age_s: door.duration_s(
             "cookie_max_age",

@@ -48,18 +48,7 @@ fn front(target: &str, hosts: &[&str], servers: &[(&str, Standing)]) -> Front {
         .iter()
         .enumerate()
         .filter(|(_, s)| s.takes_new)
-        .map(|(i, s)| Candidate {
-            server: i as u32,
-            slot: s.slot,
-            dispatch_base: 0,
-            queue: 0.0,
-            speed: 1.0,
-            drain_per_s: 0.0,
-            age_ms: 0,
-            period_ms: 1_000,
-            ramp: 1.0,
-            room: None,
-        })
+        .map(|(i, s)| Candidate { server: i as u32, slot: s.slot, ..Candidate::default() })
         .collect();
     let farm = Snapshot {
         generation: 1,

@@ -4,7 +4,8 @@
 
 use super::Control;
 use crate::door::{CookieKeys, Server, Snapshot};
-use crate::route::{Candidate, RoutePolicy, Speeds, Table};
+use crate::route::{Candidate, Speeds, Table};
+use farm_shared::heartbeat::Load;
 use farm_shared::member::Member;
 use farm_shared::time::{Mono, Now};
 use std::sync::Arc;
@@ -53,9 +54,7 @@ impl Control {
         let door = &self.spec.door;
         let table = Table::build(door.policy, self.speeds.queue_per_session, self.doors(now.mono), &candidates);
         self.restless = candidates.iter().any(|c| {
-            c.ramp < 1.0
-                || c.age_ms > c.period_ms
-                || (door.policy == RoutePolicy::Weighted && c.queue > 0.0 && c.drain_per_s > 0.0)
+            c.ramp < 1.0 || c.age_ms > c.period_ms || (table.policy().ages() && c.queue > 0.0 && c.drain_per_s > 0.0)
         });
         let snapshot = Arc::new(Snapshot {
             generation: self.generation,
@@ -82,6 +81,7 @@ impl Control {
 
     fn candidate(&self, server: u32, member: &Member, seen: &super::seen::Seen, now: Now) -> Candidate {
         let load = &member.heartbeat.load;
+        let age_ms = now.mono.since_ms(seen.heard);
         let (speed, drain_per_s) = self.speeds.speed(&seen.meter, load);
         let ramp_ms = self.spec.door.ramp_ms;
         // Members of a restart were in full service before it.
@@ -92,12 +92,16 @@ impl Control {
             server,
             slot: seen.slot,
             dispatch_base: seen.dispatch_base,
+            reported: *load != Load::default(),
             queue: load.queue,
             speed,
             drain_per_s,
-            age_ms: now.mono.since_ms(seen.heard),
+            sessions: self.speeds.remaining(load.sessions, age_ms),
+            capacity: self.speeds.capacity(&seen.meter, load),
+            age_ms,
             period_ms: member.heartbeat.period_ms,
             ramp: ramp.max(0.1) * if self.victims.contains(&member.heartbeat.id) { VICTIM_SHARE } else { 1.0 },
+            preference: 1.0,
             room: load.limit.map(|limit| limit.saturating_sub(load.sessions)),
         }
     }

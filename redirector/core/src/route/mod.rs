@@ -3,12 +3,15 @@
 //! A [`Table`] is built with each snapshot, from [`Candidate`]s, and each worker draws from it with a [`Picker`] of its own; a draw
 //! costs O(log n), and must never allocate.
 
+mod peaks;
 mod picker;
+mod policy;
 mod speed;
 mod sums;
 mod table;
 
 pub use picker::Picker;
+pub use policy::RoutePolicy;
 pub use speed::{SpeedMeter, Speeds};
 pub use table::{Candidate, Table};
 
@@ -29,28 +32,5 @@ pub trait FarmDispatched {
 impl FarmDispatched for () {
     fn total(&self, _slot: u32) -> u32 {
         0
-    }
-}
-
-/// The rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RoutePolicy {
-    /// `(mu/(1+qhat))^4` (DESIGN 4.3).
-    #[default]
-    Weighted,
-    /// Twice the sessions for half the queue: `1/max(q, 0.5)` (seed 003, 4.1).
-    Paper,
-    /// All alike.
-    Random,
-}
-
-impl RoutePolicy {
-    /// As in the configuration.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Weighted => "weighted",
-            Self::Paper => "paper",
-            Self::Random => "random",
-        }
     }
 }

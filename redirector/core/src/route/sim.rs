@@ -55,8 +55,7 @@ fn simulate(policy: RoutePolicy, period_s: f64, sessions: usize) -> (f64, f64) {
                     drain_per_s: 1.0,
                     age_ms: ((now - at) * 1_000.0) as u64,
                     period_ms: (period_s * 1_000.0) as u64,
-                    ramp: 1.0,
-                    room: None,
+                    ..Candidate::default()
                 })
                 .collect();
             table = Table::build(policy, 1.0, 1, &candidates);

@@ -2,6 +2,8 @@
 //!
 //! Plain completions per second would feed on itself: who gets little completes little and would get less. So completions are
 //! counted per busy core second, and a backend with few of them is taken for an average one.
+//!
+//! Long sessions complete too rarely for that. What they ask is seen while they live: busy core seconds per second of a session.
 
 use farm_shared::heartbeat::Load;
 
@@ -11,13 +13,26 @@ const MEMORY_S: f64 = 60.0;
 const PRIOR_COMPLETIONS: f64 = 20.0;
 /// No backend is believed to be more than so many times faster or slower per core than the farm.
 const RATIO_MAX: f64 = 8.0;
+/// A backend's own demand per session counts as much as the farm's after so many seconds of sessions.
+const PRIOR_SESSION_S: f64 = 60.0;
+/// What is busier than this share is saturated: more sessions would not make it busier, so it says nothing about one session's demand.
+const CALM_BUSY_MAX: f64 = 0.9;
 
 /// One backend's completions and busy time, fading.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SpeedMeter {
     completions: f64,
     busy_core_s: f64,
+    session_s: f64,
+    calm: Demand,
     last: Option<u64>,
+}
+
+/// What sessions asked while the cores had time left.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Demand {
+    busy_core_s: f64,
+    session_s: f64,
 }
 
 /// The farm's rates, for one build of the table.
@@ -27,6 +42,10 @@ pub struct Speeds {
     per_core_s: Option<f64>,
     /// Run queue that one session adds (r).
     pub queue_per_session: f64,
+    /// Cores that one session keeps busy on average; none known yet.
+    pub cores_per_session: Option<f64>,
+    /// Mean length of a session in seconds, by Little's law; none known yet.
+    pub session_s: Option<f64>,
 }
 
 impl SpeedMeter {
@@ -39,6 +58,12 @@ impl SpeedMeter {
             let completions = ((load.completions - last) as f64).min(1e6 * elapsed_s);
             self.completions = self.completions * fade + completions;
             self.busy_core_s = self.busy_core_s * fade + load.cores * load.busy * elapsed_s;
+            let session_s = f64::from(load.sessions) * elapsed_s;
+            self.session_s = self.session_s * fade + session_s;
+            if load.busy <= CALM_BUSY_MAX {
+                self.calm.busy_core_s = self.calm.busy_core_s * fade + load.cores * load.busy * elapsed_s;
+                self.calm.session_s = self.calm.session_s * fade + session_s;
+            }
         }
         self.last = Some(load.completions);
     }
@@ -46,7 +71,7 @@ impl SpeedMeter {
 
 impl Default for Speeds {
     fn default() -> Self {
-        Self { per_core_s: None, queue_per_session: 1.0 }
+        Self { per_core_s: None, queue_per_session: 1.0, cores_per_session: None, session_s: None }
     }
 }
 
@@ -54,11 +79,15 @@ impl Speeds {
     /// From all backends; `queue_per_session` is the last one, which moves slowly.
     pub fn of<'a>(meters: impl Iterator<Item = (&'a SpeedMeter, &'a Load)>, queue_per_session: f64) -> Self {
         let (mut completions, mut busy_core_s, mut queue, mut sessions) = (0.0, 0.0, 0.0, 0.0);
+        let (mut session_s, mut calm) = (0.0, Demand::default());
         for (meter, load) in meters {
             completions += meter.completions;
             busy_core_s += meter.busy_core_s;
             queue += load.queue;
             sessions += f64::from(load.sessions);
+            session_s += meter.session_s;
+            calm.busy_core_s += meter.calm.busy_core_s;
+            calm.session_s += meter.calm.session_s;
         }
         let per_core_s = (completions >= 1.0 && busy_core_s > 0.01).then(|| completions / busy_core_s);
         let queue_per_session = if sessions > 0.0 {
@@ -67,7 +96,10 @@ impl Speeds {
         } else {
             queue_per_session
         };
-        Self { per_core_s, queue_per_session }
+        let cores_per_session =
+            (calm.session_s >= 1.0 && calm.busy_core_s > 0.01).then(|| calm.busy_core_s / calm.session_s);
+        let session_s = (completions >= 1.0 && session_s > 0.0).then(|| session_s / completions);
+        Self { per_core_s, queue_per_session, cores_per_session, session_s }
     }
 
     /// A backend's completions per second when all its cores are busy (mu), or only relative to others when nothing was
@@ -80,6 +112,19 @@ impl Speeds {
         let own = (meter.completions + PRIOR_COMPLETIONS) / (meter.busy_core_s + PRIOR_COMPLETIONS / farm);
         let mu = load.cores * own.clamp(farm / RATIO_MAX, farm * RATIO_MAX);
         (mu, mu * self.queue_per_session)
+    }
+
+    /// Sessions that would keep all cores of a backend busy; only relative to others when nothing is known of their demand yet.
+    pub fn capacity(&self, meter: &SpeedMeter, load: &Load) -> f64 {
+        let Some(farm) = self.cores_per_session else { return load.cores };
+        let own = (meter.calm.busy_core_s + PRIOR_SESSION_S * farm) / (meter.calm.session_s + PRIOR_SESSION_S);
+        load.cores / own.clamp(farm / RATIO_MAX, farm * RATIO_MAX)
+    }
+
+    /// Of the sessions that a backend reported, those that go on after `age_ms`.
+    pub fn remaining(&self, sessions: u32, age_ms: u64) -> f64 {
+        let share = self.session_s.map_or(1.0, |mean_s| (-(age_ms as f64) / 1_000.0 / mean_s.max(0.1)).exp());
+        f64::from(sessions) * share
     }
 }
 
@@ -112,6 +157,25 @@ mod tests {
         let [_, lucky] = speeds((3_000, 1.0), (2, 0.0));
         assert!(lucky < 2.5 * 30.0, "two completions say little: {lucky}");
         assert_eq!(speeds((0, 0.0), (0, 0.0)), [1.0, 1.0]);
+    }
+
+    /// Two backends with 50 sessions each for 100 s, of which one is twice as busy; and one that is saturated by 200.
+    #[test]
+    fn a_session_asks_what_it_keeps_busy() {
+        let loads = [(0.4, 50), (0.8, 50), (1.0, 200)].map(|(busy, sessions)| Load { sessions, ..load(1.0, busy, 100) });
+        let mut meters = [SpeedMeter::default(); 3];
+        for (meter, load) in meters.iter_mut().zip(&loads) {
+            meter.observe(&Load { completions: 0, ..*load }, 0);
+            meter.observe(load, 100_000);
+        }
+        let speeds = Speeds::of(meters.iter().zip(&loads), 1.0);
+        let [fast, slow, full] = [0, 1, 2].map(|i| speeds.capacity(&meters[i], &loads[i]));
+        assert!((1.9..2.1).contains(&(fast / slow)) && (60.0..65.0).contains(&slow), "{fast} {slow}");
+        assert!((slow..fast).contains(&full), "saturation says nothing about a session: {full}");
+        let mean_s = speeds.session_s.unwrap();
+        assert!((mean_s - 100.0).abs() < 0.1, "300 sessions of which 3 end each second: {mean_s}");
+        assert!((speeds.remaining(200, 100_000) - 200.0 / std::f64::consts::E).abs() < 0.1);
+        assert_eq!(Speeds::default().remaining(200, 100_000), 200.0);
     }
 
     #[test]

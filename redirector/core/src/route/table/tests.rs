@@ -12,18 +12,7 @@ impl FarmDispatched for Counts {
 }
 
 fn candidate(at: u32, queue: f64, speed: f64) -> Candidate {
-    Candidate {
-        server: at,
-        slot: at,
-        dispatch_base: 0,
-        queue,
-        speed,
-        drain_per_s: 0.0,
-        age_ms: 0,
-        period_ms: 1_000,
-        ramp: 1.0,
-        room: None,
-    }
+    Candidate { server: at, slot: at, queue, speed, ..Candidate::default() }
 }
 
 /// Draws very often and holds the shares against `expect`, to 1 % of the whole and 2 % of each share.
@@ -158,4 +147,104 @@ fn ten_thousand_servers_fill_evenly() {
     let sums = counts.0.iter().zip(&all).map(|(sent, c)| f64::from(*sent) + c.queue);
     let variance = sums.map(|sum| (sum - 42.0).powi(2)).sum::<f64>() / 10_000.0;
     assert!(variance < 8.0, "{variance}: random sending would give 40");
+}
+
+/// What it would get if the rule took the best of all, or the better of two, drawn one after the other.
+fn fill_one_by_one(table: &Table, n: usize, servers: u32) -> Vec<u32> {
+    let mut counts = Counts(vec![0; servers as usize]);
+    let mut picker = Picker::new(Draws::from_u64(6));
+    for _ in 0..n {
+        let at = picker.pick(table, 1, &counts).unwrap();
+        counts.0[at] += 1;
+    }
+    counts.0
+}
+
+#[test]
+fn the_best_of_all_is_taken() {
+    // Own dispatches level what (1+q)/mu is: 1, 2, 4 and 1.5 at first, all below 2.5 and then all below 5 filled up.
+    let mut all = vec![candidate(0, 0.0, 1.0), candidate(1, 1.0, 1.0), candidate(2, 3.0, 1.0), candidate(3, 2.0, 2.0)];
+    let table = Table::build(RoutePolicy::LeastLoaded, 1.0, 1, &all);
+    assert_eq!(fill_one_by_one(&table, 5, 4), [2, 1, 0, 2]);
+    assert_eq!(fill_one_by_one(&table, 15, 4), [4, 3, 1, 7]);
+    let reported = Table::build(RoutePolicy::LeastReported, 1.0, 1, &all);
+    assert_eq!(fill_one_by_one(&reported, 10, 4), [10, 0, 0, 0], "it herds");
+    all[0].room = Some(1);
+    let table = Table::build(RoutePolicy::LeastLoaded, 1.0, 1, &all);
+    assert_eq!(fill_one_by_one(&table, 15, 4)[0], 1, "no more than it has room for");
+}
+
+#[test]
+fn idle_servers_share_alike_under_every_rule() {
+    let all: Vec<_> = (0..50).map(|i| candidate(i, 0.0, 1.0)).collect();
+    for policy in RoutePolicy::CONFIGURABLE {
+        let table = Table::build(policy, 1.0, 4, &all);
+        let mut firsts = [0_u32; 50];
+        for round in 0..10_000 {
+            firsts[Picker::new(Draws::from_u64(round)).pick(&table, 1, &()).unwrap()] += 1;
+        }
+        assert!(firsts.iter().all(|n| (130..275).contains(n)), "{policy:?}: {firsts:?}");
+    }
+}
+
+#[test]
+fn the_better_of_two_never_takes_the_worst() {
+    let all: Vec<_> = (0..3).map(|i| candidate(i, f64::from(i), 1.0)).collect();
+    for policy in [RoutePolicy::TwoChoices, RoutePolicy::TwoQueues] {
+        // Three pairs alike: 0 wins two of them, 1 one.
+        check(&Table::build(policy, 1.0, 1, &all), &Counts(vec![]), &[2.0, 1.0, 0.0]);
+    }
+    let mut two = vec![candidate(0, 0.0, 1.0), candidate(1, 5.0, 1.0)];
+    two[0].room = Some(0);
+    check_n(100, &Table::build(RoutePolicy::TwoChoices, 1.0, 1, &two), &Counts(vec![]), &[0.0, 1.0]);
+    two[1].room = Some(0);
+    assert_eq!(Picker::new(Draws::from_u64(1)).pick(&Table::build(RoutePolicy::TwoChoices, 1.0, 1, &two), 1, &()), None);
+}
+
+#[test]
+fn sessions_level_the_utilisation() {
+    let with = |at, sessions, capacity| Candidate { sessions, capacity, ..candidate(at, 0.0, 1.0) };
+    let all = [with(0, 10.0, 100.0), with(1, 10.0, 50.0), with(2, 40.0, 100.0)];
+    let table = Table::build(RoutePolicy::Sessions, 0.01, 1, &all);
+    assert_eq!(fill_one_by_one(&table, 65, 3), [40, 15, 10], "50 of 100, 25 of 50, 50 of 100");
+    let doors = Table::build(RoutePolicy::Sessions, 0.01, 4, &all);
+    let filled = fill_one_by_one(&doors, 16, 3);
+    assert_eq!((filled[0] + filled[1], filled[2]), (14, 2), "each of four doors sends a quarter of that: {filled:?}");
+}
+
+#[test]
+fn who_reports_nothing_is_an_average_one() {
+    let mut all = vec![candidate(0, 1.0, 1.0), candidate(1, 3.0, 1.0), candidate(2, 0.0, 9.0)];
+    all[2].reported = false;
+    let weights = [1.0 / 16.0, 1.0 / 256.0, 1.0 / 81.0];
+    check(&Table::build(RoutePolicy::Weighted, 1.0, 1, &all), &Counts(vec![]), &weights);
+    // Its own dispatches count as anybody's: it does not draw the herd.
+    let table = Table::build(RoutePolicy::LeastLoaded, 1.0, 1, &all);
+    assert_eq!(fill_one_by_one(&table, 3, 3), [2, 0, 1]);
+    all[0].reported = false;
+    all[1].reported = false;
+    check(&Table::build(RoutePolicy::Weighted, 1.0, 1, &all), &Counts(vec![]), &[1.0; 3]);
+}
+
+#[test]
+fn a_stale_report_draws_no_herd() {
+    let mut all: Vec<_> = (0..10).map(|i| candidate(i, 4.0, 1.0)).collect();
+    all[0] = Candidate { queue: 0.0, age_ms: 9_000, ..all[0] };
+    for policy in [RoutePolicy::LeastLoaded, RoutePolicy::TwoChoices, RoutePolicy::Sessions] {
+        let filled = fill_one_by_one(&Table::build(policy, 1.0, 1, &all), 100, 10);
+        assert!((5..20).contains(&filled[0]), "{policy:?}: {filled:?}");
+    }
+}
+
+#[test]
+fn who_is_far_away_is_for_when_nobody_else_has_room() {
+    for policy in RoutePolicy::CONFIGURABLE {
+        let mut all: Vec<_> = (0..4).map(|i| candidate(i, 1.0, 1.0)).collect();
+        all[3].preference = 0.0;
+        all[0].room = Some(5);
+        all[1].room = Some(5);
+        all[2].room = Some(5);
+        let filled = fill_one_by_one(&Table::build(policy, 1.0, 1, &all), 25, 4);
+        assert_eq!(filled, [5, 5, 5, 10], "{policy:?}");
+    }
 }
