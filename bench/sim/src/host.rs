@@ -102,6 +102,7 @@ impl Host {
             arrivals: self.arrivals,
             completions: self.completions,
             youngest_ms: self.sessions.values().map(|(_, at)| *at).max().map(|at| now_ms.saturating_sub(at)),
+            reported: true,
         };
         self.read = (queue, busy, now_ms);
         Reading { load, draining: false }

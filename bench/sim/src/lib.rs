@@ -20,6 +20,7 @@ mod nameserver;
 mod net;
 mod queue;
 pub mod real;
+pub mod routing;
 mod run;
 mod seeds;
 mod setup;

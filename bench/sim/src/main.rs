@@ -4,7 +4,7 @@
 use clap::{Args, Parser, Subcommand};
 use farm_shared::config::Problem;
 use farm_sim::table::{self, Wish};
-use farm_sim::{Bug, Fault, Wanted, World, calibrate, figure, real, run, run_seeds};
+use farm_sim::{Bug, Fault, Wanted, World, calibrate, figure, real, routing, run, run_seeds};
 use redirector_core::config::ScalePolicy;
 use redirector_core::whatif::Scenario;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,18 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Rules of routing beside each other, as DESIGN 4.3 has them (bench/results/routing.md).
+    Routing {
+        /// Which tables: classic (one door), doors (four), large (10,000 servers), long (sessions that stay); all unless given.
+        #[arg(long)]
+        table: Vec<String>,
+        /// Sessions of each cell of a small farm; the others follow.
+        #[arg(long, default_value_t = 400_000)]
+        sessions: usize,
+        /// Seeds of each cell, whose mean it is.
+        #[arg(long, default_value_t = 1)]
+        seeds: u64,
+    },
     /// The simulator held against real processes (bench/sim/CALIBRATION.md).
     Calibrate {
         /// The rule.
@@ -124,6 +136,10 @@ fn main() -> ExitCode {
         Command::Figure1 { scenario, seed, real, out } => {
             let written = if real.is_empty() { write_figure(&scenario, seed, &out) } else { write_real_figure(&real, &out) };
             written.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+        }
+        Command::Routing { table, sessions, seeds } => {
+            let wanted = routing::Wanted { sessions: sessions.clamp(1_000, 10_000_000), seeds: seeds.clamp(1, 100) };
+            print_routing(&table, wanted).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
         }
         Command::Calibrate { policy, scenario, seeds, folders } => print_calibration(&policy, &scenario, seeds, &folders)
             .map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS),
@@ -245,6 +261,22 @@ fn print_calibration(policy: &str, file: &Path, seeds: u64, folders: &[PathBuf])
     let real: Vec<_> = folders.iter().map(|folder| real::read(policy, folder)).collect::<Result<_, _>>()?;
     let simulated = calibrate::simulated(&scenario, rule, seeds)?;
     print!("{}", calibrate::markdown(policy, &calibrate::compare(&real, &simulated, scenario.duration_s)));
+    Ok(())
+}
+
+fn print_routing(tables: &[String], wanted: routing::Wanted) -> Result<(), String> {
+    let (all, long) = (routing::policies(), routing::long_policies());
+    for (name, title, cases, policies) in [
+        ("classic", "20 servers, one door", routing::classic(1, wanted), &all[..]),
+        ("doors", "20 servers, four doors", routing::classic(4, wanted), &all[..]),
+        ("large", "10,000 servers", routing::large(wanted), &all[..]),
+        ("long", "Long sessions", routing::long(wanted), &long[..]),
+    ] {
+        if tables.is_empty() || tables.iter().any(|table| table == name) {
+            let text = routing::markdown(&cases, policies, wanted, |line| eprintln!("{line}"))?;
+            println!("## {title}\n\n{text}");
+        }
+    }
     Ok(())
 }
 

@@ -51,8 +51,8 @@ pub struct Heartbeat {
     /// What the machine's landlord has announced, if anything: the machine is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
-    /// What it bears.
-    #[serde(default)]
+    /// What it bears; one that leaves it out is taken for an average one.
+    #[serde(default = "Load::unreported")]
     pub load: Load,
     /// What each front end told it last: how front ends learn of one another.
     #[serde(default)]
@@ -150,12 +150,38 @@ pub struct Load {
     pub completions: u64,
     /// Milliseconds since its youngest session was last active; none without sessions.
     pub youngest_ms: Option<u64>,
+    /// False if nothing of this was measured: an idle member and one that does not tell are not the same.
+    #[serde(skip_serializing_if = "is_true")]
+    pub reported: bool,
 }
 
 impl Default for Load {
+    /// An idle member of one core.
     fn default() -> Self {
-        Self { queue: 0.0, cores: 1.0, busy: 0.0, sessions: 0, limit: None, arrivals: 0, completions: 0, youngest_ms: None }
+        Self {
+            queue: 0.0,
+            cores: 1.0,
+            busy: 0.0,
+            sessions: 0,
+            limit: None,
+            arrivals: 0,
+            completions: 0,
+            youngest_ms: None,
+            reported: true,
+        }
     }
+}
+
+impl Load {
+    /// That of a member that does not tell.
+    pub fn unreported() -> Self {
+        Self { reported: false, ..Self::default() }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 /// What one front end said in its last reply to this member.

@@ -88,6 +88,7 @@ mod tests {
             arrivals: 20,
             completions: 13,
             youngest_ms: Some(12),
+            reported: true,
         };
         assert_eq!(Report::parse(full.as_bytes()).unwrap().reading(), Ok(Reading { load, draining: true }));
         assert_eq!(Report::parse(br#"{"queue":1}"#).unwrap().reading().unwrap().load.sessions, 0);

@@ -146,6 +146,19 @@ fn read_door(door: &Section) -> DoorSpec {
         idle_timeout_ms: door.duration_ms("idle_timeout", 30_000, 100..=HOUR, "An idle connection is closed after this."),
         total_timeout_ms: door.duration_ms("total_timeout", 300_000, 100..=DAY, "Any connection is closed after this."),
         retry_after_s: door.duration_s("retry_after", 5, 1..=3_600, "`Retry-After` when no server takes sessions.") as u32,
+        zone: door.optional_parsed::<Id>("zone", "an id, as in heartbeats", "The door's own zone: its servers get the sessions while it is not busy."),
+        zone_load_max: door.float(
+            "zone_load_max",
+            d.zone_load_max,
+            0.0..=1.0,
+            "Busy share of the cores of `zone` at which half of what other zones could take goes there; nothing 0.1 below, all 0.1 above.",
+        ),
+        panic_share: door.float(
+            "panic_share",
+            d.panic_share,
+            0.0..=1.0,
+            "With more than this share of all servers silent (two at the least), heartbeats are doubted: silent servers get sessions still, unless the provider says that they are gone. 1 is never.",
+        ),
         ramp_ms: door.duration_ms("ramp", 5_000, 0..=HOUR, "A new server's share rises to its full value over this time."),
         target,
     }

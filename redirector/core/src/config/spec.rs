@@ -89,6 +89,12 @@ pub struct DoorSpec {
     pub retry_after_s: u32,
     /// A new server's weight rises to its full value over this time, in milliseconds.
     pub ramp_ms: u64,
+    /// The door's own zone, whose servers are preferred; none prefers nobody.
+    pub zone: Option<Id>,
+    /// Up to about this load of its own zone (busy cores over cores, 0 to 1) the door sends nothing elsewhere.
+    pub zone_load_max: f64,
+    /// With more than this share of all servers silent, silence is not believed.
+    pub panic_share: f64,
 }
 
 /// The gate for targets that are names (DESIGN 3).
@@ -297,6 +303,9 @@ impl Default for DoorSpec {
             total_timeout_ms: 300_000,
             retry_after_s: 5,
             ramp_ms: 5_000,
+            zone: None,
+            zone_load_max: 0.7,
+            panic_share: 0.5,
         }
     }
 }

@@ -14,6 +14,7 @@ mod scaling;
 mod seen;
 mod slots;
 mod status;
+mod trust;
 
 pub use control::Control;
 pub use event::{AdminCommand, DrillCommand, Effect, Event, FaultCall, InstanceVerb, Keys, SLOTS_MAX, Saved, Topic};

@@ -5,7 +5,6 @@
 use super::Control;
 use crate::door::{CookieKeys, Server, Snapshot};
 use crate::route::{Candidate, Speeds, Table};
-use farm_shared::heartbeat::Load;
 use farm_shared::member::Member;
 use farm_shared::time::{Mono, Now};
 use std::sync::Arc;
@@ -34,12 +33,18 @@ impl Control {
         self.speeds = Speeds::of(members().map(|(m, s)| (&s.meter, &m.heartbeat.load)), self.speeds.queue_per_session);
         let mut servers = Vec::with_capacity(self.seen.len());
         let mut candidates = Vec::with_capacity(self.seen.len());
+        let mut zones = Vec::new();
+        let panic = self.panic().is_some();
         for (member, seen) in members() {
-            let standing = member.standing();
+            let standing = self.trusted(member, panic);
             let takes_new = standing.takes_new() && seen.hindrance(&member.heartbeat, &self.spec).is_none();
             if takes_new {
                 let at = servers.len() as u32;
                 candidates.push(self.candidate(at, member, seen, now));
+                if self.spec.door.zone.is_some() {
+                    let load = &member.heartbeat.load;
+                    zones.push((member.heartbeat.zone.as_ref(), load.busy * load.cores, load.cores));
+                }
             }
             servers.push(Server {
                 slot: seen.slot,
@@ -52,7 +57,8 @@ impl Control {
             });
         }
         let door = &self.spec.door;
-        let table = Table::build(door.policy, self.speeds.queue_per_session, self.doors(now.mono), &candidates);
+        self.prefer_zone(&mut candidates, &zones);
+        let table = Table::build(self.rule(&candidates), self.speeds.queue_per_session, self.doors(now.mono), &candidates);
         self.restless = candidates.iter().any(|c| {
             c.ramp < 1.0 || c.age_ms > c.period_ms || (table.policy().ages() && c.queue > 0.0 && c.drain_per_s > 0.0)
         });
@@ -92,7 +98,7 @@ impl Control {
             server,
             slot: seen.slot,
             dispatch_base: seen.dispatch_base,
-            reported: *load != Load::default(),
+            reported: load.reported,
             queue: load.queue,
             speed,
             drain_per_s,

@@ -43,7 +43,7 @@ impl Control {
         let heartbeat = &member.heartbeat;
         let load = &heartbeat.load;
         let seen = self.seen.get(&heartbeat.id);
-        let standing = member.standing();
+        let standing = self.trusted(member, self.panic().is_some());
         let hindrance = seen.and_then(|s| s.hindrance(heartbeat, &self.spec));
         let takes_new = standing.takes_new() && hindrance.is_none();
         let why_not = match (takes_new, hindrance) {
@@ -168,6 +168,11 @@ impl Control {
         if self.roster.mostly_silent() {
             let (silent, all) = (self.roster.silent(), self.roster.members().len());
             alarms.push(format!("{silent} of {all} members are silent: nobody is forgotten or stopped"));
+        }
+        if let Some((silent, all)) = self.panic() {
+            alarms.push(format!(
+                "{silent} of {all} servers are silent: heartbeats are doubted, and sessions go to them still"
+            ));
         }
         if !servers.is_empty() && !servers.iter().any(|s| s.takes_new) {
             alarms.push("no server takes new sessions".into());

@@ -193,7 +193,11 @@ impl Control {
         let held = (servers.iter().filter(held).count() + unheard_ending) as u32;
         let (pending, overdue) = self.unheard(&ending, now);
         let usd_h_open = self.usd_h_open();
-        let frozen_in = self.roster.mostly_silent().then(|| "more than half of the members are silent".to_owned());
+        let frozen_in = if self.roster.mostly_silent() {
+            Some("more than half of the members are silent".to_owned())
+        } else {
+            self.panic().map(|(silent, all)| format!("{silent} of {all} servers are silent, more than the panic share"))
+        };
         Observation {
             wall_ms: now.wall.0,
             servers,

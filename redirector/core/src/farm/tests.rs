@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 mod executor;
+mod health;
 
 const START_MS: u64 = 1_700_000_000_000;
 

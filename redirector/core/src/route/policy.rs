@@ -2,6 +2,13 @@
 //!
 //! Those of the last group are here to be measured against (`farm-sim routing`): a configuration must never be able to name one.
 
+use super::Speeds;
+
+/// A session is long if it lasts for so many heartbeats,
+const LONG_PERIODS: f64 = 20.0;
+/// and keeps fewer cores busy than this: then a server has many, and their number says what its queue will be.
+const THINKS_CORES_MAX: f64 = 0.25;
+
 /// The rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RoutePolicy {
@@ -71,6 +78,18 @@ impl RoutePolicy {
         Self::CONFIGURABLE.into_iter().find(|policy| policy.label() == label)
     }
 
+    /// The rule that holds now, by how long sessions last beside a heartbeat's period and what they keep busy: `auto` is one of two,
+    /// any other is itself. What held `before` holds until the lengths differ clearly.
+    pub fn resolved(self, speeds: &Speeds, period_ms: u64, before: Option<Self>) -> Self {
+        if self != Self::Auto {
+            return self;
+        }
+        let bias = if before == Some(Self::Sessions) { 0.5 } else { 1.0 };
+        let periods = speeds.session_s.unwrap_or(0.0) * 1_000.0 / period_ms.max(1) as f64;
+        let thinks = speeds.cores_per_session.is_some_and(|cores| cores * bias < THINKS_CORES_MAX);
+        if periods >= LONG_PERIODS * bias && thinks { Self::Sessions } else { Self::Weighted }
+    }
+
     pub(super) fn search(self) -> Search {
         match self {
             Self::TwoChoices | Self::TwoQueues => Search::Pair,
@@ -88,6 +107,22 @@ impl RoutePolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_sessions_that_think_are_counted() {
+        let at = |session_s, cores, before| {
+            let mut speeds = Speeds::default();
+            (speeds.session_s, speeds.cores_per_session) = (session_s, cores);
+            RoutePolicy::Auto.resolved(&speeds, 1_000, before).label()
+        };
+        assert_eq!(at(None, None, None), "weighted");
+        assert_eq!(at(Some(100.0), Some(0.05), None), "sessions");
+        assert_eq!(at(Some(15.0), Some(0.05), None), "weighted");
+        assert_eq!(at(Some(15.0), Some(0.05), Some(RoutePolicy::Sessions)), "sessions", "not back and forth");
+        assert_eq!(at(Some(5.0), Some(0.05), Some(RoutePolicy::Sessions)), "weighted");
+        assert_eq!(at(Some(100.0), Some(0.9), None), "weighted", "one long computation a session");
+        assert_eq!(RoutePolicy::Paper.resolved(&Speeds::default(), 1_000, None), RoutePolicy::Paper);
+    }
 
     #[test]
     fn labels_name_their_rules() {

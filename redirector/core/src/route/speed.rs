@@ -7,8 +7,11 @@
 
 use farm_shared::heartbeat::Load;
 
-/// Older completions count for less: by a factor e after so long, in seconds.
+/// Older completions count for less: by a factor e after so long, in seconds, or the longer time while there are few.
 const MEMORY_S: f64 = 60.0;
+const MEMORY_OF_FEW_S: f64 = 600.0;
+/// So many tell a backend's speed to a few percent, which routing raises to the fourth power.
+const ENOUGH_COMPLETIONS: f64 = 400.0;
 /// A backend's own rate counts as much as the farm's after so many completions.
 const PRIOR_COMPLETIONS: f64 = 20.0;
 /// No backend is believed to be more than so many times faster or slower per core than the farm.
@@ -53,7 +56,8 @@ impl SpeedMeter {
     pub fn observe(&mut self, load: &Load, elapsed_ms: u64) {
         let elapsed_s = elapsed_ms as f64 / 1_000.0;
         if let Some(last) = self.last.filter(|last| load.completions >= *last && elapsed_s > 0.0) {
-            let fade = (-elapsed_s / MEMORY_S).exp();
+            let memory_s = if self.completions < ENOUGH_COMPLETIONS { MEMORY_OF_FEW_S } else { MEMORY_S };
+            let fade = (-elapsed_s / memory_s).exp();
             // A completion is bounded by nothing in the schema: a lie must not turn into an infinity.
             let completions = ((load.completions - last) as f64).min(1e6 * elapsed_s);
             self.completions = self.completions * fade + completions;
@@ -78,6 +82,7 @@ impl Default for Speeds {
 impl Speeds {
     /// From all backends; `queue_per_session` is the last one, which moves slowly.
     pub fn of<'a>(meters: impl Iterator<Item = (&'a SpeedMeter, &'a Load)>, queue_per_session: f64) -> Self {
+        let meters = meters.filter(|(_, load)| load.reported);
         let (mut completions, mut busy_core_s, mut queue, mut sessions) = (0.0, 0.0, 0.0, 0.0);
         let (mut session_s, mut calm) = (0.0, Demand::default());
         for (meter, load) in meters {
