@@ -70,6 +70,7 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     let mut key_problem = None;
     let mut token_problem = None;
     let mut key_warnings = Vec::new();
+    let mut acme_problem = None;
     let loaded = spec.and_then(|mut spec| {
         let farm = root.table("farm", "The farm of servers behind it.");
         spec.state_dir = beside(file, &spec.state_dir);
@@ -82,6 +83,7 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         {
             ec2.profile_file = beside(file, &ec2.profile_file);
         }
+        acme_problem = check_acme(&root, file, &mut spec);
         let key = |option: &str, path: &String| {
             read_key(Path::new(&beside(file, path)))
                 .map_err(|(found, expected)| farm.problem(option, format!("{path:?}: {found}"), expected))
@@ -97,7 +99,7 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         Some((spec, Keys { current, former }, pairs))
     });
     let mut problems = document.finish();
-    problems.extend(key_problem.into_iter().chain(token_problem).chain(key_warnings));
+    problems.extend(key_problem.into_iter().chain(token_problem).chain(key_warnings).chain(acme_problem));
     // Read even if an option is wrong, so that all problems come at once.
     let loaded = loaded.and_then(|(spec, keys, pairs)| match profiles::launchable(&spec, &keys.current) {
         Ok(launchable) => {
@@ -194,6 +196,24 @@ fn check_features(root: &farm_shared::config::Section, spec: &Spec) {
         let section = root.table("server", "This redirector.");
         section.problem("listen_http3", "HTTP/3", "a redirector built with `--features http3`; this one is not");
     }
+}
+
+/// Files that certificates need: their paths made whole, and what is in them looked at.
+fn check_acme(root: &farm_shared::config::Section, config: &Path, spec: &mut Spec) -> Option<Problem> {
+    let section = root.table("acme", "Certificates that the front door gets by itself.");
+    let acme = &mut spec.acme;
+    if let Some(file) = &mut acme.ca_file {
+        *file = beside(config, file);
+        if let Err(why) = crate::acme::check_ca_file(Path::new(file)) {
+            section.problem("ca_file", why, "a file of certificates in PEM form");
+        }
+    }
+    let file = acme.update_key_file.as_mut()?;
+    *file = beside(config, file);
+    if let Err(why) = crate::acme::read_update_key(Path::new(file)) {
+        section.problem("update_key_file", why, "a key as `tsig-keygen` prints it");
+    }
+    warn_if_open(Path::new(file), &section.place("update_key_file"))
 }
 
 /// The core does not know how the agent writes front ends; the agent's own reader does.

@@ -3,11 +3,13 @@
 //! The table of docs/metrics.md is made from the same code, so a metric without documentation cannot exist. Labels are ids and fixed
 //! words, never anything from a request.
 
+use crate::acme::OUTCOMES;
 use crate::door::TallySum;
-use crate::view::View;
+use crate::view::{AcmeView, View};
 use farm_daemon::refusals::Refusals;
 use farm_shared::exposition::{Exposition, Kind};
 use farm_shared::heartbeat::NoticeKind;
+use redirector_core::acme::Status;
 use redirector_core::door::REJECT_REASONS;
 use redirector_core::drill::{DrillTotals, Model};
 use redirector_core::farm::{ScalerStatus, ServerStatus};
@@ -25,6 +27,7 @@ pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals, cloud: &M
     scaler(&mut out, view);
     ec2(&mut out, cloud);
     drills(&mut out, &view.status.drill_totals);
+    certificates(&mut out, &view.certificates, view.status.wall_ms);
     shell(&mut out, view);
     out
 }
@@ -269,6 +272,44 @@ fn drills(out: &mut Exposition, totals: &DrillTotals) {
         out.family(name, Kind::Gauge, &[], help);
         if let Some(ms) = ms {
             out.sample(&[], ms as f64 / 1e3);
+        }
+    }
+}
+
+fn certificates(out: &mut Exposition, certificates: &AcmeView, now_ms: u64) {
+    out.family(
+        "redirector_acme_attempts_total",
+        Kind::Counter,
+        &["outcome"],
+        "Attempts to get a certificate, by what became of them. `local` never reached the authority's judgement.",
+    );
+    for (outcome, n) in OUTCOMES.iter().zip(certificates.outcomes) {
+        out.sample(&[("outcome", outcome)], n);
+    }
+    type Column = (&'static str, &'static str, fn(&Status, u64) -> f64);
+    let columns: [Column; 5] = [
+        (
+            "redirector_certificate_expiry_seconds",
+            "Seconds until the certificate ends, negative afterwards; 0 while there is none.",
+            |s, now_ms| if s.not_after_ms == 0 { 0.0 } else { (s.not_after_ms as f64 - now_ms as f64) / 1e3 },
+        ),
+        ("redirector_acme_renewal_timestamp_seconds", "When it is renewed, in seconds since the epoch.", |s, _| {
+            s.renew_at_ms as f64 / 1e3
+        }),
+        (
+            "redirector_acme_next_try_timestamp_seconds",
+            "Nothing is tried before this, in seconds since the epoch.",
+            |s, _| s.next_try_ms as f64 / 1e3,
+        ),
+        ("redirector_acme_failures", "Failures since the last success.", |s, _| f64::from(s.failures)),
+        ("redirector_acme_alarm", "1 while somebody should look at a certificate.", |s, _| {
+            f64::from(u8::from(s.alarm.is_some()))
+        }),
+    ];
+    for (name, help, value) in columns {
+        out.family(name, Kind::Gauge, &["certificate"], help);
+        for status in certificates.statuses.iter() {
+            out.sample(&[("certificate", &status.id)], value(status, now_ms));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! door, and only then heartbeats and readiness.
 
 use crate::access_log::AccessLog;
+use crate::acme::{Acme, Surroundings};
 use crate::admin::Admin as Routes;
 use crate::announce::{self, DoorLoad};
 use crate::door::{ALPN, Door, Limits, Listening, Workers};
@@ -111,7 +112,8 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     let state_dir = open_state_dir(Path::new(&spec.state_dir))?;
     let mut announcer = Announcer::new(options.ports_file.clone());
     let encrypted = !spec.listeners.tls.is_empty() || !spec.listeners.http3.is_empty();
-    let certificates = encrypted.then(|| Arc::new(Certificates::of(pairs)));
+    let held = Arc::new(Certificates::of(pairs));
+    let certificates = encrypted.then(|| Arc::clone(&held));
     let sockets = Sockets::bind(&spec, certificates.as_deref(), &mut announcer)?;
     let saved = read_state(&state_dir);
     let records = read_journal(state_dir.path());
@@ -146,6 +148,11 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     let mut receiver = Receiver::start(receiver_options, sockets.udp, sockets.http)
         .map_err(|e| unavailable("the heartbeat receiver")(&e))?;
     let notifier = Arc::new(Notifier::from_env());
+    let acme = Acme::start(
+        spec.acme.clone(),
+        Surroundings { state_dir: Arc::clone(&state_dir), door: Arc::clone(&door), certificates: held, clock },
+        draws.child("acme", 0),
+    );
     let parts = Parts {
         control,
         door,
@@ -156,6 +163,7 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
         spec: Arc::clone(&spec),
         config_file: options.config.clone(),
         dry_run: options.dry_run,
+        acme,
         clock,
         certificates: certificates.clone(),
         notifier: Arc::clone(&notifier),

@@ -4,13 +4,14 @@
 //! comes back as an event. The journal is the exception on purpose, since no call may be made before its record is on disk.
 
 use crate::access_log::{AccessCounts, AccessLog};
+use crate::acme::Acme;
 use crate::certificates;
 use crate::door::{Door, Limits};
 use crate::history::{HISTORY_FILE, History, Minute};
 use crate::journal::JournalFile;
 use crate::load::{self, Loaded};
 use crate::provider::AnyProvider;
-use crate::view::{Acts, ShellCounts, View};
+use crate::view::{AcmeView, Acts, ShellCounts, View};
 use arc_swap::ArcSwap;
 use farm_daemon::certificates::Certificates;
 use farm_daemon::clock::Clock;
@@ -84,6 +85,8 @@ pub struct Parts {
     pub config_file: PathBuf,
     /// `--dry-run` was given: it wins over the configuration.
     pub dry_run: bool,
+    /// The keeper of certificates.
+    pub acme: Arc<Acme>,
     /// The process's clock.
     pub clock: Clock,
     /// The certificates of HTTPS, if that is spoken.
@@ -135,6 +138,7 @@ impl Shell {
             ranges: history.ranges(),
             events: history.events.clone(),
             acts: Acts::default(),
+            certificates: AcmeView::default(),
         };
         let (views, viewers) = watch::channel(Arc::new(view));
         let shell = Self {
@@ -236,8 +240,7 @@ impl Shell {
                     }
                 }
                 Effect::Publish(snapshot) => {
-                    let front = self.parts.door.front.load().with_farm(FARM, snapshot);
-                    self.parts.door.front.store(Arc::new(front));
+                    self.parts.door.front.rcu(|front| front.with_farm(FARM, Arc::clone(&snapshot)));
                 }
                 Effect::Persist(saved) => {
                     self.to_persist = Some(saved);
@@ -434,12 +437,13 @@ impl Shell {
         let needs_restart = load::needs_restart(&self.parts.spec, &loaded.spec);
         let spec = Arc::new(load::in_force(&self.parts.spec, &loaded.spec));
         self.parts.door.set_limits(Limits::from(&*spec));
-        let front = self.parts.door.front.load().with_rules(Arc::new(Rules::new(&spec)));
-        self.parts.door.front.store(Arc::new(front));
+        let rules = Arc::new(Rules::new(&spec));
+        self.parts.door.front.rcu(|front| front.with_rules(Arc::clone(&rules)));
         if let Some(certificates) = &self.parts.certificates {
             certificates.configure(loaded.pairs);
         }
         self.parts.keyring.store(Arc::new(load::keyring(&spec, &loaded.keys)));
+        self.parts.acme.reload(&spec.acme);
         self.parts.spec = Arc::clone(&spec);
         self.step(Event::Reload { spec, keys: loaded.keys, blueprint: loaded.blueprint });
         if needs_restart.is_empty() {
@@ -483,6 +487,7 @@ impl Shell {
             ranges: self.history.ranges(),
             events: self.history.events.clone(),
             acts: self.acts.clone(),
+            certificates: AcmeView { statuses: self.parts.acme.statuses(), outcomes: self.parts.acme.outcomes() },
         };
         self.views.send_replace(Arc::new(view));
     }

@@ -3,8 +3,10 @@
 //! Readers take the last picture and never reach into the control loop, so that no number of them can slow it down.
 
 use crate::access_log::AccessCounts;
+use crate::acme::OUTCOMES;
 use crate::door::TallySum;
 use crate::history::{Events, Ranges};
+use redirector_core::acme;
 use redirector_core::drill::DrillTotals;
 use redirector_core::farm::{DecisionStatus, InstanceStatus, ScalerStatus, Status};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +31,15 @@ pub struct ShellCounts {
     pub calls: BTreeMap<(&'static str, &'static str), u64>,
 }
 
+/// Certificates that are ordered and renewed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AcmeView {
+    /// How each stands.
+    pub statuses: Arc<Vec<acme::Status>>,
+    /// Attempts so far, in the order of [`OUTCOMES`].
+    pub outcomes: [u64; OUTCOMES.len()],
+}
+
 /// One picture.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -48,6 +59,8 @@ pub struct View {
     pub events: Events,
     /// The scaler's last decisions that changed something.
     pub acts: Acts,
+    /// Certificates that are ordered and renewed.
+    pub certificates: AcmeView,
 }
 
 impl View {
@@ -128,6 +141,7 @@ impl View {
             ranges: Ranges::default(),
             events: Events::default(),
             acts: Acts::default(),
+            certificates: AcmeView::default(),
         }
     }
 
@@ -144,6 +158,7 @@ impl View {
                 "connections": self.connections,
             });
             fields.insert("door".into(), door);
+            fields.insert("certificates".into(), serde_json::to_value(&*self.certificates.statuses).unwrap_or_default());
         }
         document
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
+pub mod acme;
 pub mod answer;
 pub mod cases;
 pub mod daemon;

@@ -10,9 +10,11 @@
 //! * [`scale`]: how many servers there should be (DESIGN 4.4), and the executor that makes it so (DESIGN 4.5).
 //! * [`whatif`]: scenarios and journals played against a policy.
 //! * [`drill`]: failure drills: whom to hit, when, and when to stop.
+//! * [`acme`]: when a certificate is asked for and renewed.
 //! * [`config`]: the daemon's settings.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 pub mod cloud;
 pub mod config;
 pub mod door;

@@ -3,6 +3,7 @@
 //! A [`Spec`] is plain data that passed its check; nothing here may read a file.
 
 mod access_log;
+mod acme;
 mod drill;
 mod ec2;
 mod listeners;
@@ -13,6 +14,7 @@ mod role;
 mod spec;
 
 pub use access_log::{AccessFormat, AccessLogSpec};
+pub use acme::{AcmeSpec, ChallengeKind, OrderSpec};
 pub use drill::DrillSpec;
 pub use ec2::Ec2Spec;
 pub use listeners::{CapsSpec, CertificateSpec, ListenSpec, TlsSpec};

@@ -5,8 +5,8 @@
 
 use super::role::read_roles;
 use super::{
-    AccessLogSpec, AnnounceSpec, CapsSpec, DoorSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, ProcessSpec, ProviderSpec,
-    Published, STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
+    AccessLogSpec, AcmeSpec, AnnounceSpec, CapsSpec, DoorSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, ProcessSpec,
+    ProviderSpec, Published, STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
 };
 use crate::route::RoutePolicy;
 use farm_shared::config::Section;
@@ -51,7 +51,8 @@ impl Spec {
         let admin = AdminListen::read(root, Some(&state_dir));
         let door = read_door(&root.table("door", "The front door."));
         let encrypted = !listeners.tls.is_empty() || !listeners.http3.is_empty();
-        let tls = TlsSpec::read(&root.table("tls", "HTTPS at the front door."), encrypted, false);
+        let acme = AcmeSpec::read(&root.table("acme", "Certificates that the front door gets by itself."));
+        let tls = TlsSpec::read(&root.table("tls", "HTTPS at the front door."), encrypted, !acme.certificates.is_empty());
         let lease = read_lease(root);
         let announce = read_announce(&root.table("announce", "How this door makes itself known to dnslb."));
         let scaler = read_scaler(&root.table("scaler", "How many servers there are."));
@@ -84,6 +85,7 @@ impl Spec {
             roles,
             drill,
             access_log,
+            acme,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What a checked configuration holds. Units are last in the names.
 
-use super::{AccessLogSpec, CapsSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, RoleSpec, TlsSpec};
+use super::{AccessLogSpec, AcmeSpec, CapsSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, RoleSpec, TlsSpec};
 use crate::route::RoutePolicy;
 use crate::scale::Floor;
 use farm_shared::id::Id;
@@ -60,6 +60,8 @@ pub struct Spec {
     pub drill: DrillSpec,
     /// The access log.
     pub access_log: AccessLogSpec,
+    /// Certificates that are ordered and renewed.
+    pub acme: AcmeSpec,
 }
 
 /// The front door.
@@ -284,6 +286,7 @@ impl Spec {
             roles: Vec::new(),
             drill: DrillSpec::default(),
             access_log: AccessLogSpec::default(),
+            acme: AcmeSpec::default(),
         }
     }
 }
