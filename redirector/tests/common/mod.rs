@@ -1,6 +1,8 @@
 //! The real redirector as a child process, a farm of members that this test plays, and plain sockets to talk to both.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod tls;
+
 use farm_shared::heartbeat::{Envelope, FarmKey, Heartbeat, Load, Reply, Role, State, VERSION};
 use farm_shared::hex;
 use farm_shared::id::Id;
