@@ -27,7 +27,7 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -336,7 +336,7 @@ struct Here;
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Here {
     fn execute(&self, future: F) {
         let mut future = Box::pin(future);
-        if let Poll::Pending = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             // It is polled again as a task, and gives its own waker then.
             tokio::task::spawn_local(future);
         }

@@ -59,35 +59,38 @@ fn version_1(octets: &[u8]) -> Parsed {
     };
     let line = line.get(BEGIN.len()..end).and_then(|line| std::str::from_utf8(line).ok());
     match line.map(v1_source) {
-        Some(Some(source)) => Parsed::Header { len: end + 2, source, secure: false },
+        Some(Ok(source)) => Parsed::Header { len: end + 2, source, secure: false },
         _ => Parsed::Bad,
     }
 }
 
-fn v1_source(line: &str) -> Option<Option<IpAddr>> {
+/// The source that a line names; the error is that it is no such line.
+fn v1_source(line: &str) -> Result<Option<IpAddr>, ()> {
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
         // Whatever follows is to be ignored.
-        return Some(LOCAL);
+        return Ok(LOCAL);
     }
-    let mut words = line.split(' ');
-    let (family, source, to) = (words.next()?, words.next()?, words.next()?);
-    for _ in 0..2 {
-        let port = words.next()?;
+    let mut words = [""; 5];
+    let mut found = line.split(' ');
+    for word in &mut words {
+        *word = found.next().ok_or(())?;
+    }
+    let [family, source, to, ports @ ..] = words;
+    let is_port = |port: &str| {
         let plain = port.bytes().all(|b| b.is_ascii_digit()) && (port == "0" || !port.starts_with('0'));
-        if !plain || port.parse::<u16>().is_err() {
-            return None;
-        }
+        plain && port.parse::<u16>().is_ok()
+    };
+    if found.next().is_some() || !ports.into_iter().all(is_port) {
+        return Err(());
     }
-    if words.next().is_some() {
-        return None;
-    }
-    let (source, to): (IpAddr, IpAddr) = (source.parse().ok()?, to.parse().ok()?);
+    let address = |text: &str| text.parse::<IpAddr>().map_err(drop);
+    let (source, to) = (address(source)?, address(to)?);
     let fits = match family {
         "TCP4" => source.is_ipv4() && to.is_ipv4(),
         "TCP6" => source.is_ipv6() && to.is_ipv6(),
         _ => false,
     };
-    fits.then_some(Some(source.to_canonical()))
+    if fits { Ok(Some(source.to_canonical())) } else { Err(()) }
 }
 
 fn version_2(octets: &[u8]) -> Parsed {
