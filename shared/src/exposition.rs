@@ -74,8 +74,12 @@ impl From<f64> for Number {
 /// A text under construction: a family, its samples, the next family.
 #[derive(Clone, Debug, Default)]
 pub struct Exposition {
-    text: String,
     families: Vec<Family>,
+    /// The samples of each family.
+    samples: Vec<String>,
+    /// The place of the family that samples go to.
+    current: usize,
+    scope: Option<(&'static str, String)>,
 }
 
 impl Kind {
@@ -95,7 +99,16 @@ impl Exposition {
         Self::default()
     }
 
-    /// Begins a family. All its samples must follow before the next family begins, and no name may come twice.
+    /// Gives all samples from now on a label before their own: several parts of one program write the same families, and the
+    /// label tells them apart. While it is set, a name may come again, and its samples join those that are there.
+    pub fn scope(&mut self, label: &'static str, value: &str) -> &mut Self {
+        debug_assert!(is_name(label), "{label}");
+        self.scope = Some((label, value.to_owned()));
+        self
+    }
+
+    /// Begins a family. All its samples must follow before the next family begins, and no name may come twice but in another
+    /// [`Exposition::scope`].
     pub fn family(
         &mut self,
         name: &'static str,
@@ -104,11 +117,13 @@ impl Exposition {
         help: &'static str,
     ) -> &mut Self {
         debug_assert!(is_name(name) && labels.iter().all(|label| is_name(label)), "{name} {labels:?}");
-        debug_assert!(self.families.iter().all(|f| f.name != name), "{name} twice");
-        let _ = write!(self.text, "# HELP {name} ");
-        escape(&mut self.text, help, false);
-        let _ = writeln!(self.text, "\n# TYPE {name} {}", kind.word());
-        self.families.push(Family { name, kind, labels, help });
+        let known = self.families.iter().position(|f| f.name == name);
+        debug_assert!(known.is_none() || self.scope.is_some(), "{name} twice");
+        self.current = known.unwrap_or_else(|| {
+            self.families.push(Family { name, kind, labels, help });
+            self.samples.push(String::new());
+            self.families.len() - 1
+        });
         self
     }
 
@@ -156,35 +171,45 @@ impl Exposition {
 
     /// The text.
     pub fn finish(self) -> String {
-        self.text
+        let mut text = String::with_capacity(self.samples.iter().map(|s| s.len() + 128).sum());
+        for (Family { name, kind, help, .. }, samples) in self.families.iter().zip(&self.samples) {
+            let _ = write!(text, "# HELP {name} ");
+            escape(&mut text, help, false);
+            let _ = writeln!(text, "\n# TYPE {name} {}", kind.word());
+            text.push_str(samples);
+        }
+        text
     }
 
     fn line(&mut self, suffix: &str, labels: &[(&str, &str)], bound: Option<f64>, value: Number) {
-        let Some(family) = self.families.last() else { return };
+        let (Some(family), Some(text)) = (self.families.get(self.current), self.samples.get_mut(self.current)) else {
+            return;
+        };
         debug_assert!(labels.iter().map(|(name, _)| name).eq(family.labels), "{}: {labels:?}", family.name);
-        self.text.push_str(family.name);
-        self.text.push_str(suffix);
+        text.push_str(family.name);
+        text.push_str(suffix);
         let mut open = '{';
-        for (name, value) in labels {
-            let _ = write!(self.text, "{open}{name}=\"");
-            escape(&mut self.text, value, true);
-            self.text.push('"');
+        let scope = self.scope.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in scope.chain(labels.iter().copied()) {
+            let _ = write!(text, "{open}{name}=\"");
+            escape(text, value, true);
+            text.push('"');
             open = ',';
         }
         if let Some(bound) = bound {
-            let _ = write!(self.text, "{open}le=\"");
-            real(&mut self.text, bound);
-            self.text.push('"');
+            let _ = write!(text, "{open}le=\"");
+            real(text, bound);
+            text.push('"');
             open = ',';
         }
-        self.text.push_str(if open == ',' { "} " } else { " " });
+        text.push_str(if open == ',' { "} " } else { " " });
         match value {
             Number::Whole(number) => {
-                let _ = write!(self.text, "{number}");
+                let _ = write!(text, "{number}");
             }
-            Number::Real(number) => real(&mut self.text, number),
+            Number::Real(number) => real(text, number),
         }
-        self.text.push('\n');
+        text.push('\n');
     }
 }
 
@@ -244,6 +269,30 @@ wait_seconds_bucket{pool="www",le="1"} 5
 wait_seconds_bucket{pool="www",le="+Inf"} 6
 wait_seconds_sum{pool="www"} 4.25
 wait_seconds_count{pool="www"} 6
+"#;
+        assert_eq!(e.finish(), expect);
+    }
+
+    #[test]
+    fn scopes_share_families() {
+        let mut e = Exposition::new();
+        e.single("up", Kind::Gauge, "Up.", true);
+        for farm in ["mail", "video"] {
+            e.scope("farm", farm).family("servers", Kind::Gauge, &["state"], "Servers.").sample(&[("state", "live")], 2_u64);
+            e.single("doors", Kind::Gauge, "Doors.", 1_u64);
+        }
+        assert_eq!(e.families().len(), 3);
+        let expect = r#"# HELP up Up.
+# TYPE up gauge
+up 1
+# HELP servers Servers.
+# TYPE servers gauge
+servers{farm="mail",state="live"} 2
+servers{farm="video",state="live"} 2
+# HELP doors Doors.
+# TYPE doors gauge
+doors{farm="mail"} 1
+doors{farm="video"} 1
 "#;
         assert_eq!(e.finish(), expect);
     }
