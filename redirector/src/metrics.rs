@@ -4,7 +4,7 @@
 //! words, never anything from a request.
 
 use crate::acme::OUTCOMES;
-use crate::door::TallySum;
+use crate::door::{OTHERS, REDIRECT_STATUSES, TallySum};
 use crate::view::{AcmeView, View};
 use farm_daemon::refusals::Refusals;
 use farm_shared::exposition::{Exposition, Kind};
@@ -16,7 +16,6 @@ use redirector_core::farm::{ScalerStatus, ServerStatus};
 use redirector_ec2::Meters;
 
 const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
-const REDIRECTS: [(&str, &str); 4] = [("302", "new"), ("302", "returning"), ("307", "new"), ("307", "returning")];
 
 /// Everything at once; `door` are the front door's counters as of now, `heartbeats` the receiver's, `cloud` the provider's.
 pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals, cloud: &Meters) -> Exposition {
@@ -39,8 +38,18 @@ fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
         &["status", "session"],
         "Redirects, by status and by whether the session was new.",
     );
-    for ((status, kind), n) in REDIRECTS.iter().zip(door.redirects) {
-        out.sample(&[("status", status), ("session", kind)], n);
+    let labels = REDIRECT_STATUSES.iter().flat_map(|s| [(s.to_string(), "new"), (s.to_string(), "returning")]);
+    for ((status, kind), n) in labels.zip(door.redirects) {
+        out.sample(&[("status", &status), ("session", kind)], n);
+    }
+    out.family(
+        "redirector_other_answers_total",
+        Kind::Counter,
+        &["kind"],
+        "Answers that are neither redirects to servers, nor waits, nor refusals: moved to a fixed place or to HTTPS, sent to the re-entry address, a server assigned as JSON, CORS preflights, WebSocket and gRPC told where to ask, maintenance, ACME challenges, too many requests.",
+    );
+    for (kind, n) in OTHERS.iter().zip(door.others) {
+        out.sample(&[("kind", kind)], n);
     }
     out.family("redirector_rejects_total", Kind::Counter, &["reason"], "Requests refused, by reason.");
     for (reason, n) in REJECT_REASONS.iter().zip(door.rejects) {

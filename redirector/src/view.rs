@@ -149,10 +149,10 @@ impl View {
     pub fn json(&self) -> serde_json::Value {
         let mut document = serde_json::to_value(&self.status).unwrap_or_default();
         if let Some(fields) = document.as_object_mut() {
-            let [get_new, get_back, other_new, other_back] = self.door.redirects;
+            let (new, returning) = self.door.sessions();
             let door = serde_json::json!({
-                "redirects_new": get_new + other_new,
-                "redirects_returning": get_back + other_back,
+                "redirects_new": new,
+                "redirects_returning": returning,
                 "rejects": self.door.rejects.iter().sum::<u64>(),
                 "waits": self.door.waits,
                 "connections": self.connections,

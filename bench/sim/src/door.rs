@@ -396,7 +396,7 @@ impl World {
                     Some(member) => self.watch.redirected(&member, returning, now_ms),
                     None => self.watch.check(false, now_ms, Rule::Outside, || format!("a redirect to {host}")),
                 }
-                let cookie = front.farm(farm).and_then(|snapshot| snapshot.set_cookie(slot, now));
+                let cookie = front.farm(farm).and_then(|snapshot| snapshot.set_cookie(slot, false, now));
                 let cookie = cookie.and_then(|c| Some(c.split(';').next()?.to_owned()));
                 Went::To { host, cookie: cookie.filter(|_| !returning) }
             }

@@ -31,6 +31,7 @@ fn front(policy: RoutePolicy) -> Front {
             slot,
             id,
             location_prefix,
+            addrs: Vec::new(),
             standing: Standing::InService,
             takes_new: true,
             heard: Mono(0),
@@ -71,7 +72,7 @@ fn a_decision_allocates_nothing() {
         [None, Some("mail.example.com"), Some("MAIL.example.com.:8080"), Some("b1.farm.example.com"), Some("[::1]:80")];
     for policy in RoutePolicy::CONFIGURABLE {
         let front = front(policy);
-        let cookie = front.farms[0].set_cookie(3, NOW).unwrap();
+        let cookie = front.farms[0].set_cookie(3, true, NOW).unwrap();
         let forged = format!("{}x", cookie.split(';').next().unwrap());
         let crowd = "farm=v1.b1.1.AAAA; ".repeat(100);
         let cookies: [&[&str]; 4] = [&[], &[&cookie], &[&forged, "other=1; farm=x"], &[&crowd]];
@@ -98,7 +99,7 @@ fn a_decision_allocates_nothing() {
         });
         assert!(redirects > 50 && returning > 10, "{redirects} redirects, {returning} returning");
         assert_eq!(counted.count_total, 0, "allocations in {redirects} redirects");
-        let counted = allocation_counter::measure(|| drop(front.farms[0].set_cookie(3, NOW)));
+        let counted = allocation_counter::measure(|| drop(front.farms[0].set_cookie(3, true, NOW)));
         assert_eq!(counted.count_total, 1, "one for the cookie");
     }
 }

@@ -3,6 +3,7 @@
 //! An [`Answer`] is what every transport sends, each in its own form. Nothing here may decide what a request gets, and a plain
 //! redirect must cost no allocation here but the one for its cookie, once a second and server.
 
+use super::assign;
 use super::cookies::Cookies;
 use super::pages;
 use super::tally::{Dispatches, Tally, count};
@@ -13,11 +14,11 @@ use farm_shared::time::Now;
 use http_body_util::Full;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER, SET_COOKIE,
+    RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, UPGRADE,
 };
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode, Version};
-use redirector_core::door::{self, Decision, Fields, Front, Pickers, Wait};
+use redirector_core::door::{self, Decision, Fields, Front, Pickers, REENTER_PREFIX, REENTER_TO, Wait};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -33,6 +34,8 @@ pub struct Answer<'a> {
     pub location: Option<(&'a str, &'a str)>,
     /// `Set-Cookie`.
     pub set_cookie: Option<HeaderValue>,
+    /// `Strict-Transport-Security`, by HTTPS.
+    pub hsts: Option<&'a str>,
     /// What else there is; a plain redirect has nothing.
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// The content. An answer to HEAD has its length, and not the content.
@@ -40,8 +43,8 @@ pub struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn empty(status: u16) -> Self {
-        Self { status, location: None, set_cookie: None, fields: Vec::new(), body: Bytes::new() }
+    pub(super) fn empty(status: u16) -> Self {
+        Self { status, location: None, set_cookie: None, hsts: None, fields: Vec::new(), body: Bytes::new() }
     }
 
     fn page(status: u16, html: String) -> Self {
@@ -53,12 +56,13 @@ impl<'a> Answer<'a> {
         Self { location: Some((prefix, path_and_query)), ..Self::empty(status) }
     }
 
-    fn reject(status: u16, front: &Front) -> Self {
+    fn reject(status: u16, reason: &str, front: &Front) -> Self {
         let mut answer = Self::page(status, pages::reject(status, front.rules.front_host()));
         if status == 405 {
-            // RFC 9110 15.5.6 wants it. Everything but CONNECT and TRACE is passed on.
-            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-            answer.fields.push((ALLOW, allowed));
+            // RFC 9110 15.5.6 wants it. Everything but CONNECT and TRACE is passed on, unless it is only read from.
+            let all = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+            let allowed = if reason == "read_only" { "GET, HEAD" } else { all };
+            answer.fields.push((ALLOW, HeaderValue::from_static(allowed)));
         }
         answer
     }
@@ -84,6 +88,8 @@ pub struct Desk {
     cookies: Cookies,
     locations: BytesMut,
     pen: Option<Pen>,
+    /// The last value of `Strict-Transport-Security`.
+    hsts: HeaderValue,
 }
 
 impl Desk {
@@ -94,6 +100,7 @@ impl Desk {
             cookies: Cookies::default(),
             locations: BytesMut::with_capacity(LOCATION_CHUNK_BYTES),
             pen,
+            hsts: HeaderValue::from_static(""),
         }
     }
 
@@ -106,7 +113,13 @@ impl Desk {
         tally: &Tally,
         now: Now,
     ) -> Answer<'a> {
-        let answer = self.decide(request, front, dispatches, tally, now);
+        let mut answer = self.decide(request, front, dispatches, tally, now);
+        if request.secure {
+            answer.hsts = front.rules.hsts.as_deref();
+        }
+        if let Some(cors) = &front.rules.cors {
+            assign::allow_origin(&mut answer.fields, cors, request.fields.get("origin"));
+        }
         if let Some(pen) = &mut self.pen {
             pen.note(request, answer.status, answer.location.map(|(prefix, _)| prefix), now.wall);
         }
@@ -121,44 +134,86 @@ impl Desk {
         tally: &Tally,
         now: Now,
     ) -> Answer<'a> {
+        let secure = request.secure;
         match door::decide(front, dispatches, request, now, &mut self.pickers) {
-            Decision::Redirect { status, farm, slot, location_prefix, path_and_query, set_cookie, returning } => {
+            Decision::Redirect { status, farm, slot, location_prefix, path_and_query, set_cookie, returning, reentries } => {
                 if !returning {
                     dispatches.add(farm, slot);
                 }
                 tally.redirect(status, returning);
                 let mut answer = Answer::redirect(status, location_prefix, path_and_query);
                 if set_cookie && let Some(snapshot) = front.farm(farm) {
-                    answer.set_cookie = self.cookies.get(farm, snapshot, slot, now);
+                    answer.set_cookie = self.cookies.get(farm, snapshot, slot, secure, now);
+                }
+                if reentries > 0
+                    && let Some(snapshot) = front.farm(farm)
+                    && let Ok(mark) = HeaderValue::try_from(snapshot.cookies.set_mark(reentries, secure, now.wall))
+                {
+                    answer.fields.push((SET_COOKIE, mark));
                 }
                 answer
             }
             Decision::Moved { status, location_prefix, path_and_query } => {
+                tally.other("moved");
                 Answer::redirect(status, location_prefix, path_and_query)
+            }
+            Decision::Home { status, front, from, path_and_query } => {
+                tally.other("reentry");
+                let location = format!("{front}{REENTER_PREFIX}{from}{REENTER_TO}{path_and_query}");
+                let mut answer = Answer::empty(status);
+                if let Ok(location) = HeaderValue::try_from(location) {
+                    answer.fields.push((LOCATION, location));
+                }
+                answer
+            }
+            Decision::Assign { farm, slot, returning } => {
+                tally.other("assigned");
+                if !returning {
+                    dispatches.add(farm, slot);
+                }
+                let Some(snapshot) = front.farm(farm) else { return Answer::empty(404) };
+                let mut answer = assign::answer(snapshot, slot, now);
+                if !returning {
+                    answer.set_cookie = self.cookies.get(farm, snapshot, slot, secure, now);
+                }
+                answer
+            }
+            Decision::Preflight => {
+                tally.other("preflight");
+                assign::preflight(front.rules.cors.as_ref())
+            }
+            Decision::Unfollowable { grpc } => {
+                tally.other("unfollowable");
+                assign::unfollowable(grpc)
             }
             Decision::Wait(Wait { retry_after_s, .. }) => {
                 count(&tally.waits);
                 Answer::page(503, pages::wait(retry_after_s)).retry_after(retry_after_s)
             }
-            Decision::Maintenance { retry_after_s } => Answer::page(503, pages::maintenance()).retry_after(retry_after_s),
+            Decision::Maintenance { retry_after_s } => {
+                tally.other("maintenance");
+                Answer::page(503, pages::maintenance()).retry_after(retry_after_s)
+            }
             Decision::Challenge { body } => {
+                tally.other("challenge");
                 let octets = HeaderValue::from_static("application/octet-stream");
                 let body = Bytes::copy_from_slice(body.as_bytes());
                 Answer { fields: vec![(CONTENT_TYPE, octets)], body, ..Answer::empty(200) }
             }
             Decision::Limited { retry_after_s } => {
+                tally.other("limited");
                 Answer::page(429, pages::limited(retry_after_s)).retry_after(retry_after_s)
             }
             Decision::Reject { status, reason } => {
                 tally.reject(reason);
-                Answer::reject(status, front)
+                Answer::reject(status, reason, front)
             }
         }
     }
 
     /// Refuses a request for its form, before anything is decided. The caller counts it.
     pub(super) fn refuse(&mut self, status: u16, front: &Front) -> Response<Full<Bytes>> {
-        self.response(Answer::reject(status, front))
+        self.response(Answer::reject(status, "", front))
     }
 
     /// Answers a request that hyper read. The body is not read: hyper drains what has come or closes the connection.
@@ -199,7 +254,7 @@ impl Desk {
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if answer.body.is_empty() {
+        if answer.body.is_empty() && answer.status != 204 {
             // hyper would leave it out for HEAD.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
@@ -209,7 +264,15 @@ impl Desk {
         if let Some(cookie) = answer.set_cookie {
             headers.insert(SET_COOKIE, cookie);
         }
-        headers.extend(answer.fields);
+        if let Some(hsts) = answer.hsts {
+            if self.hsts.as_bytes() != hsts.as_bytes() {
+                self.hsts = HeaderValue::from_str(hsts).unwrap_or(HeaderValue::from_static("max-age=0"));
+            }
+            headers.insert(STRICT_TRANSPORT_SECURITY, self.hsts.clone());
+        }
+        for (name, value) in answer.fields {
+            headers.append(name, value);
+        }
         response
     }
 
@@ -231,6 +294,10 @@ struct HyperFields<'a>(&'a HeaderMap);
 impl Fields for HyperFields<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.to_str().ok()
+    }
+
+    fn upgrades(&self) -> bool {
+        self.0.contains_key(UPGRADE)
     }
 }
 

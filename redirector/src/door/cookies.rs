@@ -7,7 +7,7 @@ use farm_shared::time::Now;
 use hyper::header::HeaderValue;
 use redirector_core::door::Snapshot;
 
-/// What one worker made, by farm.
+/// What one worker made, by farm, and by whether it is for HTTPS.
 #[derive(Debug, Default)]
 pub(super) struct Cookies(Vec<OfFarm>);
 
@@ -21,17 +21,17 @@ struct OfFarm {
 
 impl Cookies {
     /// The value of `Set-Cookie` for the backend at a slot.
-    pub(super) fn get(&mut self, farm: u16, snapshot: &Snapshot, slot: u32, now: Now) -> Option<HeaderValue> {
-        let at = usize::from(farm);
+    pub(super) fn get(&mut self, farm: u16, snapshot: &Snapshot, slot: u32, secure: bool, now: Now) -> Option<HeaderValue> {
+        let at = 2 * usize::from(farm) + usize::from(secure);
         if at >= self.0.len() {
             self.0.resize_with(at + 1, OfFarm::default);
         }
-        self.0.get_mut(at)?.get(snapshot, slot, now)
+        self.0.get_mut(at)?.get(snapshot, slot, secure, now)
     }
 }
 
 impl OfFarm {
-    fn get(&mut self, snapshot: &Snapshot, slot: u32, now: Now) -> Option<HeaderValue> {
+    fn get(&mut self, snapshot: &Snapshot, slot: u32, secure: bool, now: Now) -> Option<HeaderValue> {
         let id = snapshot.server_at(slot)?.id.as_str();
         let second = now.wall.0 / 1_000;
         if self.mark != snapshot.cookies.mark() {
@@ -46,7 +46,7 @@ impl OfFarm {
         {
             return Some(value.clone());
         }
-        let value = HeaderValue::try_from(snapshot.set_cookie(slot, now)?).ok()?;
+        let value = HeaderValue::try_from(snapshot.set_cookie(slot, secure, now)?).ok()?;
         if at >= self.made.len() {
             self.made.resize(at + 1, None);
         }

@@ -4,6 +4,7 @@
 //! for anything on the way.
 
 mod answer;
+mod assign;
 mod connection;
 mod cookies;
 mod limits;
@@ -21,5 +22,5 @@ pub use answer::{Answer, Desk, Origin};
 pub use connection::ALPN;
 pub use limits::Limits;
 pub(crate) use pages::escape;
-pub use tally::{Dispatches, Tally, TallySum};
+pub use tally::{Dispatches, OTHERS, REDIRECT_STATUSES, Tally, TallySum};
 pub use worker::{Door, Listening, Workers};

@@ -40,13 +40,14 @@ pub(super) fn limited(retry_after_s: u32) -> String {
 pub(super) fn reject(status: u16, front: Option<&str>) -> String {
     let (title, text) = match status {
         404 => ("Not found", "There is nothing at this address."),
+        503 => ("Not reachable", "The servers of this service cannot be reached by their names just now."),
         405 => ("Method not allowed", "This address does not answer that kind of request."),
         414 => ("Address too long", "The address of this request is too long."),
         421 => ("Wrong address", "This server does not answer for that name."),
         _ => ("Bad request", "This request cannot be understood."),
     };
     match front {
-        Some(front) if status == 421 => {
+        Some(front) if matches!(status, 421 | 503) => {
             page(title, "", &format!("{text} Please begin at <a href=\"//{0}/\">{0}</a>.", escape(front)))
         }
         _ => page(title, "", text),

@@ -36,11 +36,21 @@ impl Dispatched for Dispatches {
     }
 }
 
+/// What a redirect to a server may have for a status.
+pub const REDIRECT_STATUSES: [u16; 4] = [302, 307, 303, 308];
+const REDIRECTS: usize = 2 * REDIRECT_STATUSES.len();
+
+/// Answers that are neither redirects to servers, nor waits, nor refusals.
+pub const OTHERS: [&str; 8] =
+    ["moved", "reentry", "assigned", "preflight", "unfollowable", "maintenance", "challenge", "limited"];
+
 /// The counters of one worker.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Redirects: 302 new, 302 returning, 307 new, 307 returning.
-    pub redirects: [AtomicU64; 4],
+    /// Redirects to servers: for each of [`REDIRECT_STATUSES`] the new sessions, then the returning ones.
+    pub redirects: [AtomicU64; REDIRECTS],
+    /// Other answers, by the index of [`OTHERS`].
+    pub others: [AtomicU64; OTHERS.len()],
     /// Rejects by the index of [`REJECT_REASONS`].
     pub rejects: [AtomicU64; REJECT_REASONS.len()],
     /// 503 for want of a server.
@@ -73,7 +83,9 @@ pub struct Tally {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TallySum {
     /// See [`Tally::redirects`].
-    pub redirects: [u64; 4],
+    pub redirects: [u64; REDIRECTS],
+    /// See [`Tally::others`].
+    pub others: [u64; OTHERS.len()],
     /// See [`Tally::rejects`].
     pub rejects: [u64; REJECT_REASONS.len()],
     /// See [`Tally::waits`].
@@ -109,7 +121,16 @@ pub(super) fn count(counter: &AtomicU64) {
 
 impl Tally {
     pub(super) fn redirect(&self, status: u16, returning: bool) {
-        count(&self.redirects[usize::from(status == 307) * 2 + usize::from(returning)]);
+        let at = REDIRECT_STATUSES.iter().position(|s| *s == status).unwrap_or(0);
+        if let Some(counter) = self.redirects.get(at * 2 + usize::from(returning)) {
+            count(counter);
+        }
+    }
+
+    pub(super) fn other(&self, kind: &str) {
+        if let Some(counter) = OTHERS.iter().position(|k| *k == kind).and_then(|i| self.others.get(i)) {
+            count(counter);
+        }
     }
 
     pub(super) fn reject(&self, reason: &str) {
@@ -119,10 +140,21 @@ impl Tally {
     }
 }
 
+impl TallySum {
+    /// Redirects of new sessions and of returning ones, whatever their status.
+    pub fn sessions(&self) -> (u64, u64) {
+        let every = |first| self.redirects.iter().skip(first).step_by(2).sum();
+        (every(0), every(1))
+    }
+}
+
 impl AddAssign<&Tally> for TallySum {
     fn add_assign(&mut self, tally: &Tally) {
         let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
         for (sum, n) in self.redirects.iter_mut().zip(&tally.redirects) {
+            *sum += read(n);
+        }
+        for (sum, n) in self.others.iter_mut().zip(&tally.others) {
             *sum += read(n);
         }
         for (sum, n) in self.rejects.iter_mut().zip(&tally.rejects) {
@@ -150,17 +182,23 @@ mod tests {
     #[test]
     fn every_kind_has_its_counter() {
         let tally = Tally::default();
-        for (status, returning) in [(302, false), (302, true), (307, false), (307, true), (307, true)] {
+        for (status, returning) in
+            [(302, false), (302, true), (307, false), (307, true), (307, true), (303, true), (308, false)]
+        {
             tally.redirect(status, returning);
         }
         for reason in REJECT_REASONS {
             tally.reject(reason);
         }
         tally.reject("no such reason");
+        OTHERS.iter().for_each(|kind| tally.other(kind));
+        tally.other("no such kind");
         let mut sum = TallySum::default();
         sum += &tally;
         sum += &tally;
-        assert_eq!(sum.redirects, [2, 2, 2, 4]);
+        assert_eq!(sum.redirects, [2, 2, 2, 4, 0, 2, 2, 0]);
+        assert_eq!(sum.sessions(), (6, 8));
+        assert_eq!(sum.others, [2; OTHERS.len()]);
         assert_eq!(sum.rejects, [2; REJECT_REASONS.len()]);
     }
 

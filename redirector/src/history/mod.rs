@@ -256,8 +256,8 @@ impl History {
 
 /// In the order of the columns from [`Column::New`] on.
 fn counts(door: &TallySum) -> [u64; COLUMNS.len() - LEVELS] {
-    let [get_new, get_back, other_new, other_back] = door.redirects;
-    [get_new + other_new, get_back + other_back, door.waits, door.rejects.iter().sum()]
+    let (new, returning) = door.sessions();
+    [new, returning, door.waits, door.rejects.iter().sum()]
 }
 
 fn levels(status: &Status) -> Sample {

@@ -1,24 +1,24 @@
 //! What this front door did since it started.
 
 use super::joined;
+use crate::door::OTHERS;
 use crate::view::View;
 use redirector_core::door::REJECT_REASONS;
 
 pub(super) fn facts(view: &View) -> String {
     let door = &view.door;
-    let [get_new, get_back, other_new, other_back] = door.redirects;
+    let (new, returning) = door.sessions();
     let mut facts = vec![
         ("connections", view.connections as u64),
         ("accepted", door.accepted),
         ("over the cap", door.refused),
         ("too slow", door.late),
         ("broken", door.broken),
-        ("302 new", get_new),
-        ("302 returning", get_back),
-        ("307 new", other_new),
-        ("307 returning", other_back),
+        ("new sessions", new),
+        ("returning", returning),
         ("told to wait", door.waits),
     ];
+    facts.extend(OTHERS.into_iter().zip(door.others).filter(|(_, n)| *n > 0));
     facts.extend(REJECT_REASONS.into_iter().zip(door.rejects).filter(|(_, n)| *n > 0));
     let facts = joined(facts, |(name, n)| format!("<span>{} <b>{n}</b></span>", name.replace('_', " ")));
     let counts = &view.counts;

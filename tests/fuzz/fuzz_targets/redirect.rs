@@ -33,6 +33,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
         slot: slot as u32,
         id: Id::new(id).expect("an id"),
         location_prefix: format!("https://{authority}").into(),
+        addrs: Vec::new(),
         standing,
         takes_new: standing.takes_new(),
         heard: Mono(0),

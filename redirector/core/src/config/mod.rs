@@ -9,8 +9,11 @@ mod ec2;
 mod listeners;
 mod notices;
 mod read;
+mod read_door;
+mod read_routes;
 mod read_scaler;
 mod role;
+mod routes;
 mod spec;
 
 pub use access_log::{AccessFormat, AccessLogSpec};
@@ -20,6 +23,7 @@ pub use ec2::Ec2Spec;
 pub use listeners::{CapsSpec, CertificateSpec, ListenSpec, TlsSpec};
 pub use notices::NoticeSpec;
 pub use role::{RoleSpec, VolumeSpec};
+pub use routes::{CorsSpec, Maintenance, RedirectStatus, RouteSpec, RouteTo};
 pub use spec::{AnnounceSpec, DoorSpec, ProcessSpec, ProviderSpec, Published, STATE_DIR, ScalePolicy, ScalerSpec, Spec};
 
 #[cfg(test)]

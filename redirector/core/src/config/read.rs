@@ -3,21 +3,19 @@
 //! Each reader asks for all its options whatever is wrong with some, so that one run shows all problems. It must never touch a
 //! file that the configuration names; the shell does, and says what it finds.
 
+use super::read_door::{check_hosts, read_door};
+use super::read_routes::{read_assign, read_cors, read_routes};
 use super::role::read_roles;
 use super::{
-    AccessLogSpec, AcmeSpec, AnnounceSpec, CapsSpec, DoorSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, ProcessSpec,
-    ProviderSpec, Published, STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
+    AccessLogSpec, AcmeSpec, AnnounceSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, ProcessSpec, ProviderSpec, STATE_DIR,
+    ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
 };
-use crate::route::RoutePolicy;
 use farm_shared::config::Section;
 use farm_shared::id::Id;
 use farm_shared::settings::{AdminListen, FarmTrust, HeartbeatListen, LABEL, SOCKET, read_lease};
 use std::net::{IpAddr, Ipv4Addr};
 
-const SECOND: u64 = 1_000;
-const HOUR: u64 = 3_600 * SECOND;
-const DAY: u64 = 24 * HOUR;
-const HOSTS_MAX: usize = 64;
+const DAY: u64 = 24 * 3_600_000;
 
 impl Spec {
     /// Reads the whole configuration. `None` if it cannot stand for one; what is wrong is noted in the section's document, which
@@ -39,7 +37,7 @@ impl Spec {
         let hosts: Vec<String> = root.list(
             "hosts",
             &[],
-            "a host name without port, or \"*\"",
+            "a host name without port, \"*.SUFFIX\", or \"*\"",
             "Host names that the front door answers to; one at least.",
         );
         check_hosts(root, &hosts);
@@ -49,7 +47,7 @@ impl Spec {
             root.problem("heartbeat", found, "one of them: without heartbeats there are no servers");
         }
         let admin = AdminListen::read(root, Some(&state_dir));
-        let door = read_door(&root.table("door", "The front door."));
+        let door = read_door(&root.table("door", "The front door."), &hosts);
         let encrypted = !listeners.tls.is_empty() || !listeners.http3.is_empty();
         let acme = AcmeSpec::read(&root.table("acme", "Certificates that the front door gets by itself."));
         let tls = TlsSpec::read(&root.table("tls", "HTTPS at the front door."), encrypted, !acme.certificates.is_empty());
@@ -61,6 +59,10 @@ impl Spec {
         let roles = read_roles(root);
         let drill = DrillSpec::read(&root.table("drill", "Failure drills."));
         let access_log = AccessLogSpec::read(&root.table("access_log", "One line a request."));
+        let farms: Vec<&Id> = trust.iter().map(|t| &t.name).collect();
+        let routes = read_routes(root, &hosts, &farms);
+        let cors = read_cors(&root.table("cors", "Pages of other origins; preflights are answered at the door."));
+        let assign = read_assign(&root.table("assign", "Clients that follow no redirect: native ones, WebSocket, gRPC."));
         let FarmTrust { name, key_file, allowed_prefixes, .. } = trust?;
         Some(Self {
             id: id?,
@@ -86,96 +88,15 @@ impl Spec {
             drill,
             access_log,
             acme,
+            routes,
+            cors,
+            assign,
         })
     }
 }
 
-fn integer(section: &Section, key: &str, default: u64, min: u64, max: u64, about: &'static str) -> u64 {
+pub(super) fn integer(section: &Section, key: &str, default: u64, min: u64, max: u64, about: &'static str) -> u64 {
     section.integer(key, default as i64, min as i64..=max as i64, about).max(0) as u64
-}
-
-fn check_hosts(root: &Section, hosts: &[String]) {
-    let good = |h: &String| {
-        h == "*"
-            || (!h.is_empty() && h.len() <= 253 && h.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_[:]".contains(&b)))
-    };
-    if let Some(bad) = hosts.iter().find(|h| !good(h)) {
-        root.problem("hosts", format!("{bad:?}"), "a host name without port, or \"*\"");
-    }
-    if hosts.len() > HOSTS_MAX {
-        root.problem("hosts", format!("{} names", hosts.len()), format!("at most {HOSTS_MAX}; \"*\" serves any"));
-    }
-    if hosts.is_empty() {
-        root.problem("hosts", "none", "the names that people reach the front door by, or \"*\" for any");
-    }
-}
-
-fn read_door(door: &Section) -> DoorSpec {
-    let d = DoorSpec::default();
-    let target = door.string(
-        "target",
-        &d.target,
-        "Scheme and authority of a server, with `{ip}` or `{id}`, and `{port}`. Nothing else ever stands in a Location.",
-    );
-    check_target(door, &target);
-    let policy = door.choice(
-        "policy",
-        RoutePolicy::default().label(),
-        &RoutePolicy::LABELS,
-        "Which server gets a new session: `weighted` by reported queue, its age and own dispatches; `least-loaded` the best of all by that, `two-choices` the better of two; `sessions` by predicted utilisation, for long sessions; `auto` that or `weighted`, by the length of sessions; `paper` by 1/queue; or `random`.",
-    );
-    let published = door.choice(
-        "published",
-        "require",
-        &["require", "ignore"],
-        "With `{id}` in the target: whether every dnslb must serve a server's name before it gets sessions.",
-    );
-    DoorSpec {
-        policy: RoutePolicy::named(policy).unwrap_or_default(),
-        published: if published == "ignore" { Published::Ignore } else { Published::Require },
-        cookie_max_age_s: door.duration_s(
-            "cookie_max_age",
-            3_600,
-            1..=30 * DAY / SECOND,
-            "How long an affinity cookie brings a session back.",
-        ),
-        url_bytes_max: integer(door, "url_bytes_max", 8_192, 64, 60_000, "A longer request target gets 414, in octets.")
-            as usize,
-        caps: CapsSpec::read(door),
-        connections_max: integer(door, "connections_max", 10_000, 1, 1_000_000, "Connections of all threads together.")
-            as usize,
-        header_timeout_ms: door.duration_ms("header_timeout", 10_000, 100..=HOUR, "A request's head must come within this."),
-        idle_timeout_ms: door.duration_ms("idle_timeout", 30_000, 100..=HOUR, "An idle connection is closed after this."),
-        total_timeout_ms: door.duration_ms("total_timeout", 300_000, 100..=DAY, "Any connection is closed after this."),
-        retry_after_s: door.duration_s("retry_after", 5, 1..=3_600, "`Retry-After` when no server takes sessions.") as u32,
-        zone: door.optional_parsed::<Id>("zone", "an id, as in heartbeats", "The door's own zone: its servers get the sessions while it is not busy."),
-        zone_load_max: door.float(
-            "zone_load_max",
-            d.zone_load_max,
-            0.0..=1.0,
-            "Busy share of the cores of `zone` at which half of what other zones could take goes there; nothing 0.1 below, all 0.1 above.",
-        ),
-        panic_share: door.float(
-            "panic_share",
-            d.panic_share,
-            0.0..=1.0,
-            "With more than this share of all servers silent (two at the least), heartbeats are doubted: silent servers get sessions still, unless the provider says that they are gone. 1 is never.",
-        ),
-        ramp_ms: door.duration_ms("ramp", 5_000, 0..=HOUR, "A new server's share rises to its full value over this time."),
-        target,
-    }
-}
-
-/// The target must be `http[s]://HOST[:PORT]` once its placeholders are filled in.
-fn check_target(door: &Section, target: &str) {
-    let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
-    let filled = rest.map(|r| r.replace("{ip}", "").replace("{id}", "x").replace("{port}", "1"));
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
-    if !filled.is_some_and(|f| f.bytes().all(inner)) {
-        door.problem("target", format!("{target:?}"), "scheme and authority without a path, like \"http://{ip}:{port}\"");
-    } else if target.matches("{ip}").count() + target.matches("{id}").count() != 1 {
-        door.problem("target", format!("{target:?}"), "one of {ip} and {id}, once: servers must differ in their authority");
-    }
 }
 
 fn read_announce(announce: &Section) -> AnnounceSpec {

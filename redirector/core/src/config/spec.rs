@@ -1,6 +1,9 @@
 //! What a checked configuration holds. Units are last in the names.
 
-use super::{AccessLogSpec, AcmeSpec, CapsSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, RoleSpec, TlsSpec};
+use super::{
+    AccessLogSpec, AcmeSpec, CapsSpec, CorsSpec, DrillSpec, Ec2Spec, ListenSpec, Maintenance, NoticeSpec, RedirectStatus,
+    RoleSpec, RouteSpec, TlsSpec,
+};
 use crate::route::RoutePolicy;
 use crate::scale::Floor;
 use farm_shared::id::Id;
@@ -62,13 +65,25 @@ pub struct Spec {
     pub access_log: AccessLogSpec,
     /// Certificates that are ordered and renewed.
     pub acme: AcmeSpec,
+    /// What requests get by host and path.
+    pub routes: Vec<RouteSpec>,
+    /// Pages of other origins.
+    pub cors: CorsSpec,
+    /// Where clients that follow no redirect ask, beside the well-known place.
+    pub assign: Option<String>,
 }
 
 /// The front door.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DoorSpec {
-    /// Scheme and authority of a backend's service, with `{ip}`, `{id}` and `{port}`.
+    /// Scheme and authority of a backend's service, with one of `{id}`, `{ip}`, `{ipv4}` and `{ipv6}`, and `{port}`.
     pub target: String,
+    /// Of redirects to backends.
+    pub status: RedirectStatus,
+    /// Who is turned away.
+    pub maintenance: Maintenance,
+    /// Scheme and authority that clients reach the door by, if the configuration says.
+    pub url: Option<String>,
     /// Which backend gets a new session.
     pub policy: RoutePolicy,
     /// Whether a backend whose target is a name must be served by every dnslb first.
@@ -287,6 +302,9 @@ impl Spec {
             drill: DrillSpec::default(),
             access_log: AccessLogSpec::default(),
             acme: AcmeSpec::default(),
+            routes: Vec::new(),
+            cors: CorsSpec::default(),
+            assign: None,
         }
     }
 }
@@ -295,6 +313,9 @@ impl Default for DoorSpec {
     fn default() -> Self {
         Self {
             target: "http://{ip}:{port}".into(),
+            status: RedirectStatus::Auto,
+            maintenance: Maintenance::Off,
+            url: None,
             policy: RoutePolicy::Weighted,
             published: Published::Require,
             cookie_max_age_s: 3_600,

@@ -1,4 +1,4 @@
-//! The host names that the door answers to, and those that it must never answer with a redirect.
+//! The host names that the door answers to, and those that it must never answer with a redirect to a server.
 //!
 //! A wildcard of the farm's zone may point at the doors, so that a link to a backend that is gone still leads somewhere. Such a
 //! request must never be redirected to a name under that wildcard: it could come straight back.
@@ -10,44 +10,57 @@ use crate::config::Spec;
 pub struct Hosts {
     any: bool,
     names: Vec<Box<str>>,
+    /// `.example.com` for `*.example.com`.
+    suffixes: Vec<Box<str>>,
     /// What stands before and after `{id}` in the host of the target, if it does.
     farm: Option<(Box<str>, Box<str>)>,
 }
 
 /// What a host is to the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HostClass {
-    Served,
-    /// A backend's own name.
-    Farm,
+pub(super) enum HostClass<'a> {
+    /// Served; its place among the names, if it is one of them.
+    Served(Option<usize>),
+    /// A backend's own name, and what stands for its id there.
+    Farm(&'a str),
     Foreign,
 }
 
 impl Hosts {
     /// From the configuration.
     pub fn new(spec: &Spec) -> Self {
-        let names = spec.hosts.iter().filter(|h| *h != "*").map(|h| h.trim_end_matches('.').into()).collect();
+        let plain = |h: &&String| !h.starts_with('*');
+        let names = spec.hosts.iter().filter(plain).map(|h| h.trim_end_matches('.').into()).collect();
+        let suffix =
+            |h: &String| h.strip_prefix('*').filter(|rest| !rest.is_empty()).map(|rest| rest.trim_end_matches('.').into());
+        let suffixes = spec.hosts.iter().filter_map(suffix).collect();
         let authority = authority_of(&spec.door.target);
         let host = split_port(authority).0;
         let farm = host.split_once("{id}").map(|(before, after)| (before.into(), after.trim_end_matches('.').into()));
-        Self { any: spec.hosts.iter().any(|h| h == "*"), names, farm }
+        Self { any: spec.hosts.iter().any(|h| h == "*"), names, suffixes, farm }
     }
 
-    /// The first name of the list.
-    pub fn first(&self) -> Option<&str> {
-        self.names.first().map(AsRef::as_ref)
+    /// The names that are listed one by one.
+    pub fn names(&self) -> &[Box<str>] {
+        &self.names
     }
 
-    pub(super) fn classify(&self, authority: &str) -> HostClass {
-        let host = split_port(authority).0;
-        let host = host.strip_suffix('.').unwrap_or(host);
-        if self.names.iter().any(|name| name.eq_ignore_ascii_case(host)) {
-            return HostClass::Served;
+    /// What a host without port is.
+    pub(super) fn classify<'a>(&self, host: &'a str) -> HostClass<'a> {
+        let listed = self.names.iter().position(|name| name.eq_ignore_ascii_case(host));
+        if listed.is_some() {
+            return HostClass::Served(listed);
         }
-        if self.farm.as_ref().is_some_and(|(before, after)| is_between(host, before, after)) {
-            return HostClass::Farm;
+        if let Some((before, after)) = &self.farm
+            && let Some(id) = between(host, before, after)
+        {
+            return HostClass::Farm(id);
         }
-        if self.any && is_host(host) { HostClass::Served } else { HostClass::Foreign }
+        let under = |suffix: &Box<str>| is_under(host, suffix);
+        if (self.any || self.suffixes.iter().any(under)) && is_host(host) {
+            return HostClass::Served(None);
+        }
+        HostClass::Foreign
     }
 }
 
@@ -57,8 +70,14 @@ pub(super) fn authority_of(prefix: &str) -> &str {
     rest.split('/').next().unwrap_or(rest)
 }
 
+/// The host of an authority, without a dot at its end.
+pub(super) fn bare(authority: &str) -> &str {
+    let host = split_port(authority).0;
+    host.strip_suffix('.').unwrap_or(host)
+}
+
 /// Host and port of an authority; an IPv6 address keeps its brackets.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
         _ => (authority, None),
@@ -75,11 +94,18 @@ pub(super) fn is_same(location_prefix: &str, requested: &str) -> bool {
     same_port && ours.0.eq_ignore_ascii_case(theirs.0.strip_suffix('.').unwrap_or(theirs.0))
 }
 
-fn is_between(host: &str, before: &str, after: &str) -> bool {
-    let Some(middle_len) = host.len().checked_sub(before.len() + after.len()).filter(|n| *n > 0) else { return false };
-    let Some((head, rest)) = host.split_at_checked(before.len()) else { return false };
-    let Some((middle, tail)) = rest.split_at_checked(middle_len) else { return false };
-    head.eq_ignore_ascii_case(before) && tail.eq_ignore_ascii_case(after) && !middle.contains('.')
+/// Whether a host ends with `.example.com`, and has something before it.
+pub(super) fn is_under(host: &str, suffix: &str) -> bool {
+    let at = host.len().checked_sub(suffix.len()).filter(|at| *at > 0);
+    at.and_then(|at| host.get(at..)).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
+}
+
+fn between<'a>(host: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let middle_len = host.len().checked_sub(before.len() + after.len()).filter(|n| *n > 0)?;
+    let (head, rest) = host.split_at_checked(before.len())?;
+    let (middle, tail) = rest.split_at_checked(middle_len)?;
+    let fits = head.eq_ignore_ascii_case(before) && tail.eq_ignore_ascii_case(after) && !middle.contains('.');
+    fits.then_some(middle)
 }
 
 fn is_host(host: &str) -> bool {

@@ -4,24 +4,32 @@
 //! authority came from the request.
 
 mod cookie;
+mod cors;
 mod decide;
 mod decision;
 mod front;
 mod host;
 pub mod proxy_protocol;
+mod reentry;
 mod request;
+mod routes;
 mod rules;
 mod snapshot;
 mod target;
 
 pub use cookie::{COOKIE_NAME, CookieKeys};
+pub use cors::Cors;
 pub use decide::decide;
 pub use decision::{Decision, REJECT_REASONS, Wait};
 pub use front::{Challenges, Dispatched, Front, Pickers};
 pub use host::Hosts;
+pub use reentry::{ASSIGN_PATH, HOPS_MAX, REENTER_PREFIX, REENTER_TO};
 pub use request::{Fields, Request};
+pub use routes::Routes;
 pub use rules::Rules;
 pub use snapshot::{Server, Snapshot};
 
+#[cfg(test)]
+mod route_tests;
 #[cfg(test)]
 mod tests;

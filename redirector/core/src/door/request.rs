@@ -8,6 +8,11 @@ use std::net::IpAddr;
 pub trait Fields {
     /// The value of the first field of that name, which is in lower case; `None` if there is none, or if it is not printable ASCII.
     fn get(&self, name: &str) -> Option<&str>;
+
+    /// Whether there is an `Upgrade` field. It is asked for with every GET; whoever knows it more cheaply should say so.
+    fn upgrades(&self) -> bool {
+        self.get("upgrade").is_some()
+    }
 }
 
 /// No fields.

@@ -7,6 +7,7 @@ use crate::route::Table;
 use farm_shared::id::Id;
 use farm_shared::member::Standing;
 use farm_shared::time::{Mono, Now};
+use std::net::IpAddr;
 
 /// One picture of the farm.
 #[derive(Clone, Debug)]
@@ -34,8 +35,10 @@ pub struct Server {
     pub slot: u32,
     /// Its id.
     pub id: Id,
-    /// Scheme and authority of its service, without a path.
+    /// Scheme and authority of its service, without a path; empty if it has no address of the kind that the target wants.
     pub location_prefix: std::sync::Arc<str>,
+    /// What it announced.
+    pub addrs: Vec<IpAddr>,
     /// What it is good for.
     pub standing: Standing,
     /// Whether new sessions may go there: its standing, and its name being published.
@@ -72,7 +75,7 @@ impl Snapshot {
 
     /// The value of `Set-Cookie` that brings a session back to a backend. It is the same for all sessions of a backend in one second
     /// of wall time. The one allocation of a redirect.
-    pub fn set_cookie(&self, slot: u32, now: Now) -> Option<String> {
-        Some(self.cookies.set_cookie(&self.server_at(slot)?.id, now.wall))
+    pub fn set_cookie(&self, slot: u32, secure: bool, now: Now) -> Option<String> {
+        Some(self.cookies.set_cookie(&self.server_at(slot)?.id, secure, now.wall))
     }
 }

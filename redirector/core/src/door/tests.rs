@@ -24,12 +24,22 @@ fn keys() -> Keys {
     Keys { current: key("a"), former: vec![key("b")] }
 }
 
-const NOW: Now = Now { mono: Mono(5_000), wall: Wall(1_700_000_000_000) };
+pub(super) const NOW: Now = Now { mono: Mono(5_000), wall: Wall(1_700_000_000_000) };
 
-fn front(target: &str, hosts: &[&str], servers: &[(&str, Standing)]) -> Front {
+pub(super) fn spec(target: &str, hosts: &[&str]) -> Spec {
     let mut spec = Spec::new(id("door1"), id("mail"));
     spec.hosts = hosts.iter().map(ToString::to_string).collect();
     spec.door.target = target.into();
+    spec
+}
+
+fn front(target: &str, hosts: &[&str], servers: &[(&str, Standing)]) -> Front {
+    front_of(&spec(target, hosts), Rules::new, servers)
+}
+
+/// A published picture of one farm.
+pub(super) fn front_of(spec: &Spec, rules: impl Fn(&Spec) -> Rules, servers: &[(&str, Standing)]) -> Front {
+    let target = spec.door.target.as_str();
     let prefix = |i: usize, id: &str| target.replace("{id}", id).replace("{ip}", &format!("10.0.0.{}", i + 1));
     let servers: Vec<Server> = servers
         .iter()
@@ -38,6 +48,7 @@ fn front(target: &str, hosts: &[&str], servers: &[(&str, Standing)]) -> Front {
             slot: i as u32,
             id: id(name),
             location_prefix: prefix(i, name).into(),
+            addrs: vec![format!("10.0.0.{}", i + 1).parse().unwrap()],
             standing: *standing,
             takes_new: standing.takes_new(),
             heard: Mono(0),
@@ -59,19 +70,23 @@ fn front(target: &str, hosts: &[&str], servers: &[(&str, Standing)]) -> Front {
         servers,
         table: Table::build(RoutePolicy::Weighted, 1.0, 1, &candidates),
     };
-    Front::new(Arc::new(Rules::new(&spec)), [Arc::new(farm)])
+    Front::new(Arc::new(rules(spec)), [Arc::new(farm)])
 }
 
-const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+pub(super) const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 fn usual() -> Front {
     front("http://{ip}:8000", &["mail.example.com"], &[("b1", Standing::InService)])
 }
 
 /// The decision as a short text: `302 LOCATION`, `wait`, or `400 reason`.
-fn outcome(front: &Front, method: &str, target: &str, host: Option<&str>, cookies: &[&str]) -> String {
-    let request = Request { method, target, host, cookies, secure: false, source: SOURCE, fields: &() };
-    match decide(front, &(), &request, NOW, &mut Pickers::new(Draws::from_u64(1))) {
+pub(super) fn outcome(front: &Front, method: &str, target: &str, host: Option<&str>, cookies: &[&str]) -> String {
+    said(front, &Request { method, target, host, cookies, secure: false, source: SOURCE, fields: &() })
+}
+
+/// The decision as a short text.
+pub(super) fn said(front: &Front, request: &Request<'_>) -> String {
+    match decide(front, &(), request, NOW, &mut Pickers::new(Draws::from_u64(1))) {
         Decision::Redirect { status, location_prefix, path_and_query, returning, set_cookie, .. } => {
             assert_ne!(set_cookie, returning);
             format!("{status} {location_prefix}{path_and_query}{}", if returning { " again" } else { "" })
@@ -82,7 +97,15 @@ fn outcome(front: &Front, method: &str, target: &str, host: Option<&str>, cookie
             format!("{status} {reason}")
         }
         Decision::Challenge { body } => format!("200 {body}"),
-        other => format!("{other:?}"),
+        Decision::Moved { status, location_prefix, path_and_query } => format!("{status} {location_prefix}{path_and_query}"),
+        Decision::Home { status, front, from, path_and_query } => {
+            format!("{status} {front}{REENTER_PREFIX}{from}{REENTER_TO}{path_and_query}")
+        }
+        Decision::Assign { slot, returning, .. } => format!("assign {slot} {returning}"),
+        Decision::Preflight => "preflight".into(),
+        Decision::Unfollowable { grpc } => format!("unfollowable {grpc}"),
+        Decision::Maintenance { retry_after_s } => format!("maintenance {retry_after_s}"),
+        Decision::Limited { retry_after_s } => format!("limited {retry_after_s}"),
     }
 }
 
@@ -147,12 +170,15 @@ fn hosts() {
     }
     check(by_ip, &mail, None, "400 host_missing");
     check(by_ip, &["*"], Some("anything.example"), "302");
+    check(by_ip, &["*.example.com"], Some("a.b.Example.com:81"), "302");
+    check(by_ip, &["*.example.com"], Some("example.com"), "421 host");
+    check(by_ip, &["*.example.com"], Some("x\u{e9}.example.com"), "421 host");
     check(by_ip, &["*"], Some("any thing"), "421 host");
     check(by_ip, &["*"], Some("10.0.0.1:8000"), "421 host_loop");
     check(by_ip, &["10.0.0.1"], Some("10.0.0.1:8080"), "302");
     for own in ["b1.farm.example.com", "b9.farm.example.com:8000", "B1.Farm.example.com."] {
         check(by_name, &["*"], Some(own), "421 host_loop");
-        check(by_name, &mail, Some(own), "421 host_loop");
+        check(by_name, &mail, Some(own), "302 http://mail.example.com/.well-known/farm/reenter?from=");
     }
     check(by_name, &["*"], Some("x.b1.farm.example.com"), "302");
     check(by_name, &["www.farm.example.com"], Some("www.farm.example.com"), "302");
@@ -164,7 +190,7 @@ fn cookies_bring_a_session_back() {
         [("b1", Standing::InService), ("b2", Standing::Draining), ("b3", Standing::Silent), ("b4", Standing::AdminDown)];
     let front = front("http://{ip}:8000", &["*"], &servers);
     let cookie = |slot: u32| {
-        let set = front.farms[0].set_cookie(slot, NOW).unwrap();
+        let set = front.farms[0].set_cookie(slot, false, NOW).unwrap();
         assert!(set.ends_with("; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"), "{set}");
         set.split(';').next().unwrap().to_owned()
     };
@@ -197,9 +223,9 @@ fn cookies_bring_a_session_back() {
 fn cookies_expire_and_keys_rotate() {
     let mail = id("mail");
     let old = CookieKeys::new(&mail, &Keys { current: key("b"), former: vec![] }, 3_600);
-    let text = old.set_cookie(&id("b2"), NOW.wall);
+    let text = old.set_cookie(&id("b2"), false, NOW.wall);
     let pair = text.split(';').next().unwrap();
-    let at = |keys: &CookieKeys, s: u64| keys.backend(&[pair], Wall(NOW.wall.0 + s * 1_000)).is_some();
+    let at = |keys: &CookieKeys, s: u64| keys.backend(&[pair], false, Wall(NOW.wall.0 + s * 1_000)).is_some();
     let (both, other) =
         (CookieKeys::new(&mail, &keys(), 3_600), CookieKeys::new(&mail, &Keys { current: key("a"), former: vec![] }, 3_600));
     assert!(at(&old, 0) && at(&both, 3_600) && !at(&both, 3_601) && !at(&other, 0));

@@ -50,6 +50,7 @@ impl Control {
                 slot: seen.slot,
                 id: member.heartbeat.id.clone(),
                 location_prefix: Arc::clone(&seen.location),
+                addrs: member.heartbeat.addrs.clone(),
                 standing,
                 takes_new,
                 heard: seen.heard,

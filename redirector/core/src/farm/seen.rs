@@ -7,7 +7,6 @@ use farm_shared::heartbeat::{Heard, Heartbeat, Kind, Role};
 use farm_shared::id::Id;
 use farm_shared::member::Change;
 use farm_shared::time::Mono;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -130,6 +129,9 @@ impl Seen {
         if heartbeat.role != Role::Backend {
             return Some("it is a door");
         }
+        if self.location.is_empty() {
+            return Some("it has no address of the kind that door.target wants");
+        }
         let gated = spec.door.target.contains("{id}") && spec.door.published == Published::Require;
         (gated && !self.published).then_some("its name is not served by every dnslb yet")
     }
@@ -155,14 +157,21 @@ impl Seen {
     }
 }
 
-/// Scheme and authority, from the template and what the member announced.
+/// Scheme and authority, from the template and what the member announced; empty if it has no address of the kind that is wanted.
 fn location(target: &str, heartbeat: &Heartbeat) -> Arc<str> {
-    let mut ip = String::new();
-    let _ = match heartbeat.addrs.first() {
-        Some(IpAddr::V6(v6)) => write!(ip, "[{v6}]"),
-        Some(v4) => write!(ip, "{v4}"),
-        None => Ok(()),
-    };
-    let filled = target.replace("{ip}", &ip).replace("{id}", heartbeat.id.as_str());
+    let mut filled = target.replace("{id}", heartbeat.id.as_str());
+    let addrs = || heartbeat.addrs.iter();
+    let kinds =
+        [("{ip}", addrs().next()), ("{ipv4}", addrs().find(|a| a.is_ipv4())), ("{ipv6}", addrs().find(|a| a.is_ipv6()))];
+    for (name, addr) in kinds {
+        if filled.contains(name) {
+            let text = match addr {
+                Some(IpAddr::V6(v6)) => format!("[{v6}]"),
+                Some(v4) => v4.to_string(),
+                None => return "".into(),
+            };
+            filled = filled.replace(name, &text);
+        }
+    }
     filled.replace("{port}", &heartbeat.port.to_string()).into()
 }
