@@ -82,9 +82,15 @@ impl Worker {
             return count(&tally.over_source);
         }
         match tls {
-            None => self.serve_http(stream, origin, false, life, limits).await,
-            // Boxed: plain connections need not have room for it.
-            Some(acceptor) => Box::pin(self.serve_tls(stream, origin, acceptor, life, limits)).await,
+            None => Box::pin(self.serve_http(stream, origin, false, life, limits)).await,
+            Some(acceptor) => {
+                // The room for a handshake is for those who begin one.
+                match timeout(header_time(limits), stream.peek(&mut [0])).await {
+                    Ok(Ok(1..)) => Box::pin(self.serve_tls(stream, origin, acceptor, life, limits)).await,
+                    Ok(_) => count(&tally.broken),
+                    Err(_) => count(&tally.late),
+                }
+            }
         }
     }
 
