@@ -31,6 +31,9 @@ pub struct BackendConfig {
     pub connections_max: usize,
     /// Path of the load report.
     pub status_path: String,
+    /// The file of all custodians' names and addresses: sessions are kept where they began, and requests for another one's are handed
+    /// on to it (docs/session-custodian.md).
+    pub custodians: Option<std::path::PathBuf>,
 }
 
 impl BackendConfig {
@@ -46,6 +49,7 @@ impl BackendConfig {
             queue_max: 1_000,
             connections_max: 4_000,
             status_path: "/farm/load".to_owned(),
+            custodians: None,
         }
     }
 

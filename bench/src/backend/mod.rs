@@ -3,6 +3,7 @@
 //! Never: it knows nothing of heartbeats or front ends; an agent reads its load from a URL like any application's.
 
 pub mod config;
+pub mod custodian;
 pub mod load;
 pub mod ps_queue;
 pub mod server;

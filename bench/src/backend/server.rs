@@ -3,6 +3,7 @@
 //! answers hold only what the backend was told at its start.
 
 use super::config::BackendConfig;
+use super::custodian::{Custodians, Place, SessionId};
 use super::load::LoadReport;
 use super::sessions::Sessions;
 use super::work::Work;
@@ -43,6 +44,7 @@ pub struct Backend {
     name: HeaderValue,
     work: Work,
     state: Mutex<State>,
+    custodians: Option<Custodians>,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,7 @@ enum Route {
     Feature,
     Logout,
     Load,
+    Custodian,
 }
 
 impl Backend {
@@ -74,8 +77,9 @@ impl Backend {
             demands: Draws::new(seed, 0),
             tokens: Draws::new(seed ^ since_epoch, 1),
         };
+        let custodians = config.custodians.clone().map(|file| Custodians::new(&config.id, file)).transpose()?;
         let name = HeaderValue::from_str(&config.id).map_err(|error| error.to_string())?;
-        Ok(Arc::new(Self { work: Work::new(&config, Instant::now()), name, state: Mutex::new(state), config }))
+        Ok(Arc::new(Self { work: Work::new(&config, Instant::now()), name, state: Mutex::new(state), custodians, config }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -162,16 +166,27 @@ impl Backend {
         let is_post = *request.method() == Method::POST;
         let (allowed, methods) = match route {
             Route::Login | Route::Logout => (is_read || is_post, "GET, HEAD, POST"),
-            Route::Landing | Route::Feature | Route::Load => (is_read, "GET, HEAD"),
+            Route::Landing | Route::Feature | Route::Load | Route::Custodian => (is_read, "GET, HEAD"),
         };
         if !allowed {
             let mut response = self.page(StatusCode::METHOD_NOT_ALLOWED, "not allowed here");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
             return response;
         }
-        let token = session_token(request.headers());
+        if matches!(route, Route::Login | Route::Feature | Route::Logout)
+            && let Some(custodians) = &self.custodians
+            && let Place::There(address) = custodians.place(request.headers())
+        {
+            let answer = custodians.forward(request, address).await;
+            return answer.unwrap_or_else(|| self.page(StatusCode::BAD_GATEWAY, "the session's custodian does not answer"));
+        }
+        let token = match &self.custodians {
+            Some(_) => SessionId::of(request.headers()).filter(|id| id.custodian == self.config.id).map(|id| id.token),
+            None => session_token(request.headers()),
+        };
         match route {
             Route::Load => self.load_report(),
+            Route::Custodian => self.custodian_report(),
             Route::Landing => match self.spend().await {
                 Ok(()) => self.page(StatusCode::OK, "welcome; /login, /feature/N, /logout"),
                 Err(busy) => *busy,
@@ -186,6 +201,7 @@ impl Backend {
         match path {
             "/login" => Route::Login,
             "/logout" => Route::Logout,
+            "/farm/custodian" if self.custodians.is_some() => Route::Custodian,
             path if path == self.config.status_path => Route::Load,
             path => match path.strip_prefix("/feature/").map(str::parse::<u32>) {
                 Some(Ok(_)) => Route::Feature,
@@ -204,17 +220,24 @@ impl Backend {
         if let Err(busy) = self.spend().await {
             return *busy;
         }
+        let fresh = match self.custodians.as_ref().map(|_| Custodians::token()) {
+            Some(Ok(token)) => Some(token),
+            Some(Err(_)) => return self.busy("no randomness for a session"),
+            None => None,
+        };
         let now_us = self.work.now_us();
         let (token, begun) = {
             let mut state = self.state();
-            let token = known.unwrap_or_else(|| (u128::from(state.tokens.bits()) << 64) | u128::from(state.tokens.bits()));
+            let token =
+                known.or(fresh).unwrap_or_else(|| (u128::from(state.tokens.bits()) << 64) | u128::from(state.tokens.bits()));
             (token, state.sessions.begin(now_us, token))
         };
         if !begun {
             return self.busy("no room for another session");
         }
         let mut response = self.page(StatusCode::OK, "logged in");
-        set_cookie(&mut response, &format!("session={token:032x}; Path=/; HttpOnly; SameSite=Lax"));
+        let id = self.custodians.as_ref().map_or_else(|| format!("{token:032x}"), |custodians| custodians.id(token));
+        set_cookie(&mut response, &format!("session={id}; Path=/; HttpOnly; SameSite=Lax"));
         response
     }
 
@@ -260,6 +283,11 @@ impl Backend {
     fn load_report(&self) -> Response<Full<Bytes>> {
         let body = serde_json::to_vec(&self.load()).unwrap_or_default();
         self.response(StatusCode::OK, "application/json", body)
+    }
+
+    fn custodian_report(&self) -> Response<Full<Bytes>> {
+        let tally = self.custodians.as_ref().map(Custodians::tally).unwrap_or_default();
+        self.response(StatusCode::OK, "application/json", serde_json::to_vec(&tally).unwrap_or_default())
     }
 
     fn page(&self, status: StatusCode, text: &str) -> Response<Full<Bytes>> {

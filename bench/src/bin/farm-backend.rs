@@ -48,6 +48,9 @@ struct Options {
     /// Path of the load report.
     #[arg(long, default_value = "/farm/load")]
     status_path: String,
+    /// Session custodian scheme: a file with a line NAME ADDRESS:PORT for each server, read again when it changes.
+    #[arg(long)]
+    custodians: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -72,6 +75,7 @@ impl Options {
             queue_max: self.queue_max,
             connections_max: self.connections_max,
             status_path: self.status_path.clone(),
+            custodians: self.custodians.clone(),
         }
     }
 }

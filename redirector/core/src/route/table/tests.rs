@@ -248,3 +248,44 @@ fn who_is_far_away_is_for_when_nobody_else_has_room() {
         assert_eq!(filled, [5, 5, 5, 10], "{policy:?}");
     }
 }
+
+/// A million sessions over ten thousand servers: by each server's count (Pearson's chi-square, within five standard deviations), and
+/// by the tenth of the servers that it belongs to, to 1 %.
+#[test]
+fn ten_thousand_servers_get_their_shares() {
+    const N: usize = 1_000_000;
+    let all: Vec<_> = (0..10_000).map(|i| candidate(i, f64::from(i % 10) / 8.0, 1.0 + f64::from(i % 7) / 20.0)).collect();
+    let table = Table::build(RoutePolicy::Weighted, 1.0, 1, &all);
+    let mut picker = Picker::new(Draws::from_u64(8));
+    let mut hits = vec![0.0_f64; 10_000];
+    for _ in 0..N {
+        hits[picker.pick(&table, 1, &()).unwrap()] += 1.0;
+    }
+    let (mut chi_square, mut tenths, mut wanted) = (0.0, [0.0; 10], [0.0; 10]);
+    for (at, share) in table.shares() {
+        let expect = share * N as f64;
+        chi_square += (hits[at] - expect).powi(2) / expect;
+        tenths[at % 10] += hits[at];
+        wanted[at % 10] += expect;
+    }
+    assert!((chi_square - 9_999.0).abs() < 5.0 * (2.0 * 9_999.0_f64).sqrt(), "{chi_square}");
+    for (hits, wanted) in tenths.iter().zip(wanted) {
+        let noise = 3.0 / f64::sqrt(wanted);
+        assert!((hits / wanted - 1.0).abs() < f64::max(0.01, noise), "{hits} instead of {wanted}");
+    }
+}
+
+/// Sixty thousand sessions between two heartbeats of ten thousand servers: the rule that believes reports alone sends them to the
+/// few that reported least, those that count their own do not.
+#[test]
+fn no_herd() {
+    let all: Vec<_> = (0..10_000).map(|i| candidate(i, f64::from((i * 7) % 1_000) / 100.0, 1.0)).collect();
+    let burst = |policy| {
+        let table = Table::build(policy, 1.0, 1, &all);
+        fill_one_by_one(&table, 60_000, 10_000).into_iter().max().unwrap()
+    };
+    let [herd, weighted, best] = [RoutePolicy::LeastReported, RoutePolicy::Weighted, RoutePolicy::LeastLoaded].map(burst);
+    println!("largest burst: least reported {herd}, weighted {weighted}, least loaded {best}");
+    assert!(herd > 5_000, "{herd}");
+    assert!(weighted < 40 && best < 15, "{weighted} {best}");
+}
