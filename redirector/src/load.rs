@@ -11,12 +11,15 @@ use farm_shared::config::{Document, Problem, has_errors};
 use farm_shared::heartbeat::{FarmKey, Keyring};
 use redirector_core::config::{Ec2Spec, ListenSpec, ProviderSpec, Spec};
 use redirector_core::farm::Keys;
+use redirector_core::room::Pages;
 use redirector_core::scale::Blueprint;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 const KEY_BYTES_MAX: u64 = 4096;
+/// A page or its texts, in octets.
+const TEXT_BYTES_MAX: u64 = 256 * 1024;
 const UNREADABLE: &str = "a file that can be read";
 
 /// A configuration that passed.
@@ -182,6 +185,11 @@ pub fn keyring(spec: &Spec, keys: &Keys) -> Keyring {
     let mut keyring = Keyring::default();
     keyring.insert(spec.farm.clone(), keys.current.clone(), spec.allowed_prefixes.clone());
     keyring
+}
+
+/// A file's name and its text.
+fn pair(file: &Option<(String, String)>) -> Option<(&str, &str)> {
+    file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()))
 }
 
 /// The farm's key from a file of hexadecimal digits.

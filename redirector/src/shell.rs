@@ -24,6 +24,7 @@ use farm_shared::time::Mono;
 use redirector_core::config::Spec;
 use redirector_core::door::{Dispatched as _, Rules};
 use redirector_core::farm::{AdminCommand, Control, Effect, Event, FaultCall, Saved, Topic};
+use redirector_core::room;
 use redirector_core::scale::{CallOutcome, ErrorKind, Instance, ProviderCall, ProviderError};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -112,6 +113,7 @@ pub struct Shell {
     answers: BTreeMap<u64, oneshot::Sender<Result<String, String>>>,
     next_ticket: u64,
     listing: bool,
+    ticks: u64,
     list_at: Mono,
     persisting: bool,
     to_persist: Option<Box<Saved>>,
@@ -155,6 +157,7 @@ impl Shell {
             answers: BTreeMap::new(),
             next_ticket: 0,
             listing: false,
+            ticks: 0,
             list_at: now.mono,
             persisting: false,
             to_persist: None,
@@ -194,7 +197,8 @@ impl Shell {
                 },
                 _ = ticks.tick() => {
                     let waited = self.parts.door.tally().waits;
-                    self.step(Event::Tick { waited });
+                    let room = self.room();
+                    self.step(Event::Tick { waited, room });
                     self.list_if_due();
                 }
             }
@@ -213,6 +217,19 @@ impl Shell {
     fn step(&mut self, event: Event) {
         let effects = self.parts.control.step(self.parts.clock.now(), event);
         self.carry_out(effects, None);
+    }
+
+    /// Who waits, if there is a waiting room.
+    fn room(&mut self) -> Option<Box<room::Tick>> {
+        let spec = &self.parts.spec.room;
+        if !spec.enabled {
+            return None;
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        let (door, now) = (&self.parts.door, self.parts.clock.now().mono);
+        let front = door.front.load();
+        let digest = door.dispatches.waiting(FARM)?.digest(&front, FARM, spec.waiting_max, self.ticks, now)?;
+        Some(Box::new(room::Tick { digest, free: front.room(FARM, &door.dispatches) }))
     }
 
     fn heartbeat(&mut self, received: Received) {

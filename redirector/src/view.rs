@@ -9,6 +9,7 @@ use crate::history::{Events, Ranges};
 use redirector_core::acme;
 use redirector_core::drill::DrillTotals;
 use redirector_core::farm::{DecisionStatus, InstanceStatus, ScalerStatus, Status};
+use redirector_core::room::RoomStatus;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -125,6 +126,7 @@ impl View {
             policy: "weighted",
             doors: 1,
             queue_per_session: 0.0,
+            room: RoomStatus::default(),
             servers: Vec::new(),
             scaler,
             drills: Vec::new(),

@@ -164,7 +164,7 @@ impl World {
             return;
         }
         let waited = self.door.waits;
-        self.door_step(Event::Tick { waited }, None);
+        self.door_step(Event::Tick { waited, room: None }, None);
         let now_ms = self.now_ms;
         self.queue.put(now_ms + TICK_MS, Ev::DoorTick { life });
         if self.door.control.is_some() && !self.door.listing && now_ms >= self.door.list_ms {
@@ -400,10 +400,10 @@ impl World {
                 let cookie = cookie.and_then(|c| Some(c.split(';').next()?.to_owned()));
                 Went::To { host, cookie: cookie.filter(|_| !returning) }
             }
-            Decision::Wait(Wait { retry_after_s, .. }) => {
+            Decision::Wait(Wait { told, .. }) => {
                 self.door.waits += 1;
                 self.totals.waits += 1;
-                Went::Wait(u64::from(retry_after_s) * 1_000)
+                Went::Wait(u64::from(told.retry_after_s) * 1_000)
             }
             other => {
                 self.watch.break_rule(now_ms, Rule::Rejected, || format!("{other:?}"));

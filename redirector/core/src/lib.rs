@@ -5,6 +5,7 @@
 //! [`farm::Event`]s; simulator, replayer and tests run the very same code.
 //!
 //! * [`door`]: one request, one [`door::Decision`], without an allocation.
+//! * [`room`]: the waiting room: who enters next while no server has a place.
 //! * [`route`]: which backend gets the next new session (DESIGN 4.3).
 //! * [`farm`]: the control loop; the one owner of mutable state.
 //! * [`scale`]: how many servers there should be (DESIGN 4.4), and the executor that makes it so (DESIGN 4.5).
@@ -20,6 +21,7 @@ pub mod config;
 pub mod door;
 pub mod drill;
 pub mod farm;
+pub mod room;
 pub mod route;
 pub mod scale;
 pub mod whatif;

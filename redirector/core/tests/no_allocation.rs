@@ -56,6 +56,7 @@ fn front(policy: RoutePolicy) -> Front {
         by_slot: Snapshot::index_slots(&servers),
         servers,
         table: Table::build(policy, 1.0, 1, &candidates),
+        room: None,
     };
     Front::new(Arc::new(Rules::new(&spec)), [Arc::new(farm)])
 }

@@ -5,7 +5,6 @@
 
 use super::assign;
 use super::cookies::Cookies;
-use super::pages;
 use super::tally::{Dispatches, Tally, count};
 use crate::access_log::Pen;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -67,7 +66,11 @@ impl<'a> Answer<'a> {
         answer
     }
 
-    fn retry_after(mut self, seconds: u32) -> Self {
+    pub(super) fn content(status: u16, fields: Vec<(HeaderName, HeaderValue)>, body: Bytes) -> Self {
+        Self { fields, body, ..Self::empty(status) }
+    }
+
+    pub(super) fn retry_after(mut self, seconds: u32) -> Self {
         self.fields.push((RETRY_AFTER, HeaderValue::from(seconds)));
         self
     }
@@ -136,7 +139,17 @@ impl Desk {
     ) -> Answer<'a> {
         let secure = request.secure;
         match door::decide(front, dispatches, request, now, &mut self.pickers) {
-            Decision::Redirect { status, farm, slot, location_prefix, path_and_query, set_cookie, returning, reentries } => {
+            Decision::Redirect {
+                status,
+                farm,
+                slot,
+                location_prefix,
+                path_and_query,
+                set_cookie,
+                returning,
+                reentries,
+                called,
+            } => {
                 if !returning {
                     dispatches.add(farm, slot);
                 }
@@ -150,6 +163,9 @@ impl Desk {
                     && let Ok(mark) = HeaderValue::try_from(snapshot.cookies.set_mark(reentries, secure, now.wall))
                 {
                     answer.fields.push((SET_COOKIE, mark));
+                }
+                if called {
+                    answer.fields.push(waiting::forget(request.secure));
                 }
                 answer
             }
@@ -186,9 +202,9 @@ impl Desk {
                 tally.other("unfollowable");
                 assign::unfollowable(grpc)
             }
-            Decision::Wait(Wait { retry_after_s, .. }) => {
+            Decision::Wait(Wait { farm, told }) => {
                 count(&tally.waits);
-                Answer::page(503, pages::wait(retry_after_s)).retry_after(retry_after_s)
+                waiting::answer(&told, farm, request, front, now)
             }
             Decision::Maintenance { retry_after_s } => {
                 tally.other("maintenance");

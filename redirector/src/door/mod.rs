@@ -16,6 +16,7 @@ mod race;
 mod sources;
 mod table;
 mod tally;
+mod waiting;
 mod worker;
 
 pub use answer::{Answer, Desk, Origin};

@@ -13,18 +13,6 @@ fn page(title: &str, head: &str, text: &str) -> String {
     )
 }
 
-/// For 503: all servers are busy or none is there.
-pub(super) fn wait(retry_after_s: u32) -> String {
-    page(
-        "One moment, please",
-        &format!("<meta http-equiv=\"refresh\" content=\"{retry_after_s}\">"),
-        &format!(
-            "There is no free place just now. This page tries again by itself in {retry_after_s} seconds; \
-you need not do anything. <a href=\"\">Try again now</a>."
-        ),
-    )
-}
-
 /// For 503: the operator closed what was asked for.
 pub(super) fn maintenance() -> String {
     page("Closed for maintenance", "", "This service is being worked on and will be back. Please try again later.")

@@ -2,20 +2,29 @@
 //!
 //! They only rise. Whoever wants a sum reads them all; nobody resets one.
 
+use super::waiting::Waiting;
 use redirector_core::door::{Dispatched, REJECT_REASONS};
 use redirector_core::farm::SLOTS_MAX;
+use redirector_core::room::Waiters;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// New sessions dispatched so far, by farm and slot, of all workers: the core's routing needs them together.
+/// New sessions dispatched so far, by farm and slot, of all workers, and who waits for each farm: the core's routing needs them
+/// together.
 #[derive(Debug)]
-pub struct Dispatches(Box<[Box<[AtomicU32]>]>);
+pub struct Dispatches(Box<[OfFarm]>);
+
+#[derive(Debug)]
+struct OfFarm {
+    slots: Box<[AtomicU32]>,
+    waiting: Waiting,
+}
 
 impl Dispatches {
     /// Zero for so many farms.
     pub fn new(farms: usize) -> Self {
         let counters = || (0..SLOTS_MAX).map(|_| AtomicU32::new(0)).collect();
-        Self((0..farms).map(|_| counters()).collect())
+        Self((0..farms).map(|_| OfFarm { slots: counters(), waiting: Waiting::default() }).collect())
     }
 
     /// One new session went to this slot of a farm.
@@ -25,14 +34,23 @@ impl Dispatches {
         }
     }
 
+    /// Who waits for a farm.
+    pub fn waiting(&self, farm: u16) -> Option<&Waiting> {
+        self.0.get(usize::from(farm)).map(|farm| &farm.waiting)
+    }
+
     fn counter(&self, farm: u16, slot: u32) -> Option<&AtomicU32> {
-        self.0.get(usize::from(farm))?.get(slot as usize)
+        self.0.get(usize::from(farm))?.slots.get(slot as usize)
     }
 }
 
 impl Dispatched for Dispatches {
     fn total(&self, farm: u16, slot: u32) -> u32 {
         self.counter(farm, slot).map_or(0, |n| n.load(Ordering::Relaxed))
+    }
+
+    fn waiters(&self, farm: u16) -> Option<&dyn Waiters> {
+        self.waiting(farm).map(|waiting| waiting as &dyn Waiters)
     }
 }
 

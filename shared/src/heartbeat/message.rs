@@ -2,6 +2,7 @@
 
 use super::drill::KillWord;
 use super::reply::Tombstone;
+use super::room::RoomWord;
 use crate::id::Id;
 use crate::prefix::Prefix;
 use serde::{Deserialize, Serialize};
@@ -205,6 +206,9 @@ pub struct Heard {
     /// A redirector: the scaler that runs in it for this farm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaler: Option<Id>,
+    /// A redirector: who waits at its door, if anybody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomWord>,
 }
 
 impl Heartbeat {
@@ -217,7 +221,7 @@ impl Heartbeat {
     pub fn check(&self) -> Result<(), &'static str> {
         let number = |x: f64, max: f64| x.is_finite() && (0.0..=max).contains(&x);
         let load = &self.load;
-        let bounds: [(bool, &'static str); 12] = [
+        let bounds: [(bool, &'static str); 13] = [
             (self.v == VERSION, "v"),
             ((100..=60_000).contains(&self.period_ms), "period_ms"),
             ((1..=ADDRS_MAX).contains(&self.addrs.len()), "addrs"),
@@ -225,6 +229,7 @@ impl Heartbeat {
             (self.port != 0, "port"),
             (self.drain_by.len() <= HEARD_MAX, "drain_by"),
             (self.heard.len() <= HEARD_MAX, "heard"),
+            (self.heard.iter().filter_map(|h| h.room.as_ref()).all(RoomWord::holds), "heard.room"),
             (self.tombstones.len() <= TOMBSTONES_MAX, "tombstones"),
             (number(load.queue, 1e6), "load.queue"),
             (number(load.cores, 4096.0) && load.cores > 0.0, "load.cores"),

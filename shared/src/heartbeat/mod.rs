@@ -9,12 +9,14 @@ mod envelope;
 mod keys;
 mod message;
 mod reply;
+mod room;
 
 pub use drill::{KillOutcome, KillWish, KillWord, PROCESS_BYTES_MAX, is_process_name};
 pub use envelope::{Envelope, Refusal, UDP_BYTES_MAX};
 pub use keys::{FarmKey, Keyring, MemberKey, SKEW_MS_MAX};
 pub use message::{Heard, Heartbeat, Kind, Load, Notice, NoticeKind, Role, State, VERSION};
 pub use reply::{Reply, Tombstone};
+pub use room::{LaneWord, ROOM_LANES_MAX, ROOM_STEPS_MAX, RoomWord};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use super::drill::KillWish;
 use super::envelope::Envelope;
 use super::keys::MemberKey;
 use super::message::{Heartbeat, Kind, VERSION};
+use super::room::RoomWord;
 use crate::id::Id;
 use crate::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct Reply {
     /// See [`super::Heard::scaler`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaler: Option<Id>,
+    /// See [`super::Heard::room`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomWord>,
     /// Members that the provider says are terminated, for the agent to carry to every dnslb.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tombstones: Vec<Tombstone>,
@@ -94,6 +98,7 @@ impl Reply {
             ttl_left_ms: None,
             doors: None,
             scaler: None,
+            room: None,
             tombstones: Vec::new(),
             kill: None,
         }

@@ -49,6 +49,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
         by_slot: Snapshot::index_slots(&servers),
         servers,
         table: Table::build(RoutePolicy::default(), 1.0, 1, &[candidate(0), candidate(1)]),
+        room: None,
     };
     Front::new(Arc::new(Rules::new(&spec)), [Arc::new(farm)])
 });

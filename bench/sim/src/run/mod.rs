@@ -242,7 +242,7 @@ impl Stage<'_> {
         match event {
             Ev::Tick => {
                 self.queue.put(self.now_ms + TICK_MS, Ev::Tick);
-                self.step(Event::Tick { waited: self.waits });
+                self.step(Event::Tick { waited: self.waits, room: None });
                 if self.now_ms >= self.list_ms {
                     self.list_ms = self.now_ms + self.poll_ms;
                     let list = self.fleet.list();

@@ -438,7 +438,7 @@ impl Agent {
             drain_by: self.drain_by.clone(),
             notice: self.machine,
             load: self.reading.map(|(reading, _)| reading.load).unwrap_or_default(),
-            heard: self.words.values().map(|word| word.as_of(now.mono)).collect(),
+            heard: self.words.values().map(|word| word.as_of(now.mono, to_redirector)).collect(),
             tombstones: if to_redirector { Vec::new() } else { self.batch.clone() },
             killed: self.killed.clone().filter(|_| to_redirector),
         };
@@ -458,7 +458,9 @@ fn fit(heartbeat: &mut Heartbeat) -> Vec<u8> {
         if body.len() + HEAD_BYTES_MAX <= UDP_BYTES_MAX || (heartbeat.tombstones.is_empty() && heartbeat.heard.is_empty()) {
             return body;
         }
-        if heartbeat.tombstones.is_empty() {
+        if heartbeat.heard.iter().any(|h| h.room.is_some()) {
+            heartbeat.heard.iter_mut().for_each(|h| h.room = None);
+        } else if heartbeat.tombstones.is_empty() {
             heartbeat.heard.truncate(heartbeat.heard.len() / 2);
         } else {
             heartbeat.tombstones.truncate(heartbeat.tombstones.len() / 2);

@@ -122,6 +122,7 @@ impl Word {
             ttl_left_ms: reply.ttl_left_ms,
             doors: reply.doors,
             scaler: reply.scaler.clone(),
+            room: reply.room.clone(),
         };
         Self { at: now, heard }
     }
@@ -130,7 +131,9 @@ impl Word {
         now.since_ms(self.at)
     }
 
-    pub(super) fn as_of(&self, now: Mono) -> Heard {
-        Heard { age_ms: self.age_ms(now), ..self.heard.clone() }
+    /// As of now; who waits at a door is told to doors alone.
+    pub(super) fn as_of(&self, now: Mono, to_redirector: bool) -> Heard {
+        let heard = self.heard.clone();
+        Heard { age_ms: self.age_ms(now), room: heard.room.filter(|_| to_redirector), ..heard }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     AccessLogSpec, AcmeSpec, CapsSpec, CorsSpec, DrillSpec, Ec2Spec, ListenSpec, Maintenance, NoticeSpec, RedirectStatus,
-    RoleSpec, RouteSpec, TlsSpec,
+    RoleSpec, RoomSpec, RouteSpec, TlsSpec,
 };
 use crate::route::RoutePolicy;
 use crate::scale::Floor;
@@ -47,6 +47,8 @@ pub struct Spec {
     pub admin: AdminListen,
     /// The front door.
     pub door: DoorSpec,
+    /// The waiting room.
+    pub room: RoomSpec,
     /// How long heartbeats are believed.
     pub lease: LeasePolicy,
     /// How this door makes itself known to dnslb.
@@ -293,6 +295,7 @@ impl Spec {
             heartbeat: HeartbeatListen::default(),
             admin: AdminListen::default(),
             door: DoorSpec::default(),
+            room: RoomSpec::default(),
             lease: LeasePolicy::default(),
             announce: AnnounceSpec { period_ms: 1_000, ..AnnounceSpec::default() },
             scaler: ScalerSpec::default(),

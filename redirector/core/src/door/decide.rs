@@ -5,6 +5,7 @@ use super::reentry::{self, HOPS_MAX, OWN_PATH};
 use super::routes::{To, climbs};
 use super::{Decision, Dispatched, Front, Pickers, Request, Rules, Server, Snapshot, Wait, target};
 use crate::config::{Maintenance, RedirectStatus};
+use crate::room::{self, Admission, Asker, admit};
 use farm_shared::time::Now;
 
 /// Where certificate authorities ask (RFC 8555 8.3).
@@ -146,14 +147,18 @@ impl<'a> Order<'a> {
             .backend(request.cookies, request.secure, now.wall)
             .and_then(|id| snapshot.server(id))
             .filter(|s| s.standing.keeps_sessions() && !is_left(self.left, s) && !s.location_prefix.is_empty());
+        let mut called = false;
         let server = match returning {
             Some(server) => server,
             None if closed == Maintenance::New => {
                 return Decision::Maintenance { retry_after_s: snapshot.retry_after_s };
             }
-            None => match pick(pickers, farm, snapshot, dispatched, self.left) {
-                Some(server) => server,
-                None => return Decision::Wait(Wait { farm, retry_after_s: snapshot.retry_after_s }),
+            None => match self.begin(snapshot, dispatched, request, now, pickers) {
+                Admission::Enter { place, is_called } => {
+                    called = is_called;
+                    place
+                }
+                Admission::Wait(told) => return Decision::Wait(Wait { farm, told }),
             },
         };
         let returning = returning.is_some();
@@ -172,6 +177,29 @@ impl<'a> Order<'a> {
             set_cookie: !returning,
             returning,
             reentries,
+            called,
+        }
+    }
+
+    /// A place for a new session, or a place in the queue.
+    fn begin(
+        &self,
+        snapshot: &'a Snapshot,
+        dispatched: &(impl Dispatched + ?Sized),
+        request: &Request<'a>,
+        now: Now,
+        pickers: &mut Pickers,
+    ) -> Admission<&'a Server> {
+        let mut pick = || pick(pickers, self.farm, snapshot, dispatched, self.left);
+        match &snapshot.room {
+            None => match pick() {
+                Some(place) => Admission::Enter { place, is_called: false },
+                None => Admission::Wait(room::Wait::plain(snapshot.retry_after_s)),
+            },
+            Some(gate) => {
+                let asker = Asker { cookies: request.cookies, fields: request.fields, path: self.path };
+                admit(gate, dispatched.waiters(self.farm).unwrap_or(&()), &asker, now, pick)
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A decision borrows from the request and from the published picture; it must never own anything.
 
+use crate::room;
+
 /// What a request gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
@@ -25,6 +27,8 @@ pub enum Decision<'a> {
         returning: bool,
         /// With 1 or more, it came by the re-entry address, so many times of late: send [`super::CookieKeys::set_mark`] too.
         reentries: u8,
+        /// The visitor showed a ticket of the waiting room, which is used up now: have him forget it.
+        called: bool,
     },
     /// To somewhere that the configuration names. `Location` is `location_prefix` followed by `path_and_query`.
     Moved {
@@ -94,8 +98,8 @@ pub enum Decision<'a> {
 pub struct Wait {
     /// The farm it waits for, by its place in [`super::Front::farms`].
     pub farm: u16,
-    /// For `Retry-After`, in seconds.
-    pub retry_after_s: u32,
+    /// What he is told.
+    pub told: room::Wait,
 }
 
 /// All reasons of [`Decision::Reject`], for metrics that start at zero and for the documentation.

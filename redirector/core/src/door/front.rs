@@ -3,6 +3,7 @@
 //! A picture must never change once it is published; what changes between two of them is only the counters beside it.
 
 use super::{Rules, Snapshot};
+use crate::room::Waiters;
 use crate::route::{FarmDispatched, Picker};
 use farm_shared::draw::Draws;
 use std::collections::BTreeMap;
@@ -56,12 +57,22 @@ impl Front {
     pub fn farm(&self, farm: u16) -> Option<&Snapshot> {
         self.farms.get(usize::from(farm)).map(AsRef::as_ref)
     }
+
+    /// Places that are free on all servers of a farm, by their reports and what this door has sent since.
+    pub fn room(&self, farm: u16, dispatched: &(impl Dispatched + ?Sized)) -> u32 {
+        self.farm(farm).map_or(0, |snapshot| snapshot.table.room(&OfFarm(dispatched, farm)))
+    }
 }
 
 /// New sessions dispatched by this door so far, by farm and slot; see [`FarmDispatched`].
 pub trait Dispatched {
     /// The counter of a slot of a farm.
     fn total(&self, farm: u16, slot: u32) -> u32;
+
+    /// Who waits for a farm at this door; none without a waiting room.
+    fn waiters(&self, _farm: u16) -> Option<&dyn Waiters> {
+        None
+    }
 }
 
 /// Nothing was dispatched: for tests and for the first picture.

@@ -6,6 +6,8 @@ use super::cors::Cors;
 use super::host::{Hosts, authority_of, split_port};
 use super::routes::Routes;
 use crate::config::{Maintenance, RedirectStatus, Spec};
+use crate::room::Pages;
+use std::sync::Arc;
 
 /// The rules of one configuration.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,8 @@ pub struct Rules {
     pub cors: Option<Cors>,
     /// Where clients ask that follow no redirect, beside the well-known place.
     pub assign: Option<Box<str>>,
+    /// What those see who wait.
+    pub pages: Arc<Pages>,
 }
 
 /// What HTTPS means for requests.
@@ -70,6 +74,7 @@ impl Rules {
             cors: Cors::new(&spec.cors),
             assign: spec.assign.as_deref().map(Into::into),
             hosts,
+            pages: Arc::clone(&spec.room.pages),
         }
     }
 

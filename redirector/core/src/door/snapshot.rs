@@ -3,6 +3,7 @@
 //! It must never be changed once published; what changes between two snapshots is only the counters beside it.
 
 use super::cookie::CookieKeys;
+use crate::room::Gate;
 use crate::route::Table;
 use farm_shared::id::Id;
 use farm_shared::member::Standing;
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub by_slot: Vec<u32>,
     /// Where new sessions go; it indexes `servers`.
     pub table: Table,
+    /// The waiting room, if there is one.
+    pub room: Option<Gate>,
 }
 
 /// One backend.

@@ -69,6 +69,7 @@ pub(super) fn front_of(spec: &Spec, rules: impl Fn(&Spec) -> Rules, servers: &[(
         by_slot: Snapshot::index_slots(&servers),
         servers,
         table: Table::build(RoutePolicy::Weighted, 1.0, 1, &candidates),
+        room: None,
     };
     Front::new(Arc::new(rules(spec)), [Arc::new(farm)])
 }
@@ -91,7 +92,7 @@ pub(super) fn said(front: &Front, request: &Request<'_>) -> String {
             assert_ne!(set_cookie, returning);
             format!("{status} {location_prefix}{path_and_query}{}", if returning { " again" } else { "" })
         }
-        Decision::Wait(Wait { retry_after_s, .. }) => format!("wait {retry_after_s}"),
+        Decision::Wait(Wait { told, .. }) => format!("wait {}", told.retry_after_s),
         Decision::Reject { status, reason } => {
             assert!(REJECT_REASONS.contains(&reason));
             format!("{status} {reason}")

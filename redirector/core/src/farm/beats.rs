@@ -45,15 +45,17 @@ impl Control {
             let slots = &mut self.slots;
             let new = || Seen::new(slots.take(), &member.heartbeat, &self.spec, now.mono, false);
             let seen = self.seen.entry(id.clone()).or_insert_with(new);
-            let flow = seen.observe(&member.heartbeat, &self.spec, dispatched, now.mono);
+            let flow = seen.observe(&member.heartbeat, &self.spec, dispatched, self.doors_known, now.mono);
             seen.moved_if(&changes, &member.heartbeat, &self.spec);
             self.arrivals += flow.arrivals;
             self.completions += flow.completions;
+            self.rooms.hear(&self.spec.id, &member.heartbeat, now.mono);
             reply.drain = member.wants_drain();
             reply.lease_ms = member.lease_ms();
         }
         let scales = self.spec.scaler.enabled && !self.spec.scaler.dry_run;
         reply.scaler = scales.then(|| self.spec.id.clone());
+        reply.room = self.room.word().cloned();
         reply.tombstones = self.tombstones.iter().rev().take(TOMBSTONES_PER_REPLY).map(|(_, stone)| stone.clone()).collect();
         effects.push(Effect::Reply(Box::new(reply)));
         if changes.contains(&Change::Joined) && role == Role::Backend {

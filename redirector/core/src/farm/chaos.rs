@@ -49,6 +49,7 @@ fn heartbeat(bits: u64, seq: u64) -> Heartbeat {
             ttl_left_ms: Some(0),
             doors: Some(u32::from(byte(7))),
             scaler: None,
+            room: None,
         }],
         notice: None,
         tombstones: vec![],
@@ -108,7 +109,7 @@ intent: Some(request.intent.clone()),
                     Event::Provider(Box::new(CallOutcome { call, result }))
                 }
                 9 if !records.is_empty() => Event::Journalled { seq: records.remove(0), ok: bits % 5 != 0 },
-                _ => Event::Tick { waited: bits % 100 },
+                _ => Event::Tick { waited: bits % 100, room: None },
             };
             let effects = control.step(now, event);
             let answers = effects.iter().filter(|e| matches!(e, Effect::Reply(_) | Effect::Refused(_))).count();

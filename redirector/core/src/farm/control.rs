@@ -3,12 +3,14 @@
 //! Replies and calls leave at once; publishing and persisting are coalesced and leave with [`Control::flush`]. A step must never
 //! fail: whatever is wrong with an event is an effect, too.
 
+use super::rooms::Rooms;
 use super::seen::Seen;
 use super::slots::Slots;
 use super::{AdminCommand, Effect, Event, Keys, Saved, Topic};
 use crate::config::Spec;
 use crate::door::Snapshot;
 use crate::drill::Ward;
+use crate::room::{Lanes, Room, TicketKeys};
 use crate::route::Speeds;
 use crate::scale::{Blueprint, Entry, ExecState, Instance, PlanState, Record, Report};
 use farm_shared::draw::Draws;
@@ -46,6 +48,15 @@ pub struct Control {
     pub(super) dirty: bool,
     /// Queues shrink and ramps rise with time alone: build again although nothing was heard.
     pub(super) restless: bool,
+    // The waiting room.
+    pub(super) room: Room,
+    pub(super) room_keys: Arc<TicketKeys>,
+    pub(super) room_lanes: Arc<Lanes>,
+    /// Who waits at other doors.
+    pub(super) rooms: Rooms,
+    pub(super) room_saved: Mono,
+    /// Live doors as of the last snapshot: to count them again for each heartbeat would take too long.
+    pub(super) doors_known: u32,
     // Scaling.
     pub(super) exec: ExecState,
     /// The provider that `exec` speaks of, if it is not the one that is configured: then nothing is called and no list is believed.
@@ -130,6 +141,12 @@ impl Control {
             roster,
             speeds: Speeds::default(),
             tombstones: super::beats::still_told(saved.tombstones, now),
+            room: Room::new(spec.room.clone(), &saved.room, now),
+            room_keys: Arc::new(TicketKeys::new(&spec.farm, &keys)),
+            room_lanes: Arc::new(Lanes::new(&spec.room.lanes, &spec.farm, &keys)),
+            rooms: Rooms::default(),
+            room_saved: now.mono,
+            doors_known: 1,
             published: None,
             generation: 0,
             dirty: true,
@@ -179,8 +196,9 @@ impl Control {
         let mut effects = Vec::new();
         match event {
             Event::Heartbeat { heartbeat, dispatched } => self.heartbeat(*heartbeat, dispatched, now, &mut effects),
-            Event::Tick { waited } => {
+            Event::Tick { waited, room } => {
                 self.waits(waited, now);
+                self.room_tick(room, now);
                 self.tick(now, &mut effects);
                 self.drill_tick(now, &mut effects);
                 self.scale(now, &mut effects);
@@ -233,6 +251,7 @@ impl Control {
             drill: self.ward.save(),
             spend: self.plan_state.spend(),
             tombstones: self.tombstones.iter().map(|(_, stone)| stone.clone()).collect(),
+            room: self.room.save(),
             provider: Some(self.foreign.clone().unwrap_or_else(|| self.spec.provider.identity())),
         }
     }
@@ -287,6 +306,9 @@ impl Control {
                 stays
             });
         }
+        self.room.reload(spec.room.clone());
+        self.room_keys = Arc::new(TicketKeys::new(&spec.farm, &keys));
+        self.room_lanes = Arc::new(Lanes::new(&spec.room.lanes, &spec.farm, &keys));
         self.spec = spec;
         self.keys = keys;
         for (id, seen) in &mut self.seen {

@@ -3,6 +3,7 @@
 use crate::config::Spec;
 use crate::door::Snapshot;
 use crate::drill::{Fault, HitRequest, SavedWard};
+use crate::room::{self, SavedRoom};
 use crate::scale::{Blueprint, CallOutcome, ExecState, Instance, ProviderCall, ProviderError, Record, Spend};
 use farm_shared::heartbeat::{FarmKey, Heartbeat, Refusal, Reply, Tombstone};
 use farm_shared::id::Id;
@@ -38,6 +39,8 @@ pub enum Event {
     Tick {
         /// Requests answered with [`crate::door::Decision::Wait`] since the start: demand that no backend saw.
         waited: u64,
+        /// Who waits in the waiting room, if there is one.
+        room: Option<Box<room::Tick>>,
     },
     /// An operator's command. Answered by [`Effect::Answer`] with the same ticket.
     Admin {
@@ -260,6 +263,9 @@ pub struct Saved {
     /// Hits of failure drills, and who may be cut off by one.
     #[serde(default)]
     pub drill: SavedWard,
+    /// The waiting room. States of older versions have none.
+    #[serde(default)]
+    pub room: SavedRoom,
     /// Money spent in this month.
     #[serde(default)]
     pub spend: Spend,

@@ -10,6 +10,7 @@ mod execute;
 mod orders;
 mod publish;
 mod report;
+mod rooms;
 mod scaling;
 mod seen;
 mod slots;

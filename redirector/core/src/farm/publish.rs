@@ -59,7 +59,8 @@ impl Control {
         }
         let door = &self.spec.door;
         self.prefer_zone(&mut candidates, &zones);
-        let table = Table::build(self.rule(&candidates), self.speeds.queue_per_session, self.doors(now.mono), &candidates);
+        self.doors_known = self.doors(now.mono);
+        let table = Table::build(self.rule(&candidates), self.speeds.queue_per_session, self.doors_known, &candidates);
         self.restless = candidates.iter().any(|c| {
             c.ramp < 1.0 || c.age_ms > c.period_ms || (table.policy().ages() && c.queue > 0.0 && c.drain_per_s > 0.0)
         });
@@ -71,6 +72,7 @@ impl Control {
             by_slot: Snapshot::index_slots(&servers),
             servers,
             table,
+            room: self.room.gate(Arc::clone(&self.room_keys), Arc::clone(&self.room_lanes), now.mono),
         });
         self.published = Some(Arc::clone(&snapshot));
         snapshot
@@ -109,7 +111,7 @@ impl Control {
             period_ms: member.heartbeat.period_ms,
             ramp: ramp.max(0.1) * if self.victims.contains(&member.heartbeat.id) { VICTIM_SHARE } else { 1.0 },
             preference: 1.0,
-            room: load.limit.map(|limit| limit.saturating_sub(load.sessions)),
+            room: self.places(load).map(|limit| limit.saturating_sub(load.sessions).saturating_sub(seen.on_the_way())),
         }
     }
 }

@@ -34,6 +34,7 @@ impl Control {
             drill_totals: self.ward.totals(now.mono),
             alarms: self.alarms(&servers, now),
             servers,
+            room: self.room.status(now),
             scaler: self.scaler_status(now),
             notices: self.notices.iter().cloned().collect(),
         }

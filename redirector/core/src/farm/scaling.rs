@@ -99,6 +99,16 @@ impl Control {
         boots.get(at).copied().unwrap_or(self.spec.scaler.boot_prior_ms)
     }
 
+    /// The median of boot times, or the configured one while too few were measured. Milliseconds.
+    pub(super) fn boot_ms_p50(&self) -> u64 {
+        if !self.boots_are_measured() {
+            return self.spec.scaler.boot_prior_ms;
+        }
+        let mut boots: Vec<u64> = self.boots_ms.iter().copied().collect();
+        boots.sort_unstable();
+        boots.get(boots.len() / 2).copied().unwrap_or(self.spec.scaler.boot_prior_ms)
+    }
+
     /// Requests turned away so far, twice a second at most.
     pub(super) fn waits(&mut self, waited: u64, now: Now) {
         if self.waits.back().is_some_and(|(at, _)| now.mono.since_ms(*at) < WAITS_MS) {
@@ -114,6 +124,9 @@ impl Control {
     /// Sessions that wait to begin: those turned away within one `Retry-After` come again, each of them once. Every door turns
     /// away about as many as this one.
     fn waiting(&self, now: Mono) -> u32 {
+        if self.spec.room.enabled {
+            return self.room.waiting().min(1_000_000);
+        }
         let (Some((_, from)), Some((_, to))) = (self.waits.front(), self.waits.back()) else { return 0 };
         (to.saturating_sub(*from).min(1_000_000) as u32).saturating_mul(self.doors(now))
     }

@@ -26,6 +26,8 @@ pub(super) struct Seen {
     pub(super) heard: Mono,
     pub(super) dispatch_base: u32,
     pub(super) meter: SpeedMeter,
+    /// Sessions that were sent there between the last two reports and had not begun by the last one.
+    on_the_way: u32,
     /// Incarnation, arrivals and completions as last reported.
     counted: Option<(u64, u64, u64)>,
     /// Its own name was served by every dnslb once in this incarnation.
@@ -61,6 +63,7 @@ impl Seen {
             heard: now,
             dispatch_base: 0,
             meter: SpeedMeter::default(),
+            on_the_way: 0,
             counted: None,
             published,
             undrained: now,
@@ -73,10 +76,13 @@ impl Seen {
     }
 
     /// A heartbeat that the roster took.
-    pub(super) fn observe(&mut self, heartbeat: &Heartbeat, spec: &Spec, dispatched: u32, now: Mono) -> Flow {
+    pub(super) fn observe(&mut self, heartbeat: &Heartbeat, spec: &Spec, dispatched: u32, doors: u32, now: Mono) -> Flow {
         let load = &heartbeat.load;
         self.meter.observe(load, now.since_ms(self.heard));
         self.heard = now;
+        // Before the first report of an incarnation the counter was another server's.
+        let is_counted = self.counted.is_some_and(|(inc, ..)| inc == heartbeat.inc);
+        let sent = is_counted.then(|| dispatched.wrapping_sub(self.dispatch_base));
         self.dispatch_base = dispatched;
         let flow = match self.counted {
             Some((inc, arrivals, completions)) if inc == heartbeat.inc => Flow {
@@ -91,6 +97,9 @@ impl Seen {
             }
             None => Flow::default(),
         };
+        // Those who arrived are first those sent before the report before; who has not come after a whole period does not come.
+        let arrivals = u32::try_from(flow.arrivals).unwrap_or(u32::MAX).saturating_sub(self.on_the_way);
+        self.on_the_way = sent.map_or(0, |sent| sent.saturating_mul(doors).saturating_sub(arrivals));
         self.counted = Some((heartbeat.inc, load.arrivals, load.completions));
         let fresh = |h: &&Heard| h.age_ms <= FRESH_PERIODS * heartbeat.period_ms;
         let dnslb = || heartbeat.heard.iter().filter(fresh).filter(|h| h.kind == Kind::Dnslb);
@@ -110,6 +119,12 @@ impl Seen {
         self.scaler = heartbeat.heard.iter().filter(fresh).find(other).and_then(|h| h.scaler.clone());
         // A lie of one member must not drown what the others say.
         Flow { arrivals: flow.arrivals.min(1_000_000), completions: flow.completions.min(1_000_000) }
+    }
+
+    /// Sessions that were sent there and are in no report yet, beside those sent since the last one: who is redirected needs a
+    /// moment to arrive, and a place must not be given to two.
+    pub(super) fn on_the_way(&self) -> u32 {
+        self.on_the_way
     }
 
     /// Its address changed, if it did.

@@ -1,6 +1,7 @@
 //! What an operator sees: the JSON status API, the status page, its event stream and the metrics all show this.
 
 use crate::drill::{DrillStatus, DrillTotals};
+use crate::room::RoomStatus;
 use crate::scale::{Offering, Report};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub struct Status {
     pub queue_per_session: f64,
     /// Every member, ordered by id.
     pub servers: Vec<ServerStatus>,
+    /// The waiting room.
+    pub room: RoomStatus,
     /// The scaler.
     pub scaler: ScalerStatus,
     /// Hits of failure drills, the newest last.

@@ -48,7 +48,16 @@ fn beat(name: &str, seq: u64) -> Heartbeat {
 }
 
 fn dnslb(name: &str, serves: bool, ttl_left_ms: Option<u64>) -> Heard {
-    Heard { id: id(name), kind: Kind::Dnslb, age_ms: 100, serves: Some(serves), ttl_left_ms, doors: Some(3), scaler: None }
+    Heard {
+        id: id(name),
+        kind: Kind::Dnslb,
+        age_ms: 100,
+        serves: Some(serves),
+        ttl_left_ms,
+        doors: Some(3),
+        scaler: None,
+        room: None,
+    }
 }
 
 /// A control loop in virtual time, with a provider that does as it is told and servers that boot at once.
@@ -186,7 +195,7 @@ impl Bench {
     fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 100 {
             self.now = self.now.plus_ms(100);
-            self.step(Event::Tick { waited: self.waited });
+            self.step(Event::Tick { waited: self.waited, room: None });
             self.flush();
         }
     }
@@ -470,7 +479,7 @@ fn the_ttl_gate() {
             }
             heartbeat.heard = vec![dnslb("ns1", true, Some(0)), dnslb("ns2", true, *ttl_left_ms)];
             at = *ms;
-            seen.observe(&heartbeat, &spec, 0, Mono(at));
+            seen.observe(&heartbeat, &spec, 0, 1, Mono(at));
         }
         seen.ttl_left_ms(3_000, &spec, Mono(at))
     };

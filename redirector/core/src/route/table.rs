@@ -43,7 +43,7 @@ pub struct Candidate {
     pub ramp: f64,
     /// What it gets of its share because of where it is: 0 (only if nobody else has room) to 1.
     pub preference: f64,
-    /// Sessions it could take when it reported, if it knows.
+    /// Sessions it could take when it reported, if that is limited.
     pub room: Option<u32>,
 }
 
@@ -174,13 +174,24 @@ impl Table {
         self.entries.iter().map(move |e| (e.server as usize, e.bound / total))
     }
 
+    /// Places that are free now on all servers together, as far as they have limits.
+    pub fn room(&self, dispatched: &(impl FarmDispatched + ?Sized)) -> u32 {
+        // A cast saturates.
+        self.entries.iter().map(|e| (e.room - self.doors * Self::since(e, dispatched)).max(0.0)).sum::<f64>() as u32
+    }
+
     /// Whether no server takes new sessions.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
+    /// Sessions that this door has sent there since its report.
+    fn since(entry: &Entry, dispatched: &(impl FarmDispatched + ?Sized)) -> f64 {
+        f64::from(dispatched.total(entry.slot).wrapping_sub(entry.dispatch_base))
+    }
+
     fn weight_now(&self, entry: &Entry, dispatched: &(impl FarmDispatched + ?Sized)) -> f64 {
-        let since = f64::from(dispatched.total(entry.slot).wrapping_sub(entry.dispatch_base));
+        let since = Self::since(entry, dispatched);
         if self.doors * since >= entry.room {
             return 0.0;
         }

@@ -208,7 +208,7 @@ fn an_outage_multiplies_no_launches() {
     bench.step(Event::Listing(Ok(vec![])));
     for second in 0..1_200 {
         bench.now = bench.now.plus_ms(1_000);
-        let mut events = vec![Event::Tick { waited: second * 50 }, Event::Listing(Ok(vec![]))];
+        let mut events = vec![Event::Tick { waited: second * 50, room: None }, Event::Listing(Ok(vec![]))];
         let lost = |call| {
             let error = ProviderError { kind: ErrorKind::Transient, message: String::new() };
             Event::Provider(Box::new(CallOutcome { call, result: Err(error) }))
