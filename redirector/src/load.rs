@@ -74,6 +74,7 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     let mut token_problem = None;
     let mut key_warnings = Vec::new();
     let mut acme_problem = None;
+    let mut page_problems = Vec::new();
     let loaded = spec.and_then(|mut spec| {
         let farm = root.table("farm", "The farm of servers behind it.");
         spec.state_dir = beside(file, &spec.state_dir);
@@ -87,6 +88,24 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
             ec2.profile_file = beside(file, &ec2.profile_file);
         }
         acme_problem = check_acme(&root, file, &mut spec);
+        let room = root.table("waiting_room", "What new sessions get while no server has a place.");
+        let text = |option: &str, path: &Option<String>| {
+            let path = beside(file, path.as_ref()?);
+            let bytes = read_capped(Path::new(&path), TEXT_BYTES_MAX);
+            match bytes.map_err(|e| e.to_string()).and_then(|b| String::from_utf8(b).map_err(|e| e.to_string())) {
+                Ok(text) => Some((path, text)),
+                Err(error) => {
+                    room.problem(option, format!("{path:?}: {error}"), UNREADABLE);
+                    None
+                }
+            }
+        };
+        let template = text("template_file", &spec.room.template_file);
+        let texts = text("texts_file", &spec.room.texts_file);
+        match Pages::new(pair(&template), pair(&texts)) {
+            Ok(pages) => spec.room.pages = Arc::new(pages),
+            Err(found) => page_problems = found,
+        }
         let key = |option: &str, path: &String| {
             read_key(Path::new(&beside(file, path)))
                 .map_err(|(found, expected)| farm.problem(option, format!("{path:?}: {found}"), expected))
@@ -102,7 +121,7 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         Some((spec, Keys { current, former }, pairs))
     });
     let mut problems = document.finish();
-    problems.extend(key_problem.into_iter().chain(token_problem).chain(key_warnings).chain(acme_problem));
+    problems.extend(key_problem.into_iter().chain(token_problem).chain(key_warnings).chain(acme_problem).chain(page_problems));
     // Read even if an option is wrong, so that all problems come at once.
     let loaded = loaded.and_then(|(spec, keys, pairs)| match profiles::launchable(&spec, &keys.current) {
         Ok(launchable) => {

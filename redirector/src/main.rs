@@ -19,6 +19,7 @@ use farm_daemon::clock::{Clock, draws_from_os};
 use farm_daemon::logging::{self, LogFormat};
 use farm_daemon::refusals::Refusals;
 use farm_daemon::settings::{read_admin, read_token, token_path};
+use farm_shared::heartbeat::MemberKey;
 use farm_shared::id::Id;
 use redirector::door::TallySum;
 use redirector::load::{self, Loaded};
@@ -28,6 +29,7 @@ use redirector::view::View;
 use redirector::{metrics, text};
 use redirector_core::cloud::Profiles;
 use redirector_core::config::STATE_DIR;
+use redirector_core::room::lane_key;
 use redirector_ec2::Meters;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -64,11 +66,14 @@ enum Command {
         /// The configuration file.
         file: PathBuf,
     },
-    /// Prints the heartbeat key of a member, for its agent's key file.
+    /// Prints the heartbeat key of a member, for its agent's key file, or the key of a lane of the waiting room.
     Key {
         /// The member.
-        #[arg(long)]
-        id: String,
+        #[arg(long, required_unless_present = "lane")]
+        id: Option<String>,
+        /// The lane: the application signs passes with its key (docs/front-door.md).
+        #[arg(long, conflicts_with = "id")]
+        lane: Option<String>,
         #[command(flatten)]
         config: Config,
     },
@@ -196,10 +201,14 @@ fn run(command: Command) -> Result<(), Failure> {
             report(&loaded.warnings, &mut io::stderr()).map_err(unavailable)?;
             print(&format!("{}: good\n", file.display()))
         }
-        Command::Key { id, config } => {
-            let id = member(&id)?;
+        Command::Key { id, lane, config } => {
+            let id = id.map(|id| member(&id)).transpose()?;
             let Loaded { spec, keys, .. } = loaded(&config.config)?;
-            print(&format!("{}\n", keys.current.member(&spec.farm, &id).to_hex()))
+            let key = match (&id, &lane) {
+                (Some(id), _) => keys.current.member(&spec.farm, id),
+                (None, lane) => MemberKey::from_bytes(lane_key(&keys.current, &spec.farm, lane.as_deref().unwrap_or_default())),
+            };
+            print(&format!("{}\n", key.to_hex()))
         }
         Command::Status { json, line, client } => {
             let document = client.ask("GET", "/v1/status")?;

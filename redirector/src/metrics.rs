@@ -13,6 +13,7 @@ use redirector_core::acme::Status;
 use redirector_core::door::REJECT_REASONS;
 use redirector_core::drill::{DrillTotals, Model};
 use redirector_core::farm::{ScalerStatus, ServerStatus};
+use redirector_core::room::{LaneStatus, RoomStatus};
 use redirector_ec2::Meters;
 
 const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
@@ -21,6 +22,7 @@ const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "ad
 pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals, cloud: &Meters) -> Exposition {
     let mut out = Exposition::new();
     front_door(&mut out, view, door);
+    waiting_room(&mut out, &view.status.room);
     heartbeats.expose(&mut out);
     servers(&mut out, &view.status.servers);
     scaler(&mut out, view);
@@ -93,6 +95,49 @@ fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
         view.status.generation,
     );
     out.single("redirector_doors", Kind::Gauge, "Live front doors, as heard from dnslb.", view.status.doors);
+}
+
+fn waiting_room(out: &mut Exposition, room: &RoomStatus) {
+    type Column = (&'static str, Kind, &'static str, fn(&LaneStatus) -> f64);
+    let columns: [Column; 5] = [
+        ("redirector_room_waiting", Kind::Gauge, "Who wait for a place and asked this door last.", |l| f64::from(l.waiting_here)),
+        ("redirector_room_waiting_all", Kind::Gauge, "Who wait for a place at all doors, about.", |l| f64::from(l.waiting)),
+        ("redirector_room_oldest_seconds", Kind::Gauge, "How long the first of them has waited.", |l| l.oldest_ms as f64 / 1e3),
+        (
+            "redirector_room_watermark_timestamp_seconds",
+            Kind::Gauge,
+            "Who came no later may enter, in seconds since the epoch; 0 before anybody waited.",
+            |l| l.watermark_ms as f64 / 1e3,
+        ),
+        ("redirector_room_entered_total", Kind::Counter, "Who have waited and entered by this door.", |l| l.entered as f64),
+    ];
+    for (name, kind, help, value) in columns {
+        out.family(name, kind, &["lane"], help);
+        for lane in room.lanes.iter().filter(|_| room.enabled) {
+            out.sample(&[("lane", &lane.name)], value(lane));
+        }
+    }
+    out.single("redirector_room_places", Kind::Gauge, "Places that are free on all servers; 0 without a waiting room.", room.room);
+    out.family(
+        "redirector_room_tickets_total",
+        Kind::Counter,
+        &["what"],
+        "Tickets of the waiting room: given out; shown and not yet due; shown again after they were used; shown too long after their turn; \
+         shown although no door had signed them; not given out because too many wait; not shown again in time; used, and forgotten early.",
+    );
+    let t = &room.totals;
+    for (what, n) in [
+        ("given", t.tickets),
+        ("not_due", t.asked),
+        ("used_again", t.used_again),
+        ("stale", t.stale),
+        ("forged", t.forged),
+        ("refused", t.full),
+        ("left", t.left),
+        ("forgotten", t.forgotten),
+    ] {
+        out.sample(&[("what", what)], n);
+    }
 }
 
 fn servers(out: &mut Exposition, servers: &[ServerStatus]) {

@@ -6,6 +6,7 @@
 use super::assign;
 use super::cookies::Cookies;
 use super::tally::{Dispatches, Tally, count};
+use super::{pages, waiting};
 use crate::access_log::Pen;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use farm_shared::draw::Draws;

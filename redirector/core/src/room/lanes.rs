@@ -8,11 +8,17 @@ use crate::farm::Keys;
 use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
 use farm_shared::time::Wall;
 
 const MAC_BYTES: usize = 16;
 const PASS_BYTES_MAX: usize = 64;
+
+/// The key that passes of a lane are signed with.
+pub fn lane_key(key: &FarmKey, farm: &Id, lane: &str) -> [u8; 32] {
+    key.derive("room lane", farm, lane)
+}
 
 /// The rules, in their order.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +48,7 @@ impl Lanes {
             path: spec.path.as_deref().map(Into::into),
             passes: if spec.is_signed {
                 let all = std::iter::once(&keys.current).chain(&keys.former);
-                all.map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key.derive("room lane", farm, &spec.name))).collect()
+                all.map(|key| hmac::Key::new(hmac::HMAC_SHA256, &lane_key(key, farm, &spec.name))).collect()
             } else {
                 Vec::new()
             },
@@ -96,7 +102,6 @@ fn is_below(path: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farm_shared::heartbeat::FarmKey;
 
     #[test]
     fn rules_in_their_order() {
@@ -118,7 +123,7 @@ mod tests {
         let lanes = Lanes::new(&specs, &farm, &keys);
         let pass = |lane: &str, expiry_s: u64| {
             let signed = format!("v1.{expiry_s}");
-            let key = hmac::Key::new(hmac::HMAC_SHA256, &key.derive("room lane", &farm, lane));
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &lane_key(&key, &farm, lane));
             format!("pass={signed}.{}", URL_SAFE_NO_PAD.encode(&hmac::sign(&key, signed.as_bytes()).as_ref()[..16]))
         };
         let check = |cookies: &[&str], path: &str, expect: u8| {

@@ -31,7 +31,7 @@ mod words;
 
 pub use forecast::{Estimate, Forecast, Launch};
 pub use gate::{Admission, Asker, Gate, LaneGate, Wait, Whence, admit};
-pub use lanes::Lanes;
+pub use lanes::{Lanes, lane_key};
 pub use ledger::{Answer, Digest, LaneDigest, Ledger, Totals};
 pub use pace::Pace;
 pub use page::{Pages, Reader};
