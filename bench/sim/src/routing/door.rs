@@ -60,7 +60,7 @@ impl Door {
     }
 
     pub(super) fn ticks(&mut self, at_us: u64) {
-        self.control.step(now(at_us), Event::Tick { waited: 0 });
+        self.control.step(now(at_us), Event::Tick { waited: 0, room: None });
         self.flushes(at_us);
     }
 

@@ -269,6 +269,7 @@ impl Farm<'_> {
             ttl_left_ms: None,
             doors: Some(self.case.doors),
             scaler: None,
+            room: None,
         };
         let heartbeat = Heartbeat {
             v: 1,
