@@ -69,7 +69,9 @@ fn decision(policy: RoutePolicy, servers: u32) -> (f64, f64) {
     let mut fill = 0.0;
     for _ in 0..50 {
         generation += 1;
-        fill += spent_ns(|| drop(picker.pick(&table, generation, &counters))) / 50.0;
+        fill += spent_ns(|| {
+            picker.pick(&table, generation, &counters);
+        }) / 50.0;
     }
     // As many as come to each server between two of its heartbeats, and some more.
     let decisions = 500_000;

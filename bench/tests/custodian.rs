@@ -139,13 +139,16 @@ async fn a_session_is_found_from_everywhere_in_one_hop() {
     assert!((every - 0.8).abs() < 0.05, "{every}");
 }
 
+/// Why, the request's fields, and what moves: handed on, nobody of the list, served for others.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], [u64; 3]);
+
 #[tokio::test]
 async fn made_up_ids_lead_nowhere() {
     // b9 is in the list, but its address is b1's: a list that is out of date.
     let farm = Farm::open("forged", 2, "b9 {1}\n").await;
     let genuine = farm.login(0).await;
     let forged = genuine.replace(".b0", ".b1");
-    let cases: [(&str, &[(&str, &str)], [u64; 3]); 6] = [
+    let cases: [Case<'_>; 6] = [
         ("somebody's token at another server", &[("cookie", &forged)], [1, 0, 1]),
         ("nobody", &[("cookie", "session=0000000000000000000000000000000a.evil.example")], [0, 1, 0]),
         ("an address", &[("cookie", "session=0000000000000000000000000000000a.127.0.0.1:1")], [0, 1, 0]),

@@ -160,13 +160,11 @@ impl Custodians {
         if id.custodian == self.own {
             return Place::Here;
         }
-        match self.address(&id.custodian) {
-            Some(address) => Place::There(address),
-            None => {
-                self.unknown.fetch_add(1, Ordering::Relaxed);
-                Place::Here
-            }
-        }
+        let Some(address) = self.address(&id.custodian) else {
+            self.unknown.fetch_add(1, Ordering::Relaxed);
+            return Place::Here;
+        };
+        Place::There(address)
     }
 
     fn address(&self, name: &str) -> Option<SocketAddr> {

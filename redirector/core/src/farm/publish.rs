@@ -36,7 +36,7 @@ impl Control {
         let mut zones = Vec::new();
         let panic = self.panic().is_some();
         for (member, seen) in members() {
-            let standing = self.trusted(member, panic);
+            let standing = Self::trusted(member, panic);
             let takes_new = standing.takes_new() && seen.hindrance(&member.heartbeat, &self.spec).is_none();
             if takes_new {
                 let at = servers.len() as u32;

@@ -15,11 +15,12 @@ impl Control {
             let named = |(at, share): (usize, f64)| Some((snapshot.servers.get(at)?.id.as_str(), share));
             shares.extend(snapshot.table.shares().filter_map(named));
         }
+        let panic = self.panic().is_some();
         let servers: Vec<ServerStatus> = self
             .roster
             .members()
             .values()
-            .map(|m| self.server_status(m, shares.get(m.heartbeat.id.as_str()).copied().unwrap_or(0.0), now))
+            .map(|m| self.server_status(m, shares.get(m.heartbeat.id.as_str()).copied().unwrap_or(0.0), panic, now))
             .collect();
         Status {
             id: self.spec.id.to_string(),
@@ -40,11 +41,11 @@ impl Control {
         }
     }
 
-    fn server_status(&self, member: &Member, share: f64, now: Now) -> ServerStatus {
+    fn server_status(&self, member: &Member, share: f64, panic: bool, now: Now) -> ServerStatus {
         let heartbeat = &member.heartbeat;
         let load = &heartbeat.load;
         let seen = self.seen.get(&heartbeat.id);
-        let standing = self.trusted(member, self.panic().is_some());
+        let standing = Self::trusted(member, panic);
         let hindrance = seen.and_then(|s| s.hindrance(heartbeat, &self.spec));
         let takes_new = standing.takes_new() && hindrance.is_none();
         let why_not = match (takes_new, hindrance) {

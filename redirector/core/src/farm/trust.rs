@@ -29,7 +29,7 @@ impl Control {
     }
 
     /// What a member is good for at this door.
-    pub(super) fn trusted(&self, member: &Member, panic: bool) -> Standing {
+    pub(super) fn trusted(member: &Member, panic: bool) -> Standing {
         let drains = member.drain_wish || member.heartbeat.draining();
         match member.standing() {
             Standing::Silent if panic && drains => Standing::Draining,
