@@ -138,7 +138,7 @@ fn control() {
                 published = control.flush(now(us)).iter().any(|effect| matches!(effect, Effect::Publish(_)));
             });
             let tick = if at % (SERVERS / 10) == 0 {
-                spent_ns(|| drop(control.step(now(us), Event::Tick { waited: 0 })))
+                spent_ns(|| drop(control.step(now(us), Event::Tick { waited: 0, room: None })))
             } else {
                 0.0
             };

@@ -121,7 +121,8 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
         Some((spec, Keys { current, former }, pairs))
     });
     let mut problems = document.finish();
-    problems.extend(key_problem.into_iter().chain(token_problem).chain(key_warnings).chain(acme_problem).chain(page_problems));
+    problems
+        .extend(key_problem.into_iter().chain(token_problem).chain(key_warnings).chain(acme_problem).chain(page_problems));
     // Read even if an option is wrong, so that all problems come at once.
     let loaded = loaded.and_then(|(spec, keys, pairs)| match profiles::launchable(&spec, &keys.current) {
         Ok(launchable) => {

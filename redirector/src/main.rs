@@ -206,7 +206,9 @@ fn run(command: Command) -> Result<(), Failure> {
             let Loaded { spec, keys, .. } = loaded(&config.config)?;
             let key = match (&id, &lane) {
                 (Some(id), _) => keys.current.member(&spec.farm, id),
-                (None, lane) => MemberKey::from_bytes(lane_key(&keys.current, &spec.farm, lane.as_deref().unwrap_or_default())),
+                (None, lane) => {
+                    MemberKey::from_bytes(lane_key(&keys.current, &spec.farm, lane.as_deref().unwrap_or_default()))
+                }
             };
             print(&format!("{}\n", key.to_hex()))
         }

@@ -100,9 +100,13 @@ fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
 fn waiting_room(out: &mut Exposition, room: &RoomStatus) {
     type Column = (&'static str, Kind, &'static str, fn(&LaneStatus) -> f64);
     let columns: [Column; 5] = [
-        ("redirector_room_waiting", Kind::Gauge, "Who wait for a place and asked this door last.", |l| f64::from(l.waiting_here)),
+        ("redirector_room_waiting", Kind::Gauge, "Who wait for a place and asked this door last.", |l| {
+            f64::from(l.waiting_here)
+        }),
         ("redirector_room_waiting_all", Kind::Gauge, "Who wait for a place at all doors, about.", |l| f64::from(l.waiting)),
-        ("redirector_room_oldest_seconds", Kind::Gauge, "How long the first of them has waited.", |l| l.oldest_ms as f64 / 1e3),
+        ("redirector_room_oldest_seconds", Kind::Gauge, "How long the first of them has waited.", |l| {
+            l.oldest_ms as f64 / 1e3
+        }),
         (
             "redirector_room_watermark_timestamp_seconds",
             Kind::Gauge,
@@ -117,7 +121,12 @@ fn waiting_room(out: &mut Exposition, room: &RoomStatus) {
             out.sample(&[("lane", &lane.name)], value(lane));
         }
     }
-    out.single("redirector_room_places", Kind::Gauge, "Places that are free on all servers; 0 without a waiting room.", room.room);
+    out.single(
+        "redirector_room_places",
+        Kind::Gauge,
+        "Places that are free on all servers; 0 without a waiting room.",
+        room.room,
+    );
     out.family(
         "redirector_room_tickets_total",
         Kind::Counter,

@@ -19,7 +19,8 @@ fn options(places: &'static str) -> Options {
 }
 
 fn cookie(response: &Response, name: &str) -> Option<String> {
-    let values = response.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case("set-cookie")).map(|(_, value)| value);
+    let values =
+        response.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case("set-cookie")).map(|(_, value)| value);
     let pairs = values.filter_map(|value| value.split(';').next());
     pairs.into_iter().find(|pair| pair.starts_with(name)).map(ToOwned::to_owned)
 }
@@ -31,7 +32,8 @@ fn metric(farm: &Farm, sample: &str) -> f64 {
 /// A log-in at the backend that a redirect leads to; its cookie there.
 fn log_in(farm: &Farm, cookie_of_door: &str) -> (std::net::SocketAddr, String) {
     let response = farm.knock(0, cookie_of_door).expect("an answer");
-    let address = (target(&response).unwrap_or_else(|| panic!("no redirect: {response:?}")), farm_tests::farm::BACKEND_PORT).into();
+    let address =
+        (target(&response).unwrap_or_else(|| panic!("no redirect: {response:?}")), farm_tests::farm::BACKEND_PORT).into();
     let answer = http::get(address, "/login").expect("a log-in");
     assert_eq!(answer.status, 200, "{answer:?}");
     (address, cookie(&answer, "").expect("a session"))
@@ -60,7 +62,11 @@ fn who_waits_is_let_in_by_turn_and_once() {
     let second = page("de-CH, en;q=0.8", "");
     let text = second.text();
     assert!(second.status == 503 && text.contains("lang=\"de\"") && text.contains("http-equiv=\"refresh\""), "{text}");
-    assert!(text.len() < 10_000 && second.header("content-type") == Some("text/html; charset=utf-8"), "{} octets", text.len());
+    assert!(
+        text.len() < 10_000 && second.header("content-type") == Some("text/html; charset=utf-8"),
+        "{} octets",
+        text.len()
+    );
     let second = cookie(&second, "farm-room=").expect("a cookie");
     wait::until("two wait", SOON, || (farm.status(0)["room"]["lanes"][0]["waiting_here"] == 2).then_some(()));
     // One session ends. Its place is for the first, although newcomers and the second ask all the time.
@@ -83,7 +89,9 @@ fn who_waits_is_let_in_by_turn_and_once() {
     assert_eq!(farm.knock(0, "farm-room=v1.0.1.1.AAAAAAAAAAAAAAAAAAAAAA").expect("an answer").json()["place"], "new");
     wait::until("they are counted", SOON, || {
         let count = |what: &str| metric(&farm, &format!("redirector_room_tickets_total{{what=\"{what}\"}}"));
-        (count("used_again") == 1.0 && count("forged") == 1.0 && metric(&farm, "redirector_room_entered_total{lane=\"default\"}") == 1.0)
+        (count("used_again") == 1.0
+            && count("forged") == 1.0
+            && metric(&farm, "redirector_room_entered_total{lane=\"default\"}") == 1.0)
             .then_some(())
     });
     // After a restart the second is first still.
@@ -149,7 +157,11 @@ fn a_flash_crowd_aborts_nobody() {
     assert!(flash["waits"].as_u64() > Some(50), "{flash}");
     let entered = metric(&farm, "redirector_room_entered_total{lane=\"default\"}");
     let p95 = |summary: &Value| summary["latency_ms"]["p95"].as_f64();
-    println!("{waiting} waited at once, {entered} waited and entered; p95 of running sessions: {:?} ms before, {:?} ms while", p95(&before), p95(&running));
+    println!(
+        "{waiting} waited at once, {entered} waited and entered; p95 of running sessions: {:?} ms before, {:?} ms while",
+        p95(&before),
+        p95(&running)
+    );
     assert!(entered > 20.0, "{entered}");
     let servers = farm.status(0)["servers"].as_array().cloned().unwrap_or_default();
     assert!(servers.iter().all(|s| s["sessions"].as_u64() <= Some(20)), "{servers:?}");
