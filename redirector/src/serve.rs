@@ -132,7 +132,8 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
         workers,
         clock,
         draws.child("sources", 0),
-    );
+    )
+    .with_http3(sockets.http3_port);
     let access_log = AccessLog::start(&spec.access_log, workers).map_err(|e| unavailable("the access log")(&e))?;
     let door = Arc::new(door.with_access_log(access_log.as_ref().map(|writer| Arc::clone(writer.log()))));
     let threads = Workers::start(&door, sockets.door, &draws).map_err(|e| unavailable("threads of the front door")(&e))?;
@@ -225,6 +226,7 @@ struct Sockets {
     /// One set for each worker.
     door: Vec<Vec<Listening>>,
     door_addr: SocketAddr,
+    http3_port: Option<u16>,
     udp: Vec<std::net::UdpSocket>,
     http: Vec<std::net::TcpListener>,
     admin: Option<AdminListener>,
@@ -247,11 +249,12 @@ impl Sockets {
             let sockets = listen::tcp_workers(*addr, workers).map_err(failed)?;
             let bound = sockets.first().map(std::net::TcpListener::local_addr).transpose().map_err(local)?.unwrap_or(*addr);
             for (worker, socket) in door.iter_mut().zip(sockets) {
-                worker.push(Listening { socket, tls: tls.clone() });
+                worker.push(Listening::Tcp(socket, tls.clone()));
             }
             announcer.add_nth(name, n, bound);
             door_addr.get_or_insert(bound);
         }
+        let http3_port = bind_http3(spec, certificates, announcer, &mut door)?;
         let door_addr = door_addr.ok_or_else(|| Failure::Unavailable("server.listen names no address".to_owned()))?;
         let mut udp = Vec::new();
         for (n, addr) in spec.heartbeat.udp.iter().enumerate() {
@@ -271,8 +274,40 @@ impl Sockets {
             announcer.add("admin", listener.addr());
             admin = Some(listener);
         }
-        Ok(Self { door, door_addr, udp, http, admin })
+        Ok(Self { door, door_addr, http3_port, udp, http, admin })
     }
+}
+
+/// Sockets for HTTP/3, all for the first worker; the port of the first.
+#[cfg(feature = "http3")]
+fn bind_http3(
+    spec: &Spec,
+    certificates: Option<&Certificates>,
+    announcer: &mut Announcer,
+    door: &mut [Vec<Listening>],
+) -> Result<Option<u16>, Failure> {
+    let (Some(certificates), Some(worker)) = (certificates, door.first_mut()) else { return Ok(None) };
+    let mut port = None;
+    for (n, addr) in spec.listeners.http3.iter().enumerate() {
+        let socket = listen::udp(*addr).map_err(|e| Failure::Unavailable(e.to_string()))?;
+        let bound = socket.local_addr().map_err(|e| Failure::Unavailable(e.to_string()))?;
+        let config = certificates.server_config(&crate::door::ALPN_HTTP3, true).map_err(Failure::Unavailable)?;
+        worker.push(Listening::Quic(socket, Box::new(config)));
+        announcer.add_nth("door_http3", n, bound);
+        port.get_or_insert(bound.port());
+    }
+    Ok(port)
+}
+
+/// Without the feature a configuration that names such an address is refused before.
+#[cfg(not(feature = "http3"))]
+fn bind_http3(
+    _: &Spec,
+    _: Option<&Certificates>,
+    _: &mut Announcer,
+    _: &mut [Vec<Listening>],
+) -> Result<Option<u16>, Failure> {
+    Ok(None)
 }
 
 /// Opens and locks the state directory.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use farm_shared::time::Mono;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{ALT_SVC, CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -244,7 +244,7 @@ impl Worker {
     }
 
     /// One request on any version of HTTP.
-    pub(super) fn respond<B: Body>(
+    pub(super) fn respond<B>(
         &self,
         request: &Request<B>,
         origin: Origin,
@@ -259,7 +259,11 @@ impl Worker {
             tally.reject("head_length");
             return desk.refuse(431, &self.door.front.load());
         }
-        desk.respond(request, origin, &self.door.front.load(), dispatches, tally, now)
+        let mut response = desk.respond(request, origin, &self.door.front.load(), dispatches, tally, now);
+        if let Some(alt_svc) = self.door.alt_svc.as_ref().filter(|_| origin.secure) {
+            response.headers_mut().insert(ALT_SVC, alt_svc.clone());
+        }
+        response
     }
 
     /// Waits until a connection must end.

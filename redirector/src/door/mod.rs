@@ -7,6 +7,8 @@ mod answer;
 mod assign;
 mod connection;
 mod cookies;
+#[cfg(feature = "http3")]
+mod http3;
 mod limits;
 mod meter;
 mod pages;
@@ -21,6 +23,8 @@ mod worker;
 
 pub use answer::{Answer, Desk, Origin};
 pub use connection::ALPN;
+#[cfg(feature = "http3")]
+pub use http3::ALPN_HTTP3;
 pub use limits::Limits;
 pub(crate) use pages::escape;
 pub use tally::{Dispatches, OTHERS, REDIRECT_STATUSES, Tally, TallySum};

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use farm_daemon::clock::Clock;
 use farm_shared::draw::Draws;
 use farm_shared::time::Now;
+use hyper::header::HeaderValue;
 use redirector_core::door::Front;
 use std::cell::RefCell;
 use std::io;
@@ -39,6 +40,8 @@ pub struct Door {
     /// New sessions sent to each slot of each farm.
     pub dispatches: Dispatches,
     pub(super) sources: Sources,
+    /// What is said over HTTPS of where HTTP/3 is (RFC 7838).
+    pub(super) alt_svc: Option<HeaderValue>,
     limits: ArcSwap<Limits>,
     open: AtomicUsize,
     tallies: Vec<Arc<Tally>>,
@@ -50,6 +53,7 @@ impl Door {
     /// A door of `workers` threads that are not started yet.
     pub fn new(first: Front, limits: Limits, workers: usize, clock: Clock, mut draws: Draws) -> Self {
         Self {
+            alt_svc: None,
             sources: Sources::new([draws.u64(), draws.u64()]),
             dispatches: Dispatches::new(first.farms.len()),
             front: ArcSwap::from_pointee(first),
@@ -71,9 +75,19 @@ impl Door {
         self.access_log.as_deref()
     }
 
+    /// The same with HTTP/3 at a port.
+    pub fn with_http3(self, port: Option<u16>) -> Self {
+        let value = port.and_then(|port| HeaderValue::from_str(&format!("h3=\":{port}\"; ma=86400")).ok());
+        Self { alt_svc: value, ..self }
+    }
+
     /// New limits, for connections from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
     }
 
     pub(super) fn now(&self) -> Now {
@@ -93,12 +107,13 @@ impl Door {
     }
 }
 
-/// A bound socket of the front door, and how its connections are kept secret.
-pub struct Listening {
-    /// The socket.
-    pub socket: std::net::TcpListener,
-    /// For HTTPS.
-    pub tls: Option<TlsAcceptor>,
+/// A bound socket of the front door.
+pub enum Listening {
+    /// For HTTP/1.1 and HTTP/2; with TLS for HTTPS.
+    Tcp(std::net::TcpListener, Option<TlsAcceptor>),
+    /// For HTTP/3.
+    #[cfg(feature = "http3")]
+    Quic(std::net::UdpSocket, Box<tokio_rustls::rustls::ServerConfig>),
 }
 
 /// The running threads.
@@ -157,9 +172,17 @@ pub(super) struct Worker {
 }
 
 /// One place among the connections, given back when it is dropped.
-struct Place {
+pub(super) struct Place {
     worker: Rc<Worker>,
     at: u32,
+}
+
+#[cfg(feature = "http3")]
+impl Place {
+    /// Its number in the worker's table.
+    pub(super) fn at(&self) -> u32 {
+        self.at
+    }
 }
 
 impl Drop for Place {
@@ -172,7 +195,7 @@ impl Drop for Place {
 impl Worker {
     async fn run(self: Rc<Self>, sockets: Vec<Listening>) {
         let loops: Vec<_> =
-            sockets.into_iter().map(|socket| tokio::task::spawn_local(Rc::clone(&self).accept(socket))).collect();
+            sockets.into_iter().map(|socket| tokio::task::spawn_local(Rc::clone(&self).listen(socket))).collect();
         for accept in loops {
             let _ = accept.await;
         }
@@ -185,8 +208,15 @@ impl Worker {
         let _ = timeout(Duration::from_millis(STOP_MS_MAX), mine_end).await;
     }
 
-    async fn accept(self: Rc<Self>, listening: Listening) {
-        let Listening { socket, tls } = listening;
+    async fn listen(self: Rc<Self>, listening: Listening) {
+        match listening {
+            Listening::Tcp(socket, tls) => self.accept(socket, tls).await,
+            #[cfg(feature = "http3")]
+            Listening::Quic(socket, config) => super::http3::serve(self, socket, *config).await,
+        }
+    }
+
+    async fn accept(self: Rc<Self>, socket: std::net::TcpListener, tls: Option<TlsAcceptor>) {
         let listener = match socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a socket of the front door cannot be used"),
@@ -197,34 +227,45 @@ impl Worker {
                 accepted = listener.accept() => accepted,
                 _ = stopped.wait_for(|stop| *stop) => return,
             };
-            let tally = self.tally();
             let Ok((stream, peer)) = accepted else {
                 // Out of descriptors, or a client that has gone: neither may become a busy loop.
                 sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
                 continue;
             };
-            let limits = self.door.limits.load_full();
-            let now = self.door.clock.mono();
-            if self.door.open.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
-                if !self.table.make_room(now) {
-                    self.door.open.fetch_sub(1, Ordering::Relaxed);
-                    count(&tally.refused);
-                    continue;
-                }
-                count(&tally.shed);
-                // Lets the one that ends give its place back before the next one comes.
-                tokio::task::yield_now().await;
-            }
-            count(&tally.accepted);
-            let life = Rc::new(Life::new(now));
-            let at = self.table.enter(Rc::clone(&life));
-            let place = Place { worker: Rc::clone(&self), at };
+            let limits = self.door.limits();
+            let Some((life, place)) = self.admit(&limits).await else { continue };
+            let at = place.at;
             let tls = tls.clone();
             let task = tokio::task::spawn_local(async move {
                 place.worker.serve(stream, peer.ip(), tls, &life, &limits).await;
             });
             self.table.is_served_by(at, task.abort_handle());
         }
+    }
+
+    /// A place for a connection; `None` if all are taken and nobody can make room.
+    pub(super) async fn admit(self: &Rc<Self>, limits: &Limits) -> Option<(Rc<Life>, Place)> {
+        let (tally, now) = (self.tally(), self.door.clock.mono());
+        if self.door.open.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
+            if !self.table.make_room(now) {
+                self.door.open.fetch_sub(1, Ordering::Relaxed);
+                count(&tally.refused);
+                return None;
+            }
+            count(&tally.shed);
+            // Lets the one that ends give its place back before the next one comes.
+            tokio::task::yield_now().await;
+        }
+        count(&tally.accepted);
+        let life = Rc::new(Life::new(now));
+        let at = self.table.enter(Rc::clone(&life));
+        Some((life, Place { worker: Rc::clone(self), at }))
+    }
+
+    /// The task of a connection, to be ended if it has to make room.
+    #[cfg(feature = "http3")]
+    pub(super) fn is_served_by(&self, at: u32, task: tokio::task::AbortHandle) {
+        self.table.is_served_by(at, task);
     }
 
     /// The counters of this worker.
