@@ -78,6 +78,16 @@ fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
         out.sample(&[("outcome", outcome)], n);
     }
     out.family(
+        "redirector_certificate_not_after_seconds",
+        Kind::Gauge,
+        &["name"],
+        "When a certificate of the front door ends, in seconds since the epoch, by the first name it is for.",
+    );
+    for certificate in &view.certificates_in_force {
+        let name = certificate.names.first().map_or("", String::as_str);
+        out.sample(&[("name", name)], certificate.not_after_wall_ms / 1_000);
+    }
+    out.family(
         "redirector_tls_handshakes_total",
         Kind::Counter,
         &["outcome"],

@@ -11,9 +11,9 @@ use crate::history::{HISTORY_FILE, History, Minute};
 use crate::journal::JournalFile;
 use crate::load::{self, Loaded};
 use crate::provider::AnyProvider;
-use crate::view::{AcmeView, Acts, ShellCounts, View};
+use crate::view::{AcmeView, Acts, CertificateView, ShellCounts, View};
 use arc_swap::ArcSwap;
-use farm_daemon::certificates::Certificates;
+use farm_daemon::certificates::{Certificates, Pair};
 use farm_daemon::clock::Clock;
 use farm_daemon::receiver::{Received, ReplyHandle};
 use farm_daemon::signals::{Signal, Signals};
@@ -135,6 +135,7 @@ impl Shell {
             status,
             door: parts.door.tally(),
             connections: 0,
+            certificates_in_force: Vec::new(),
             access_log: AccessCounts::default(),
             counts: ShellCounts::default(),
             ranges: history.ranges(),
@@ -490,6 +491,7 @@ impl Shell {
             self.acts.add(&status);
         }
         self.minute.fill(&mut status.servers);
+        let certificates_in_force = self.certificates_in_force();
         if now.mono >= self.history_at {
             self.history_at = now.mono.plus_ms(HISTORY_MS);
             let (state_dir, history) = (Arc::clone(&self.parts.state_dir), self.history.clone());
@@ -499,6 +501,7 @@ impl Shell {
             status,
             door,
             connections: self.parts.door.connections(),
+            certificates_in_force,
             access_log: self.parts.door.access_log().map(AccessLog::counts).unwrap_or_default(),
             counts: self.counts.clone(),
             ranges: self.history.ranges(),
@@ -507,6 +510,19 @@ impl Shell {
             certificates: AcmeView { statuses: self.parts.acme.statuses(), outcomes: self.parts.acme.outcomes() },
         };
         self.views.send_replace(Arc::new(view));
+    }
+
+    /// The certificates in force; one that was not there before is told of.
+    fn certificates_in_force(&mut self) -> Vec<CertificateView> {
+        let pairs = self.parts.certificates.as_deref().map(Certificates::pairs).unwrap_or_default();
+        let one = |pair: &Arc<Pair>| CertificateView { names: pair.names().to_vec(), not_after_wall_ms: pair.not_after().0 };
+        let now: Vec<CertificateView> = pairs.iter().map(one).collect();
+        let before = self.views.borrow().certificates_in_force.clone();
+        for certificate in now.iter().filter(|certificate| !before.contains(certificate)) {
+            let text = format!("a certificate for {} is in force", certificate.names.join(", "));
+            self.tell(Topic::Certificate, &text);
+        }
+        now
     }
 
     /// The last state on disk. Instances are left running.

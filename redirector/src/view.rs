@@ -10,6 +10,7 @@ use redirector_core::acme;
 use redirector_core::drill::DrillTotals;
 use redirector_core::farm::{DecisionStatus, InstanceStatus, ScalerStatus, Status};
 use redirector_core::room::RoomStatus;
+use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -41,6 +42,15 @@ pub struct AcmeView {
     pub outcomes: [u64; OUTCOMES.len()],
 }
 
+/// A certificate in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CertificateView {
+    /// The names that it is for.
+    pub names: Vec<String>,
+    /// When it ends, milliseconds since the epoch.
+    pub not_after_wall_ms: u64,
+}
+
 /// One picture.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -50,6 +60,8 @@ pub struct View {
     pub door: TallySum,
     /// Connections open at the front door.
     pub connections: usize,
+    /// The certificates of HTTPS.
+    pub certificates_in_force: Vec<CertificateView>,
     /// What became of lines of the access log.
     pub access_log: AccessCounts,
     /// The shell's counters.
@@ -138,6 +150,7 @@ impl View {
             status,
             door: TallySum::default(),
             connections: 0,
+            certificates_in_force: Vec::new(),
             access_log: AccessCounts::default(),
             counts: ShellCounts::default(),
             ranges: Ranges::default(),
@@ -161,6 +174,7 @@ impl View {
             });
             fields.insert("door".into(), door);
             fields.insert("certificates".into(), serde_json::to_value(&*self.certificates.statuses).unwrap_or_default());
+            fields.insert("certificates_in_force".into(), serde_json::to_value(&self.certificates_in_force).unwrap_or_default());
         }
         document
     }

@@ -7,6 +7,7 @@
 
 pub mod acme;
 pub mod answer;
+pub mod browser;
 pub mod cases;
 pub mod daemon;
 pub mod dns;

@@ -1,9 +1,12 @@
 //! What this front door did since it started.
 
-use super::joined;
-use crate::door::OTHERS;
+use super::{age, joined};
+use crate::door::{OTHERS, escape};
 use crate::view::View;
 use redirector_core::door::REJECT_REASONS;
+
+/// A certificate with less than this left should have been replaced, in milliseconds.
+const EXPIRY_MS: u64 = 14 * 86_400_000;
 
 pub(super) fn facts(view: &View) -> String {
     let door = &view.door;
@@ -12,8 +15,13 @@ pub(super) fn facts(view: &View) -> String {
         ("connections", view.connections as u64),
         ("accepted", door.accepted),
         ("over the cap", door.refused),
+        ("over a source's cap", door.over_source),
+        ("made room", door.shed),
         ("too slow", door.late),
+        ("floods", door.flood),
         ("broken", door.broken),
+        ("TLS handshakes", door.handshakes_full + door.handshakes_resumed),
+        ("failed ones", door.handshakes_failed),
         ("new sessions", new),
         ("returning", returning),
         ("told to wait", door.waits),
@@ -21,9 +29,24 @@ pub(super) fn facts(view: &View) -> String {
     facts.extend(OTHERS.into_iter().zip(door.others).filter(|(_, n)| *n > 0));
     facts.extend(REJECT_REASONS.into_iter().zip(door.rejects).filter(|(_, n)| *n > 0));
     let facts = joined(facts, |(name, n)| format!("<span>{} <b>{n}</b></span>", name.replace('_', " ")));
+    let certificates = joined(&view.certificates_in_force, |certificate| {
+        let left_ms = certificate.not_after_wall_ms.saturating_sub(view.status.wall_ms);
+        let class = if left_ms < EXPIRY_MS { "warn" } else { "dim" };
+        format!("<p class=\"{class}\">Certificate for {}: {} left</p>", escape(&certificate.names.join(", ")), age(left_ms))
+    });
+    let ordered = joined(view.certificates.statuses.iter(), |status| {
+        let trouble = status.alarm.map(str::to_owned).or_else(|| status.last_error.clone());
+        let what = match (trouble, status.is_ordering) {
+            (Some(trouble), _) => format!("{} failures: {trouble}", status.failures),
+            (None, true) => "an order is under way".to_owned(),
+            (None, false) => format!("renewed in {}", age(status.renew_at_ms.saturating_sub(view.status.wall_ms))),
+        };
+        let class = if status.failures > 0 || status.alarm.is_some() { "warn" } else { "dim" };
+        format!("<p class=\"{class}\">ACME {}: {}</p>", escape(&status.id), escape(&what))
+    });
     let counts = &view.counts;
     format!(
-        "<div class=\"facts\">{facts}</div><p class=\"dim\">Snapshot {} in force; the configuration was read again {} times, refused {} times.</p>",
+        "<div class=\"facts\">{facts}</div>{certificates}{ordered}<p class=\"dim\">Snapshot {} in force; the configuration was read again {} times, refused {} times.</p>",
         view.status.generation, counts.reloads_ok, counts.reloads_failed
     )
 }

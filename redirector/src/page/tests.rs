@@ -2,6 +2,7 @@
 use super::testing::server;
 use super::*;
 use crate::history::{Ranges, Sample};
+use crate::view::CertificateView;
 use redirector_core::farm::{DecisionStatus, Topic};
 use redirector_core::scale::Report;
 
@@ -12,6 +13,7 @@ fn view() -> View {
     view.status.farm = EVIL.into();
     view.status.alarms = vec![EVIL.into()];
     view.events.add(61_000, Topic::Alarm, EVIL);
+    view.certificates_in_force = vec![CertificateView { names: vec![EVIL.into()], not_after_wall_ms: 9 }];
     view.status.servers = ["in_service", "unknown", "draining", "silent", "admin_down"].map(|s| server(EVIL, s)).into();
     for server in &mut view.status.servers {
         server.forced = Some(("drain".into(), EVIL.into()));
