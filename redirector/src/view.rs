@@ -174,7 +174,10 @@ impl View {
             });
             fields.insert("door".into(), door);
             fields.insert("certificates".into(), serde_json::to_value(&*self.certificates.statuses).unwrap_or_default());
-            fields.insert("certificates_in_force".into(), serde_json::to_value(&self.certificates_in_force).unwrap_or_default());
+            fields.insert(
+                "certificates_in_force".into(),
+                serde_json::to_value(&self.certificates_in_force).unwrap_or_default(),
+            );
         }
         document
     }

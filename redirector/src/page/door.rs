@@ -28,7 +28,7 @@ pub(super) fn facts(view: &View) -> String {
     ];
     facts.extend(OTHERS.into_iter().zip(door.others).filter(|(_, n)| *n > 0));
     facts.extend(REJECT_REASONS.into_iter().zip(door.rejects).filter(|(_, n)| *n > 0));
-    let facts = joined(facts, |(name, n)| format!("<span>{} <b>{n}</b></span>", name.replace('_', " ")));
+    let facts = joined(facts, |(name, n)| format!("<span>{} <b>{n}</b></span> ", name.replace('_', " ")));
     let certificates = joined(&view.certificates_in_force, |certificate| {
         let left_ms = certificate.not_after_wall_ms.saturating_sub(view.status.wall_ms);
         let class = if left_ms < EXPIRY_MS { "warn" } else { "dim" };

@@ -43,7 +43,7 @@ pub(super) fn scaler(view: &View) -> String {
     if open > 0 {
         facts.push(("calls open", open.to_string()));
     }
-    let facts = joined(facts, |(name, value)| format!("<span>{name} <b>{value}</b></span>"));
+    let facts = joined(facts, |(name, value)| format!("<span>{name} <b>{value}</b></span> "));
     let mut notes = String::new();
     for (what, text) in
         [("Frozen", &scaler.frozen), ("The executor says", &scaler.problem), ("The provider says", &scaler.provider_error)]

@@ -15,7 +15,8 @@ fn the_status_page_lives_in_a_browser() {
     browser.window(1280, 900, false);
     browser.open(login.trim());
     browser.until("location.pathname === '/' && document.querySelectorAll('.servers tbody tr').length === 3");
-    let redirects = "document.querySelector('#door').textContent.match(/302 new (\\d+)/)[1]";
+    let redirects = "[...document.querySelectorAll('#door .facts span')].find(s => s.textContent.startsWith('302 new'))\
+.querySelector('b').textContent";
     let before: u64 = browser.eval(redirects).as_str().unwrap().parse().unwrap();
     let sessions = 7;
     (0..sessions).for_each(|_| drop(farm.session(0)));
