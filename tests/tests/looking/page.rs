@@ -15,7 +15,7 @@ fn the_status_page_lives_in_a_browser() {
     browser.window(1280, 900, false);
     browser.open(login.trim());
     browser.until("location.pathname === '/' && document.querySelectorAll('.servers tbody tr').length === 3");
-    let redirects = "[...document.querySelectorAll('#door .facts span')].find(s => s.textContent.startsWith('302 new'))\
+    let redirects = "[...document.querySelectorAll('#door .facts span')].find(s => s.textContent.startsWith('new sessions'))\
 .querySelector('b').textContent";
     let before: u64 = browser.eval(redirects).as_str().unwrap().parse().unwrap();
     let sessions = 7;
