@@ -6,7 +6,7 @@ use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
 use farm_shared::member::Standing;
 use farm_shared::time::{Mono, Now, Wall};
-use redirector_core::config::Spec;
+use redirector_core::config::{RedirectStatus, RouteSpec, RouteTo, Spec};
 use redirector_core::door::{CookieKeys, Decision, Front, Pickers, Request, Rules, Server, Snapshot, decide};
 use redirector_core::farm::Keys;
 use redirector_core::route::{Candidate, RoutePolicy, Table};
@@ -15,10 +15,24 @@ use std::sync::Arc;
 
 const NOW: Now = Now { mono: Mono(5_000), wall: Wall(1_000_000) };
 
+fn routed() -> Vec<RouteSpec> {
+    let route = |host: &str, path: &str, to| {
+        let (host, path, strip) = (host.into(), path.into(), path.into());
+        RouteSpec { host, path, to, status: RedirectStatus::Auto, drop_query: true, strip }
+    };
+    vec![
+        route("*", "/a", RouteTo::Bucket("https://s3.example.net/bucket".into())),
+        route("mail.example.com", "/site", RouteTo::Site("https://www.example.org".into())),
+        route("*.example.com", "/farm", RouteTo::Farm(Id::new("mail").unwrap())),
+    ]
+}
+
 fn front(policy: RoutePolicy) -> Front {
     let farm = Id::new("mail").unwrap();
     let mut spec = Spec::new(Id::new("d1").unwrap(), farm.clone());
     spec.hosts = vec!["mail.example.com".into(), "*".into()];
+    spec.routes = routed();
+    spec.assign = Some("/assign".into());
     spec.door.target = "https://{id}.farm.example.com".into();
     let keys = Keys {
         current: FarmKey::from_hex(&"5a".repeat(32)).unwrap(),
@@ -68,7 +82,20 @@ fn request<'a>(method: &'a str, target: &'a str, host: Option<&'a str>, cookies:
 #[test]
 fn a_decision_allocates_nothing() {
     let long = format!("/{}", "a".repeat(8_000));
-    let targets = ["/", "/a?b=c", "//evil.test", "http://mail.example.com/x", "http://evil.test\\@x", "*", long.as_str()];
+    let targets = [
+        "/a/b?b=c",
+        "/site/x",
+        "/farm/x?y",
+        "/assign",
+        "/.well-known/farm/reenter?from=b1&to=/x",
+        "/",
+        "/b?b=c",
+        "//evil.test",
+        "http://mail.example.com/x",
+        "http://evil.test\\@x",
+        "*",
+        long.as_str(),
+    ];
     let hosts =
         [None, Some("mail.example.com"), Some("MAIL.example.com.:8080"), Some("b1.farm.example.com"), Some("[::1]:80")];
     for policy in RoutePolicy::CONFIGURABLE {
@@ -80,18 +107,22 @@ fn a_decision_allocates_nothing() {
         let mut pickers = Pickers::new(Draws::from_u64(7));
         let first = request("GET", "/", Some("mail.example.com"), &[]);
         decide(&front, &(), &first, NOW, &mut pickers);
-        let (mut redirects, mut returning) = (0, 0);
+        let (mut redirects, mut returning, mut moved, mut assigned, mut home) = (0, 0, 0, 0, 0);
         let counted = allocation_counter::measure(|| {
             for method in ["GET", "POST", "CONNECT"] {
                 for target in targets {
                     for host in hosts {
                         for cookies in cookies {
                             let request = request(method, target, host, cookies);
-                            if let Decision::Redirect { returning: back, .. } =
-                                decide(&front, &(), &request, NOW, &mut pickers)
-                            {
-                                redirects += 1;
-                                returning += u32::from(back);
+                            match decide(&front, &(), &request, NOW, &mut pickers) {
+                                Decision::Redirect { returning: back, .. } => {
+                                    redirects += 1;
+                                    returning += u32::from(back);
+                                }
+                                Decision::Moved { .. } => moved += 1,
+                                Decision::Assign { .. } => assigned += 1,
+                                Decision::Home { .. } => home += 1,
+                                _ => {}
                             }
                         }
                     }
@@ -99,6 +130,7 @@ fn a_decision_allocates_nothing() {
             }
         });
         assert!(redirects > 50 && returning > 10, "{redirects} redirects, {returning} returning");
+        assert!(moved > 10 && assigned > 5 && home > 5, "{moved} moved, {assigned} assigned, {home} home");
         assert_eq!(counted.count_total, 0, "allocations in {redirects} redirects");
         let counted = allocation_counter::measure(|| drop(front.farms[0].set_cookie(3, true, NOW)));
         assert_eq!(counted.count_total, 1, "one for the cookie");
