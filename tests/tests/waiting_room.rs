@@ -129,7 +129,7 @@ fn summary(child: Child) -> Value {
 fn a_flash_crowd_aborts_nobody() {
     let mut farm = Farm::start(options("sessions_per_server = 20\nstabilisation = \"10m\""));
     farm.wait_for(2);
-    let long = "--session-s 1000000 --think-ms 200 --timeout-ms 20000 --slow-ms 4000 --retries 1000";
+    let long = "--session-s 86400 --think-ms 200 --timeout-ms 20000 --slow-ms 4000 --retries 1000";
     // Sessions that run all the time: before the crowd comes, and while it is there.
     let before = summary(crowd(&farm, &format!("--profile 0:20,8:20 --seed 1 {long}")));
     wait::until("they have left", LATER, || {
