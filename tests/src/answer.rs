@@ -70,6 +70,21 @@ impl Answer {
     }
 }
 
+/// The addresses that an answer proper brings along, without those that it says anyway: what RFC 1035 section 3.3.9 (MX), 3.3.11
+/// (NS), RFC 2782 (SRV) and RFC 9460 section 4.1 (SVCB, HTTPS) want added for resolvers' sake. `None` for what is no answer with
+/// records, is truncated, or is for ANY.
+pub fn additional(octets: &[u8]) -> Option<BTreeSet<String>> {
+    let message = Message::from_vec(octets).ok()?;
+    let any = message.queries.iter().any(|query| query.query_type() == RecordType::ANY);
+    if message.metadata.truncation || message.answers.is_empty() || any {
+        return None;
+    }
+    let said = set(&message.answers);
+    let is_address = |record: &&Record| matches!(record.record_type(), RecordType::A | RecordType::AAAA);
+    let added = set(message.additionals.iter().filter(is_address));
+    Some(added.difference(&said).cloned().collect())
+}
+
 /// The records as text. One that comes twice, which no RRset may hold (RFC 2181 section 5), shows.
 fn set<'r>(records: impl IntoIterator<Item = &'r Record>) -> BTreeSet<String> {
     let mut set = BTreeSet::new();

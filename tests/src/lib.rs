@@ -9,6 +9,7 @@ pub mod acme;
 pub mod answer;
 pub mod browser;
 pub mod cases;
+pub mod clock;
 pub mod daemon;
 pub mod dns;
 pub mod ec2;

@@ -137,7 +137,7 @@ fn settings(kind: Kind, addr: SocketAddr, folder: &Path, zones: &[Zone], more: &
              database:\n  storage: {folder}\nlog:\n  - target: stderr\n    any: info\n{more}zone:\n"
         ),
         Kind::Nsd => format!(
-            "server:\n  server-count: 1\n  rrl-ratelimit: 0\n  minimal-responses: yes\n  ip-address: {ip}@{port}\n  username: \"\"\n  chroot: \"\"\n  \
+            "server:\n  server-count: 1\n  rrl-ratelimit: 0\n  minimal-responses: no\n  ip-address: {ip}@{port}\n  username: \"\"\n  chroot: \"\"\n  \
              zonesdir: \"{folder}\"\n  database: \"\"\n  pidfile: \"{folder}/pid\"\n  xfrdfile: \"{folder}/xfrd.state\"\n  \
              xfrdir: \"{folder}\"\n  zonelistfile: \"{folder}/zone.list\"\n{more}remote-control:\n  control-enable: no\n"
         ),

@@ -8,7 +8,7 @@
 //! reason is explained beside its zone, with the RFC that decides; an explanation that explains nothing fails the test too.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
-use farm_tests::answer::Answer;
+use farm_tests::answer::{Answer, additional};
 use farm_tests::cases::{self, Case};
 use farm_tests::daemon::{Daemon, Scratch};
 use farm_tests::dns::Octets;
@@ -168,13 +168,14 @@ impl Suite {
         let questions: Vec<Question> = self.questions().into_iter().collect();
         let queries: Vec<Vec<u8>> = questions.iter().map(|question| self.query(question)).collect();
         let addrs: Vec<SocketAddr> = servers.peers.iter().map(|peer| peer.addr).chain([servers.ours]).collect();
-        let mut all: Vec<Vec<Answer>> = std::thread::scope(|scope| {
+        let (mut all, mut added): (Vec<Vec<Answer>>, Vec<Vec<Added>>) = std::thread::scope(|scope| {
             let asked: Vec<_> = addrs.iter().map(|addr| scope.spawn(|| answers(*addr, &queries))).collect();
-            asked.into_iter().map(|thread| thread.join().expect("answers")).collect()
+            asked.into_iter().map(|thread| thread.join().expect("answers")).unzip()
         });
         let over_udp = all.last().cloned().expect("ours");
         let truncated = truncated_over_tcp(&addrs, &queries, &mut all);
         let ours = all.pop().expect("ours");
+        let ours_added = added.pop().expect("ours");
         println!("{}: {} questions for {} zones", self.name, questions.len(), self.cases.len());
         println!("answered in {:?}, {truncated} of them over TCP because somebody truncated them", began.elapsed());
         let kinds = servers.peers.iter().map(|peer| peer.kind);
@@ -182,12 +183,17 @@ impl Suite {
             suite: self,
             first_labels: first_labels(&self.cases),
             split: 0,
+            added: 0,
             problems: Vec::new(),
             hits: BTreeMap::new(),
         };
         for (at, (question, ours)) in questions.iter().zip(&ours).enumerate() {
             let theirs: Vec<(Kind, &Answer)> = kinds.clone().zip(all.iter().map(|all| &all[at])).collect();
-            judge.judge(question, ours, &theirs);
+            let right = judge.judge(question, ours, &theirs);
+            let theirs: Vec<(Kind, &Added)> = kinds.clone().zip(added.iter().map(|added| &added[at])).collect();
+            if right {
+                judge.judge_added(question, &ours_added[at], &theirs);
+            }
         }
         judge.end();
         // Over TCP we say what we say over UDP.
@@ -219,23 +225,38 @@ struct Judge<'a> {
     suite: &'a Suite,
     first_labels: BTreeSet<String>,
     split: usize,
+    /// Answers that bring the same addresses along as the majority's.
+    added: usize,
     problems: Vec<String>,
     /// How often each reason was needed.
     hits: BTreeMap<&'a str, usize>,
 }
 
 impl<'a> Judge<'a> {
-    fn judge(&mut self, question: &Question, ours: &Answer, theirs: &[(Kind, &Answer)]) {
+    /// Whether our answer is that of the majority.
+    fn judge(&mut self, question: &Question, ours: &Answer, theirs: &[(Kind, &Answer)]) -> bool {
         let majority = majority(theirs);
         self.split += usize::from(majority.is_none());
         let right = majority.map_or_else(|| theirs.iter().any(|(_, answer)| *answer == ours), |majority| majority == ours);
         if right {
-            return;
+            return true;
         }
         match self.reason(question, ours, theirs) {
             Some(why) => *self.hits.entry(why).or_default() += 1,
             None => self.problems.push(format!("{question} {}\n  ours {ours:?}\n  {}", question.rtype, shown(theirs))),
         }
+        false
+    }
+
+    /// The addresses beside an answer: those of the majority, or with a reason.
+    fn judge_added(&mut self, question: &Question, ours: &Added, theirs: &[(Kind, &Added)]) {
+        let majority = theirs.iter().map(|(_, added)| *added).find(|added| theirs.iter().filter(|(_, other)| other == added).count() >= 2);
+        if majority.map_or_else(|| theirs.iter().any(|(_, added)| *added == ours), |majority| majority == ours) {
+            self.added += usize::from(ours.as_ref().is_some_and(|ours| !ours.is_empty()));
+            return;
+        }
+        let theirs = theirs.iter().map(|(kind, added)| format!("{kind:?} {added:?}")).collect::<Vec<_>>().join("\n  ");
+        self.problems.push(format!("ADDED {question} {}\n  ours {ours:?}\n  {theirs}", question.rtype));
     }
 
     fn reason(&self, question: &Question, ours: &Answer, theirs: &[(Kind, &Answer)]) -> Option<&'a str> {
@@ -256,9 +277,15 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn answers(server: SocketAddr, queries: &[Vec<u8>]) -> Vec<Answer> {
-    let read = |octets: Vec<u8>| Answer::read(&octets).unwrap_or_else(|e| panic!("{server}: {e}"));
-    many::ask(server, queries).into_iter().map(read).collect()
+/// The addresses that come along with an answer; `None` where none are looked for.
+type Added = Option<BTreeSet<String>>;
+
+fn answers(server: SocketAddr, queries: &[Vec<u8>]) -> (Vec<Answer>, Vec<Added>) {
+    let read = |octets: Vec<u8>| {
+        let answer = Answer::read(&octets).unwrap_or_else(|e| panic!("{server}: {e}"));
+        (answer, additional(&octets))
+    };
+    many::ask(server, queries).into_iter().map(read).unzip()
 }
 
 /// Replaces what any server truncated by everybody's answer over TCP; returns how many questions that were.

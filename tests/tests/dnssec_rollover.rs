@@ -1,5 +1,6 @@
 //! Months of rollovers on two nodes that share a schedule: at each change the zone of each node is written to a file and judged, with
-//! the DS set that the parent shows then, by ldns-verify-zone at that time (BIND's tools hang under Debian's faketime).
+//! the DS set that the parent shows then: whole by ldns-verify-zone, told the time, and answer by answer by delv, which is asked at that
+//! time. Debian's faketime cannot move delv's clock; farm_tests::clock says why and does.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
 use dnslb_core::dnssec::civil::compact;
@@ -9,11 +10,13 @@ use dnslb_core::name::Name;
 use dnslb_core::zone::{Files, Zone, Zones, load};
 use farm_shared::id::Id;
 use farm_shared::time::Wall;
-use farm_tests::daemon::Scratch;
+use farm_tests::clock::Clock;
+use farm_tests::daemon::{Daemon, SOON, Scratch};
 use farm_tests::peer::installed;
+use farm_tests::wait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -122,6 +125,68 @@ fn judge(zone: &Zone, now_s: u64, anchors: &Path, path: &Path, judge: &Path) -> 
     (!output.status.success()).then(|| String::from_utf8_lossy(&said).into_owned())
 }
 
+/// A validator that asks: delv at another time, and a server of ours with the zone as it is.
+struct Asker {
+    delv: PathBuf,
+    clock: Clock,
+    file: PathBuf,
+    daemon: Daemon,
+    reloads: f64,
+}
+
+/// One of every kind of answer, and what delv says of it.
+const QUESTIONS: [(&str, &str, &str); 6] = [
+    ("roll.test", "DNSKEY", "; fully validated"),
+    ("www.roll.test", "A", "; fully validated"),
+    ("q.wild.roll.test", "TXT", "; fully validated"),
+    ("www.roll.test", "TXT", "; negative response, fully validated"),
+    ("none.roll.test", "A", "; negative response, fully validated"),
+    ("cut.roll.test", "DS", "; negative response, fully validated"),
+];
+
+impl Asker {
+    fn start(scratch: &Scratch, zone: &Zone) -> Option<Self> {
+        let (delv, clock) = (installed("delv")?, Clock::build(scratch)?);
+        let file = scratch.path().join("served");
+        written(zone, &file);
+        let daemon = Daemon::serve_dns(scratch, &[("roll.test", &file)]);
+        Some(Self { delv, clock, file, daemon, reloads: 0.0 })
+    }
+
+    /// What delv has against the zone at a time, under the DS set of that time; nothing if it finds nothing.
+    fn complaint(&self, now_s: u64, anchors: &Path) -> Option<String> {
+        let server = self.daemon.port("dns");
+        let (at, port) = (format!("@{}", server.ip()), server.port().to_string());
+        QUESTIONS.iter().find_map(|(name, rtype, expect)| {
+            let mut ask = Command::new(&self.delv);
+            ask.args([&at, "-p", &port, "-a"]).arg(anchors).args(["+root=roll.test", name, rtype]);
+            self.clock.set(&mut ask, now_s);
+            let output = ask.output().unwrap();
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            (!said.contains(expect)).then(|| format!("{name} {rtype}: {said}"))
+        })
+    }
+
+    fn serve(&mut self, zone: &Zone) {
+        written(zone, &self.file);
+        self.daemon.signal(rustix::process::Signal::HUP);
+        self.reloads += 1.0;
+        wait::until("the reload", SOON, || {
+            (self.daemon.metric("dnslb_reloads_total{outcome=\"ok\"}") >= Some(self.reloads)).then_some(())
+        });
+    }
+}
+
+/// DS records as delv reads trust anchors.
+fn for_delv(records: &str) -> String {
+    let anchor = |line: &str| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [zone, _, _, _, tag, algorithm, digest_type, digest] = words[..] else { panic!("{line}") };
+        format!("  {zone} static-ds {tag} {algorithm} {digest_type} \"{digest}\";\n")
+    };
+    format!("trust-anchors {{\n{}}};\n", records.lines().map(anchor).collect::<String>())
+}
+
 #[test]
 fn no_moment_of_months_is_bogus_on_either_node() {
     let Some(ldns) = installed("ldns-verify-zone") else { return };
@@ -138,7 +203,7 @@ fn no_moment_of_months_is_bogus_on_either_node() {
         // Keys reach the second node a day after they are made: within the lead.
         let mut copied: BTreeMap<u16, Arc<SigningKey>> = BTreeMap::new();
         let mut arrivals: Vec<(u64, BTreeMap<u16, Arc<SigningKey>>)> = Vec::new();
-        let mut judged = 0;
+        let (mut judged, mut asker) = (0, None::<Asker>);
         let mut last = String::new();
         let mut parent_acts_s = None;
         for hours in (0..24 * DAYS).step_by(3) {
@@ -186,14 +251,27 @@ fn no_moment_of_months_is_bogus_on_either_node() {
                 } else {
                     world.anchors()
                 };
+                let for_delv = scratch.write("anchors.delv", &for_delv(&anchors));
                 let anchors = scratch.write("anchors", &anchors);
                 let path = scratch.path().join(format!("node{node}"));
                 let complaint = judge(zone, now_s, &anchors, &path, &ldns);
+                assert_eq!(complaint, None, "at {} on node {node}:\n{}", compact(now_s), world.schedule.to_json());
+                match &mut asker {
+                    Some(asker) => asker.serve(zone),
+                    None => asker = Asker::start(&scratch, zone),
+                }
+                let complaint = asker.as_ref().and_then(|asker| asker.complaint(now_s, &for_delv));
                 assert_eq!(complaint, None, "at {} on node {node}:\n{}", compact(now_s), world.schedule.to_json());
                 judged += 1;
             }
         }
         assert!(judged >= 2 * 12, "{judged}");
+        // The clock is what decides: when the last signatures have expired, delv says so.
+        if let Some(asker) = &asker {
+            let late_s = START + (DAYS + 60) * DAY;
+            let complaint = asker.complaint(late_s, &scratch.path().join("anchors.delv"));
+            assert!(complaint.is_some_and(|said| said.contains("resolution failed")), "delv accepts what has expired");
+        }
         let ended = world.schedule.keys.iter().filter(|key| key.remove_s.is_some_and(|at| at < START + DAYS * DAY)).count();
         assert!(ended >= if split { 4 } else { 1 }, "{ended} rollovers ended");
     }
