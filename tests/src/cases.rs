@@ -67,13 +67,6 @@ impl Case {
         Self { name: name.to_owned(), rule: rule.to_owned(), zone, exceptions }
     }
 
-    /// The same records below another name.
-    pub fn below(&self, suffix: &str) -> Self {
-        let name = format!("{}.{suffix}", self.name);
-        let rest = self.zone.split_once('\n').map_or("", |(_, rest)| rest);
-        Self { zone: format!("$ORIGIN {name}.\n{rest}"), name, ..self.clone() }
-    }
-
     /// The types that its records have.
     pub fn types(&self) -> BTreeSet<u16> {
         let of_line = |line: &str| line.split_ascii_whitespace().skip(1).take(2).find_map(rtype);

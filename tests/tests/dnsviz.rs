@@ -43,8 +43,21 @@ old DNAME wild
 
 /// One of every kind of answer of the static zone, and of the one with pools.
 const NAMES: [&str; 15] = [
-    "test", "lb.test", "static.lb.test", "alias.lb.test", "q.cname.lb.test", "q.wild.lb.test", "c.lb.test", "none.lb.test",
-    "a.none.lb.test", "q.old.lb.test", "pool.test", "www.pool.test", "x.any.pool.test", "static.pool.test", "none.pool.test",
+    "test",
+    "lb.test",
+    "static.lb.test",
+    "alias.lb.test",
+    "q.cname.lb.test",
+    "q.wild.lb.test",
+    "c.lb.test",
+    "none.lb.test",
+    "a.none.lb.test",
+    "q.old.lb.test",
+    "pool.test",
+    "www.pool.test",
+    "x.any.pool.test",
+    "static.pool.test",
+    "none.pool.test",
 ];
 
 const WRONG_DS: &str = "wrong 3600 DS 4711 13 2 0000000000000000000000000000000000000000000000000000000000000000\n";
@@ -59,7 +72,8 @@ fn start(scratch: &Scratch, denial: &str) -> Daemon {
         format!("[[zone]]\nname = \"{name}\"\nfile = \"{file}.zone\"\n[zone.dnssec]\npolicy = \"{policy}\"\n")
     };
     let zones = [("test", "static"), ("lb.test", "static"), ("pool.test", "pools"), ("wrong.test", "static")].map(zone);
-    let member = |last: u8| format!("[[pool.member]]\nname = \"m{last}\"\naddresses = [\"127.0.0.{last}\", \"2001:db8::{last}\"]\n");
+    let member =
+        |last: u8| format!("[[pool.member]]\nname = \"m{last}\"\naddresses = [\"127.0.0.{last}\", \"2001:db8::{last}\"]\n");
     let config = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"\n\
          [[dnssec_policy]]\nname = \"static\"\nkey_dir = \"keys\"\nmanage_keys = true\ndenial = \"{denial}\"\n\
@@ -135,7 +149,12 @@ fn dnsviz_finds_nothing() {
         let odd: Vec<&String> = statuses.iter().filter(|status| !is_good(status)).collect();
         assert!(odd.is_empty(), "{denial}: {odd:?}\n{said:#}");
         let count = |wanted: &str| statuses.iter().filter(|status| *status == wanted).count();
-        assert!(count("VALID") >= 100 && count("SECURE") >= 2, "{denial}: {} valid, {} secure", count("VALID"), count("SECURE"));
+        assert!(
+            count("VALID") >= 100 && count("SECURE") >= 2,
+            "{denial}: {} valid, {} secure",
+            count("VALID"),
+            count("SECURE")
+        );
         println!("{denial}: {} signatures and proofs valid, {} delegations secure", count("VALID"), count("SECURE"));
         // It would say so.
         let said = assessment(&dnsviz, &scratch, &daemon, &["wrong.test"]);

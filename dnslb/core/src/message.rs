@@ -250,10 +250,11 @@ fn name_at(message: &[u8], start: usize) -> Result<(Name, usize), Malformed> {
     Ok((Name::from_wire(&wire).map_err(|_| Malformed)?, end))
 }
 
-/// Appends the uncompressed name at `start`; returns where the octets behind it start. Pointers must lead backwards, and not into the header.
+/// Appends the uncompressed name at `start`; returns where the octets behind it start. Pointers must lead
+/// to a name that ends before them (RFC 1035 section 4.1.4: a prior occurrence), and not into the header.
 fn expand(message: &[u8], start: usize, out: &mut Vec<u8>) -> Result<usize, Malformed> {
     let (mut at, mut end, mut pointers) = (start, None, 0);
-    let len_max = out.len() + NAME_LEN_MAX;
+    let (mut before, len_max) = (message.len(), out.len() + NAME_LEN_MAX);
     loop {
         let len = usize::from(*message.get(at).ok_or(Malformed)?);
         if len > LABEL_LEN_MAX {
@@ -262,14 +263,17 @@ fn expand(message: &[u8], start: usize, out: &mut Vec<u8>) -> Result<usize, Malf
             if target < 0xc000 || pointers > POINTERS_MAX {
                 return Err(Malformed);
             }
-            end = end.or(Some(at + 2));
             let target = target - 0xc000;
             // Names before the question there are none: what looks like one in the header is another one in the answer.
-            if !(HEADER_LEN..at).contains(&target) {
+            if at + 2 > before || !(HEADER_LEN..at).contains(&target) {
                 return Err(Malformed);
             }
-            at = target;
+            end = end.or(Some(at + 2));
+            (before, at) = (at, target);
             continue;
+        }
+        if at + 1 + len > before {
+            return Err(Malformed);
         }
         out.extend_from_slice(message.get(at..=at + len).ok_or(Malformed)?);
         if out.len() > len_max {
@@ -312,6 +316,8 @@ mod tests {
         // Into the header: octets that happen to look like a name.
         check(b"\xc0\x00");
         check(b"\x01a\xc0\x0b");
+        // Into a name that goes on over the pointer, and so says something else when other octets follow.
+        check(b"\x02\x05a\xc0\x0dzz\0");
         check(b"\xc0");
         check(b"\x40aaaa\0");
         check(&[b"\x3f".as_slice(), &[b'a'; 63]].concat().repeat(5));
