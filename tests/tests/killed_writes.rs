@@ -1,18 +1,17 @@
-//! The daemon killed in the middle of its writes: at every octet of a journal's next frame, and all over its first checkpoint.
+//! The daemon killed in the middle of its writes: at every octet of a journal's next frame.
 //!
 //! RLIMIT_FSIZE makes the kernel the executioner: the write that crosses the limit is cut there, and SIGXFSZ ends the process at the
 //! next octet, with nothing flushed or cleaned up. What was acknowledged before must be served again, and what was not must be there
 //! whole or not at all. tests/tests/updates.rs kills by SIGKILL in a storm instead, and dnslb_core::store tries every octet without a disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it cannot go on")]
 
-use farm_tests::daemon::{Daemon, SOON, Scratch, bins};
-use farm_tests::peer::{free_port, installed};
+use farm_tests::daemon::{Daemon, SOON, Scratch};
+use farm_tests::peer::free_port;
 use farm_tests::{dns, wait};
 use hickory_proto::rr::RecordType;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 const ZONE: &str = "$TTL 60\n@ SOA ns host 7 3600 600 86400 60\n@ NS ns\nns A 192.0.2.1\n";
@@ -116,37 +115,4 @@ fn killed_at_every_octet_of_a_frame() {
     }
     println!("killed at {killed} octets of a frame");
     assert!(send(&mut daemon, &update("after", b"x")) && records(&daemon, "after") == 2);
-}
-
-/// The first checkpoint is written when the zone is seen for the first time: there is nothing yet that could be lost, and nothing of
-/// what was left half-written may be believed.
-#[test]
-fn killed_all_over_a_checkpoint() {
-    let Some(prlimit) = installed("prlimit") else { return };
-    let scratch = Scratch::new("killed-checkpoints");
-    let config = configuration(&scratch, free_port());
-    let filling = |number| format!("filling{number} TXT {}\n", "x".repeat(FILLING));
-    scratch.write("example.com.zone", &format!("{ZONE}{}", (0..60).map(filling).collect::<String>()));
-    let folder = scratch.path().join("state/zones");
-    let lengths = || -> Vec<u64> {
-        let entries = std::fs::read_dir(&folder).unwrap();
-        entries.map(|entry| entry.unwrap().metadata().unwrap().len()).collect()
-    };
-    let mut killed = 0;
-    for octets in (4_000..14_000).step_by(487) {
-        let mut command = Command::new(&prlimit);
-        command.arg(format!("--fsize={octets}")).arg("--core=0").arg(bins().join("dnslb"));
-        command.arg("serve").arg("--config").arg(&config);
-        let mut daemon = Daemon::spawn(command, scratch.path().join("killed.log"));
-        wait::until("its end", SOON, || daemon.ended().then_some(()));
-        assert!(lengths().contains(&octets), "cut at {octets}: {:?}\n{}", lengths(), daemon.log());
-        killed += 1;
-    }
-    let start = || Daemon::serve("dnslb", &scratch, &config, &[]);
-    let mut daemon = start();
-    assert_eq!((records(&daemon, "filling0"), records(&daemon, "filling59")), (1, 1));
-    assert!(send(&mut daemon, &update("after", b"x")));
-    daemon.kill();
-    assert_eq!(records(&start(), "after"), 2);
-    println!("killed at {killed} octets of a checkpoint");
 }
