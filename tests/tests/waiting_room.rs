@@ -143,7 +143,10 @@ fn a_flash_crowd_aborts_nobody() {
         (sessions == 20).then_some(())
     });
     // Six times as many as there are places left.
-    let flash = crowd(&farm, "--profile 0:120,15:120 --seed 3 --session-s 4 --think-ms 200 --timeout-ms 20000 --slow-ms 4000 --retries 1000");
+    let flash = crowd(
+        &farm,
+        "--profile 0:120,15:120 --seed 3 --session-s 4 --think-ms 200 --timeout-ms 20000 --slow-ms 4000 --retries 1000",
+    );
     let waiting = wait::until("they wait", LATER, || {
         let n = metric(&farm, "redirector_room_waiting{lane=\"default\"}");
         (n > 50.0).then_some(n)

@@ -82,3 +82,38 @@ pub(super) fn allow_origin(fields: &mut Vec<(HeaderName, HeaderValue)>, cors: &C
         fields.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
+    use super::*;
+    use farm_shared::id::Id;
+    use farm_shared::member::Standing;
+    use farm_shared::time::Mono;
+
+    #[test]
+    fn a_server_as_json() {
+        let cases = [
+            ("https://b1.farm.example.com", "b1.farm.example.com", 443),
+            ("http://192.0.2.1:8000", "192.0.2.1", 8_000),
+            ("http://[2001:db8::1]", "2001:db8::1", 80),
+            ("https://[2001:db8::1]:8443", "2001:db8::1", 8_443),
+        ];
+        for (url, host, port) in cases {
+            let server = Server {
+                slot: 0,
+                id: Id::new("b1").unwrap(),
+                location_prefix: url.into(),
+                addrs: vec!["192.0.2.1".parse().unwrap()],
+                standing: Standing::InService,
+                takes_new: true,
+                heard: Mono(0),
+                dispatch_base: 0,
+            };
+            let expect = json!({
+                "id": "b1", "url": url, "host": host, "addresses": ["192.0.2.1"], "port": port, "expires": 7,
+            });
+            assert_eq!(described(&server, 7), expect);
+        }
+    }
+}

@@ -251,7 +251,6 @@ fn no_redirect(request: &Request<'_>) -> Option<Decision<'static>> {
             let asked = fields.upgrades() && fields.get("upgrade").is_some_and(websocket);
             asked.then_some(Decision::Unfollowable { grpc: false })
         }
-        "HEAD" => None,
         "OPTIONS" => {
             let asked = fields.get("origin").is_some() && fields.get("access-control-request-method").is_some();
             asked.then_some(Decision::Preflight)

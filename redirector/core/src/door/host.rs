@@ -56,8 +56,8 @@ impl Hosts {
         {
             return HostClass::Farm(id);
         }
-        let under = |suffix: &Box<str>| is_under(host, suffix);
-        if (self.any || self.suffixes.iter().any(under)) && is_host(host) {
+        let under = || self.suffixes.iter().any(|suffix| is_under(host, suffix));
+        if (self.any || under()) && is_host(host) {
             return HostClass::Served(None);
         }
         HostClass::Foreign

@@ -61,7 +61,6 @@ impl Rules {
         let url: Option<Box<str>> = door.url.as_deref().map(Into::into).or_else(first);
         let port = url.as_deref().filter(|u| u.starts_with("https:")).and_then(|u| split_port(authority_of(u)).1);
         let port = port.map(|p| format!(":{p}")).unwrap_or_default();
-        let secured = |name: &Box<str>| format!("https://{name}{port}").into();
         let redirects = https.is_some_and(|https| https.redirect_http);
         Self {
             url_bytes_max: door.url_bytes_max,
@@ -69,7 +68,7 @@ impl Rules {
             status: door.status,
             maintenance: door.maintenance,
             url,
-            https: redirects.then(|| hosts.names().iter().map(secured).collect()),
+            https: redirects.then(|| hosts.names().iter().map(|name| format!("https://{name}{port}").into()).collect()),
             hsts: https.and_then(|https| https.hsts_s).map(|s| format!("max-age={s}").into()),
             cors: Cors::new(&spec.cors),
             assign: spec.assign.as_deref().map(Into::into),
