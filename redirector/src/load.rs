@@ -163,6 +163,7 @@ pub fn needs_restart(old: &Spec, new: &Spec) -> Vec<&'static str> {
         (old.heartbeat != new.heartbeat, "heartbeat"),
         ((&old.admin.listen, &old.admin.token_file) != (&new.admin.listen, &new.admin.token_file), "admin"),
         (old.announce != new.announce, "announce"),
+        (old.acme.listen_agents != new.acme.listen_agents, "acme.listen_agents"),
         (old.access_log != new.access_log, "access_log"),
         (provider(old, new) != new.provider, "provider"),
     ];

@@ -151,7 +151,15 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     let notifier = Arc::new(Notifier::from_env());
     let acme = Acme::start(
         spec.acme.clone(),
-        Surroundings { state_dir: Arc::clone(&state_dir), door: Arc::clone(&door), certificates: held, clock },
+        Surroundings {
+            state_dir: Arc::clone(&state_dir),
+            door: Arc::clone(&door),
+            certificates: held,
+            clock,
+            farm: spec.farm.clone(),
+            keyring: Arc::clone(&keyring),
+            agents: sockets.agents,
+        },
         draws.child("acme", 0),
     );
     let parts = Parts {
@@ -230,6 +238,8 @@ struct Sockets {
     udp: Vec<std::net::UdpSocket>,
     http: Vec<std::net::TcpListener>,
     admin: Option<AdminListener>,
+    /// Where backends fetch certificates from.
+    agents: Vec<std::net::TcpListener>,
 }
 
 impl Sockets {
@@ -268,13 +278,19 @@ impl Sockets {
             announcer.add_nth("heartbeat_http", n, listener.local_addr().map_err(local)?);
             http.push(listener);
         }
+        let mut agents = Vec::new();
+        for (n, addr) in spec.acme.listen_agents.iter().enumerate() {
+            let listener = listen::tcp(*addr).map_err(failed)?;
+            announcer.add_nth("agents", n, listener.local_addr().map_err(local)?);
+            agents.push(listener);
+        }
         let mut admin = None;
         if let Some(addr) = &spec.admin.listen {
             let listener = AdminListener::bind(addr).map_err(failed)?;
             announcer.add("admin", listener.addr());
             admin = Some(listener);
         }
-        Ok(Self { door, door_addr, http3_port, udp, http, admin })
+        Ok(Self { door, door_addr, http3_port, udp, http, admin, agents })
     }
 }
 

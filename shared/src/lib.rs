@@ -4,6 +4,7 @@
 //! draw a random number of its own. dnslb and the redirector do not know each other; they meet in [`heartbeat`].
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod config;
 pub mod draw;
 pub mod exposition;

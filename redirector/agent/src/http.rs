@@ -7,6 +7,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -17,7 +18,18 @@ pub(crate) async fn exchange(
     request: Request<Full<Bytes>>,
     bytes_max: usize,
 ) -> io::Result<Response<Bytes>> {
-    let stream = connect(address, bind).await?;
+    exchange_over(connect(address, bind).await?, request, bytes_max).await
+}
+
+/// The same on a connection that is made already, encrypted or not.
+pub(crate) async fn exchange_over<I>(
+    stream: I,
+    request: Request<Full<Bytes>>,
+    bytes_max: usize,
+) -> io::Result<Response<Bytes>>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     // Aborted when this exchange ends or is cancelled.

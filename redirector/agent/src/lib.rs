@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod carrier;
+pub mod certificate;
 mod clock;
 mod http;
 pub mod imds;
@@ -17,5 +18,5 @@ mod shell;
 
 pub use load::{AsyncLoadSource, FromChannel, LoadError, Reading};
 pub use saved::{Saved, load_saved};
-pub use settings::{Carrier, Front, HttpUrl, OnLoadFailure, Profile, Settings};
+pub use settings::{Carrier, Front, HttpUrl, HttpsUrl, OnLoadFailure, Profile, Settings};
 pub use shell::{RunError, run};

@@ -6,6 +6,7 @@
 mod options;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use farm_agent::certificate::{Asker, keep};
 use farm_agent::imds::{self, Identity};
 use farm_agent::load::{AsyncLoadSource as _, LoadSpec, Source};
 use farm_agent::{HttpUrl, run};
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 const EX_CONFIG: u8 = 78;
 const LOAD_SPAN: Duration = Duration::from_secs(1);
@@ -131,7 +133,20 @@ fn run_agent(args: RunArgs) -> ExitCode {
                 _ = int.recv() => {}
             }
         };
-        let Plan { settings, load, sessions_url, cores, .. } = plan;
+        let Plan { settings, load, sessions_url, cores, certificate, is_certificate_required, .. } = plan;
+        let mut stop = Box::pin(stop);
+        if let Some(certificate) = certificate {
+            let profile = &settings.profile;
+            let asker = Asker { farm: profile.farm.clone(), id: profile.id.clone(), key: settings.key.clone() };
+            let (has, mut gets) = watch::channel(false);
+            tokio::spawn(keep(certificate, asker, has));
+            if is_certificate_required {
+                tokio::select! {
+                    got = gets.wait_for(|has| *has) => if got.is_err() { return fail(&"the keeper of the certificate ended") },
+                    () = &mut stop => return ExitCode::SUCCESS,
+                }
+            }
+        }
         let source = Source::new(&load, settings.profile.port, sessions_url, cores);
         match run(settings, source, stop).await {
             Ok(()) => ExitCode::SUCCESS,

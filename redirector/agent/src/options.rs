@@ -3,9 +3,10 @@
 //! A name means the same in both places: `load_stale` in the file is `--load-stale`. Everything that is wrong is said at once.
 
 use clap::Args;
+use farm_agent::certificate::CertificateSettings;
 use farm_agent::imds::{Endpoint, Identity, Imds};
 use farm_agent::load::LoadSpec;
-use farm_agent::{Front, HttpUrl, OnLoadFailure, Profile, Settings};
+use farm_agent::{Front, HttpUrl, HttpsUrl, OnLoadFailure, Profile, Settings};
 use farm_shared::config::{Document, Section, has_errors, parse_duration_ms};
 use farm_shared::heartbeat::{FarmKey, MemberKey, Role, is_process_name};
 use farm_shared::id::Id;
@@ -21,6 +22,7 @@ const KEY_BYTES_MAX: u64 = 4 * 1024;
 const FRONTS_MAX: usize = 64;
 const ADDRS_MAX: usize = 8;
 const PERIOD_MS: u64 = 1_000;
+const CERTIFICATE_MS: u64 = 600_000;
 
 /// Everything that may be told, as far as it was.
 #[derive(Args, Clone, Debug, Default)]
@@ -91,6 +93,30 @@ pub(crate) struct Options {
     /// Name of a process that failure drills may end here, as `ps -o comm` shows it (repeatable) [default: none]
     #[arg(long, value_name = "NAME")]
     drill_allow: Vec<ProcessName>,
+    /// A front door to fetch the farm's certificate from: `https://HOST[:PORT]` (repeatable) [default: none, nothing is fetched]
+    #[arg(long, value_name = "URL")]
+    certificate_from: Vec<HttpsUrl>,
+    /// Where `fullchain.pem` and `key.pem` are written
+    #[arg(long, value_name = "PATH")]
+    certificate_dir: Option<PathBuf>,
+    /// Which certificate [default: the first that backends may have]
+    #[arg(long, value_name = "ID")]
+    certificate_id: Option<Id>,
+    /// The name that the door's own certificate must have [default: the host of its address]
+    #[arg(long, value_name = "NAME")]
+    certificate_name: Option<String>,
+    /// Certificates (PEM) that the door's may be signed by, beside those of the system
+    #[arg(long, value_name = "PATH")]
+    certificate_ca_file: Option<PathBuf>,
+    /// One word of the program that runs after a change, without a shell (repeatable)
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    certificate_hook: Vec<String>,
+    /// How often it is asked for [default: 10m]
+    #[arg(long = "certificate-every", value_name = "DURATION", value_parser = duration_ms)]
+    certificate_every_ms: Option<u64>,
+    /// No heartbeat before there is a certificate: clients are not sent to a backend that cannot greet them
+    #[arg(long)]
+    certificate_required: bool,
 }
 
 /// A process's name as the kernel keeps it: 1 to 15 octets, no slash.
@@ -121,6 +147,9 @@ pub(crate) struct Plan {
     pub(crate) sessions_url: Option<HttpUrl>,
     pub(crate) cores: Option<f64>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) certificate: Option<CertificateSettings>,
+    /// Heartbeats wait for the first certificate.
+    pub(crate) is_certificate_required: bool,
 }
 
 /// Reads every option that a file may hold.
@@ -167,6 +196,14 @@ pub(crate) fn read_section(section: &Section) -> Options {
         id_from_imds: section.boolean("id_from_imds", false, "Take the id from the instance metadata service: the instance's own."),
         zone_from_imds: section.boolean("zone_from_imds", false, "Take the zone from the instance metadata service: the availability zone."),
         drill_allow: section.list("drill_allow", &[], "a name of 1 to 15 characters, as `ps -o comm` shows it", "Names of processes that a redirector's failure drills may end here; none: the agent ends nothing, whoever asks."),
+        certificate_from: section.list("certificate_from", &[], "https://HOST[:PORT]", "Front doors to fetch the farm's certificate from; none: nothing is fetched."),
+        certificate_dir: path(section.optional_string("certificate_dir", "Where `fullchain.pem` and `key.pem` are written.")),
+        certificate_id: section.optional_parsed("certificate_id", LABEL, "Which certificate; the first that backends may have, if not set."),
+        certificate_name: section.optional_string("certificate_name", "The name that the door's own certificate must have; the host of its address, if not set."),
+        certificate_ca_file: path(section.optional_string("certificate_ca_file", "Certificates (PEM) that the door's may be signed by, beside those of the system.")),
+        certificate_hook: section.list("certificate_hook", &[], "one word of the command", "Program and arguments that run after a change, without a shell; a minute at most."),
+        certificate_every_ms: Some(section.duration_ms("certificate_every", CERTIFICATE_MS, 1_000..=86_400_000, "How often it is asked for.")).filter(|_| has("certificate_every")),
+        certificate_required: section.boolean("certificate_required", false, "No heartbeat before there is a certificate: clients are not sent to a backend that cannot greet them."),
     }
 }
 
@@ -209,6 +246,22 @@ impl Options {
             id_from_imds: self.id_from_imds || other.id_from_imds,
             zone_from_imds: self.zone_from_imds || other.zone_from_imds,
             drill_allow: if list(self.drill_allow.is_empty()) { self.drill_allow } else { other.drill_allow },
+            certificate_from: if list(self.certificate_from.is_empty()) {
+                self.certificate_from
+            } else {
+                other.certificate_from
+            },
+            certificate_dir: self.certificate_dir.or(other.certificate_dir),
+            certificate_id: self.certificate_id.or(other.certificate_id),
+            certificate_name: self.certificate_name.or(other.certificate_name),
+            certificate_ca_file: self.certificate_ca_file.or(other.certificate_ca_file),
+            certificate_hook: if list(self.certificate_hook.is_empty()) {
+                self.certificate_hook
+            } else {
+                other.certificate_hook
+            },
+            certificate_every_ms: self.certificate_every_ms.or(other.certificate_every_ms),
+            certificate_required: self.certificate_required || other.certificate_required,
         }
     }
 
@@ -271,6 +324,26 @@ impl Options {
         if let Some(cores) = self.cores.filter(|c| !(0.01..=4_096.0).contains(c)) {
             wrong.push(format!("cores: found {cores}, expected 0.01 to 4096"));
         }
+        if self.certificate_dir.is_none() && !self.certificate_from.is_empty() {
+            wrong.push("certificate_dir: found nothing, expected it beside certificate_from".to_owned());
+        }
+        if self.certificate_required && self.certificate_from.is_empty() {
+            wrong.push("certificate_required: found no certificate_from, expected a door to fetch from".to_owned());
+        }
+        let every_ms = self.certificate_every_ms.unwrap_or(CERTIFICATE_MS);
+        if !(1_000..=86_400_000).contains(&every_ms) {
+            wrong.push(format!("certificate_every: found {every_ms} ms, expected 1s to 1d"));
+        }
+        let certificate = self.certificate_dir.clone().filter(|_| !self.certificate_from.is_empty());
+        let certificate = certificate.map(|dir| CertificateSettings {
+            from: self.certificate_from.clone(),
+            name: self.certificate_name.clone(),
+            ca_file: self.certificate_ca_file.clone(),
+            certificate: self.certificate_id.clone(),
+            dir,
+            hook: self.certificate_hook.clone(),
+            every_ms,
+        });
         if self.state_file.is_none() {
             warnings.push("no state_file: a restart forgets who wanted this member drained".to_owned());
         }
@@ -313,7 +386,15 @@ impl Options {
             drain_file: self.drain_file,
             imds: self.imds.unwrap_or_default().endpoint(),
         };
-        Ok(Plan { settings, load, sessions_url: self.sessions_url, cores: self.cores, warnings })
+        Ok(Plan {
+            settings,
+            load,
+            sessions_url: self.sessions_url,
+            cores: self.cores,
+            warnings,
+            certificate,
+            is_certificate_required: self.certificate_required,
+        })
     }
 
     fn key(&self, farm: &Id, id: &Id, warnings: &mut Vec<String>) -> Result<MemberKey, String> {

@@ -126,6 +126,32 @@ impl fmt::Display for HttpUrl {
     }
 }
 
+/// A front door as backends fetch certificates from it: `https://HOST[:PORT]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsUrl {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port; 443 if none is named.
+    pub port: u16,
+}
+
+impl FromStr for HttpsUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("found {text:?}, expected https://HOST[:PORT]");
+        let rest = text.strip_prefix("https://").ok_or_else(bad)?;
+        let (host, port) = host_port(rest.strip_suffix('/').unwrap_or(rest), Some(443)).ok_or_else(bad)?;
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for HttpsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}", authority(&self.host, self.port))
+    }
+}
+
 impl FromStr for Front {
     type Err = String;
 

@@ -5,17 +5,21 @@
 mod client;
 mod dns;
 mod files;
+mod hand_out;
 mod order;
 
 use crate::door::Door;
+use arc_swap::ArcSwap;
 use client::{Carrier, Said};
 use dns::Updates;
 use farm_daemon::certificates::{Certificates, Pair};
 use farm_daemon::clock::Clock;
 use farm_daemon::state_dir::{StateDir, read_capped};
 use farm_shared::draw::Draws;
+use farm_shared::heartbeat::Keyring;
 use farm_shared::id::Id;
 use files::Files;
+use hand_out::HandOut;
 use instant_acme::{Account, AccountCredentials, CertificateIdentifier};
 use order::{Job, Tools, attempt, local, note, persist, pull};
 use redirector_core::acme::{Effect, Event, Failure, FailureKind, Machine, Policy, RenewalWindow, Stage, Status, key_file};
@@ -51,11 +55,18 @@ impl Acme {
     pub fn start(spec: AcmeSpec, surroundings: Surroundings, draws: Draws) -> Arc<Self> {
         let (sender, receiver) = watch::channel(Arc::new(spec.clone()));
         let acme = Arc::new(Self { spec: sender, statuses: Mutex::default(), outcomes: Default::default() });
-        let Surroundings { state_dir, door, certificates, clock } = surroundings;
+        let Surroundings { state_dir, door, certificates, clock, farm, keyring, agents } = surroundings;
         let files = Files::new(state_dir);
         // What is there is served before the first handshake.
         for order in &spec.certificates {
             put(&certificates, &files.certificate_file(&order.id));
+        }
+        let hand_out = Arc::new(HandOut::new(receiver.clone(), files.clone(), farm, keyring, clock));
+        for listener in agents {
+            match certificates.server_config(&[b"http/1.1"], false) {
+                Ok(tls) => drop(tokio::spawn(Arc::clone(&hand_out).serve(listener, Arc::new(tls)))),
+                Err(why) => tracing::error!(why, "no certificates are handed out"),
+            }
         }
         let keeper = Keeper { acme: Arc::clone(&acme), files, door, certificates, clock, draws, machines: BTreeMap::new() };
         tokio::spawn(keeper.run(receiver));
@@ -117,6 +128,12 @@ pub struct Surroundings {
     pub certificates: Arc<Certificates>,
     /// The process's clock.
     pub clock: Clock,
+    /// The farm, whose members may fetch what is theirs to have.
+    pub farm: Id,
+    /// Its key.
+    pub keyring: Arc<ArcSwap<Keyring>>,
+    /// Where they ask.
+    pub agents: Vec<std::net::TcpListener>,
 }
 
 /// Has a certificate served, if it is there. Blocks on the disk.
