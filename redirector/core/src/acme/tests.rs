@@ -26,7 +26,12 @@ fn at(ms: u64) -> Now {
 /// A certificate that begins now and lives for `days`.
 fn facts(now: Now, days: u64) -> Facts {
     let not_before_ms = now.wall.0;
-    Facts { names: policy(false).names, not_before_ms, not_after_ms: not_before_ms + days * DAY, id: Some("aki.serial".into()) }
+    Facts {
+        names: policy(false).names,
+        not_before_ms,
+        not_after_ms: not_before_ms + days * DAY,
+        id: Some("aki.serial".into()),
+    }
 }
 
 fn attempt_of(effects: &[Effect]) -> Option<(Stage, Option<String>, Option<String>)> {
@@ -168,7 +173,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn most_within(times: &[u64], span_ms: u64) -> usize {
-    times.iter().map(|from| times.iter().filter(|at| (*from..from.saturating_add(span_ms)).contains(*at)).count()).max().unwrap_or(0)
+    times
+        .iter()
+        .map(|from| times.iter().filter(|at| (*from..from.saturating_add(span_ms)).contains(*at)).count())
+        .max()
+        .unwrap_or(0)
 }
 
 proptest! {
