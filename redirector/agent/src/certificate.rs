@@ -31,7 +31,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const EXCHANGE_MAX: Duration = Duration::from_secs(10);
-const HOOK_MAX: Duration = Duration::from_secs(60);
+const HOOK_MAX: Duration = Duration::from_mins(1);
 const RETRY_MS_MIN: u64 = 1_000;
 const RETRY_MS_MAX: u64 = 300_000;
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -36,7 +36,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An attempt that takes longer than this beside its waiting for name servers is given up, and gone on with later.
-const ATTEMPT_MAX: Duration = Duration::from_secs(600);
+const ATTEMPT_MAX: Duration = Duration::from_mins(10);
 const KEY_BYTES_MAX: u64 = 4_096;
 
 /// Ends of attempts, by what became of them.

@@ -54,10 +54,14 @@ impl Budget {
     pub(super) fn trim(&mut self, now: Now) {
         let wall = now.wall.0;
         for (times, span_ms) in [(&mut self.validations_ms, VALIDATIONS_SPAN_MS), (&mut self.orders_ms, ORDERS_SPAN_MS)] {
-            times.iter_mut().for_each(|at| *at = (*at).min(wall));
+            for at in times.iter_mut() {
+                *at = (*at).min(wall);
+            }
             times.retain(|at| wall - *at < span_ms);
         }
-        self.issued.iter_mut().for_each(|issue| issue.at_ms = issue.at_ms.min(wall));
+        for issue in &mut self.issued {
+            issue.at_ms = issue.at_ms.min(wall);
+        }
         self.issued.retain(|issue| wall - issue.at_ms < ISSUED_SPAN_MS);
         self.validations.retain(|at| now.mono.since_ms(*at) < VALIDATIONS_SPAN_MS);
         self.orders.retain(|at| now.mono.since_ms(*at) < ORDERS_SPAN_MS);

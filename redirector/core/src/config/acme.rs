@@ -197,7 +197,9 @@ impl OrderSpec {
     fn read(section: &Section) -> Option<Self> {
         let id = section.parsed::<Id>("id", None, LABEL, "Its id; it is kept as `acme-ID.pem` in the state directory.");
         let mut names: Vec<String> = section.list("names", &[], "a host name", "The names in it; `*.` may lead one.");
-        names.iter_mut().for_each(|name| name.make_ascii_lowercase());
+        for name in &mut names {
+            name.make_ascii_lowercase();
+        }
         names.sort();
         names.dedup();
         if let Some(bad) = names.iter().find(|name| !is_name(name)) {
