@@ -4,6 +4,7 @@
 //! A client must never hold a place by what it does not send, nor lose an answer because we closed while it was still sending.
 
 use super::answer::Origin;
+use super::fast::{self, Client};
 use super::limits::Limits;
 use super::meter::Meter;
 use super::prefix::Prefix;
@@ -82,7 +83,7 @@ impl Worker {
             return count(&tally.over_source);
         }
         match tls {
-            None => Box::pin(self.serve_http(stream, origin, false, life, limits)).await,
+            None => self.serve_http(stream, origin, false, life, limits).await,
             Some(acceptor) => {
                 // The room for a handshake is for those who begin one.
                 match timeout(header_time(limits), stream.peek(&mut [0])).await {
@@ -116,7 +117,7 @@ impl Worker {
     /// Serves what comes after PROXY header and handshake; `http2` if that was agreed on.
     pub(super) async fn serve_http<IO: AsyncRead + AsyncWrite + Unpin>(
         self: &Rc<Self>,
-        io: IO,
+        mut io: IO,
         origin: Origin,
         http2: bool,
         life: &Rc<Life>,
@@ -125,7 +126,21 @@ impl Worker {
         if http2 {
             return Box::pin(self.serve_http2(io, origin, life, limits)).await;
         }
-        if let Some((io, octets)) = self.serve_http1(io, origin, life, limits).await {
+        let tally = self.tally();
+        let outcome = {
+            let short = pin!(fast::serve(&mut io, Client { worker: self, origin, life, limits }));
+            first_of(short, self.patience(life, limits)).await
+        };
+        let octets = match outcome {
+            First::Connection(Ok(Some(octets))) => octets,
+            First::Connection(Ok(None)) | First::Patience(End::Close) if origin.secure => return say_end(&mut io).await,
+            First::Connection(Ok(None)) | First::Patience(End::Close) => return,
+            First::Connection(Err(_)) => return count(&tally.broken),
+            First::Patience(End::Late) => return count(&tally.late),
+        };
+        // Boxed: a connection that never leaves the short way need not have room for it.
+        let long = Box::pin(self.serve_http1(Prefix::new(octets, io), origin, life, limits)).await;
+        if let Some((io, octets)) = long {
             // HTTP/2 by prior knowledge (RFC 9113 3.3).
             Box::pin(self.serve_http2(Prefix::new(octets, io), origin, life, limits)).await;
         }
@@ -196,8 +211,7 @@ impl Worker {
         if has_body.get() || !was_understood {
             linger(&mut io).await;
         } else if origin.secure {
-            // An end that TLS does not tell of could be an attacker's. An error means that the client has gone.
-            let _ = timeout(Duration::from_millis(CLOSE_MS_MAX), io.shutdown()).await;
+            say_end(&mut io).await;
         }
         None
     }
@@ -301,6 +315,11 @@ pub(super) enum End {
     Late,
     /// It has lasted long enough, or the door closes: a request under way is still answered.
     Close,
+}
+
+/// An end that TLS does not tell of could be an attacker's. An error means that the client has gone.
+async fn say_end<IO: AsyncWrite + Unpin>(io: &mut IO) {
+    let _ = timeout(Duration::from_millis(CLOSE_MS_MAX), io.shutdown()).await;
 }
 
 /// Says that no more will be sent, and throws away what still comes: closing at once would make the kernel send a reset, at which

@@ -4,11 +4,11 @@
 //! us keep more than a bounded number of half-open handshakes, streams and octets, and early data is never taken.
 
 use super::answer::Origin;
+use super::date::Date;
 use super::limits::Limits;
 use super::table::Life;
 use super::tally::count;
 use super::worker::Worker;
-use farm_shared::time::Wall;
 use h3::server::{Connection, RequestResolver};
 use http_body_util::BodyExt as _;
 use hyper::Method;
@@ -154,7 +154,7 @@ async fn answer(
     let (mut head, body) = worker.respond(&request, origin, life, limits).into_parts();
     // hyper does both where it speaks.
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.size_hint().lower()));
-    if let Ok(date) = HeaderValue::from_str(&http_date(worker.door.now().wall)) {
+    if let Ok(date) = HeaderValue::from_bytes(Date::default().at(worker.door.now().wall)) {
         head.headers.insert(DATE, date);
     }
     // A body that is still on its way goes elsewhere.
@@ -168,41 +168,4 @@ async fn answer(
     }
     let _ = stream.finish().await;
     Ok(())
-}
-
-/// A time as HTTP writes it (RFC 9110 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(wall: Wall) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
-    let seconds = wall.0 / 1_000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years that begin in March, so that the leap day is the last; 719,468 days from 0000-03-01 to 1970-01-01.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year_of_era + u64::from(month >= 10);
-    let name = |names: &[&'static str], n: u64| names.get(n as usize).copied().unwrap_or_default();
-    let (weekday, month) = (name(&DAYS, days % 7), name(&MONTHS, month));
-    format!("{weekday}, {day:02} {month} {year} {:02}:{:02}:{:02} GMT", second / 3_600, second / 60 % 60, second % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_as_http_writes_them() {
-        for (seconds, expect) in [
-            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
-            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
-            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
-            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
-            (1_709_251_200, "Fri, 01 Mar 2024 00:00:00 GMT"),
-        ] {
-            assert_eq!(http_date(Wall(seconds * 1_000)), expect);
-        }
-    }
 }

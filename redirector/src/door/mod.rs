@@ -7,6 +7,11 @@ mod answer;
 mod assign;
 mod connection;
 mod cookies;
+mod date;
+#[cfg(not(fuzzing))]
+mod fast;
+#[cfg(fuzzing)]
+pub mod fast;
 #[cfg(feature = "http3")]
 mod http3;
 mod limits;

@@ -4,6 +4,7 @@
 //! has been idle longest makes room.
 
 use super::answer::Desk;
+use super::fast::Buffers;
 use super::limits::Limits;
 use super::sources::Sources;
 use super::table::{Life, Table};
@@ -141,7 +142,8 @@ impl Workers {
                 Ok(runtime) => {
                     let _ = begins.send(Ok(()));
                     let (desk, table) = (RefCell::new(desk), Table::default());
-                    let worker = Rc::new(Worker { door, tally, desk, table, stopped });
+                    let buffers = RefCell::default();
+                    let worker = Rc::new(Worker { door, tally, desk, buffers, table, stopped });
                     runtime.block_on(worker.run(sockets));
                 }
                 Err(error) => drop(begins.send(Err(error))),
@@ -167,6 +169,7 @@ pub(super) struct Worker {
     pub(super) door: Arc<Door>,
     tally: Arc<Tally>,
     pub(super) desk: RefCell<Desk>,
+    pub(super) buffers: RefCell<Buffers>,
     table: Table,
     stopped: watch::Receiver<bool>,
 }

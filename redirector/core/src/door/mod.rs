@@ -8,6 +8,7 @@ mod cors;
 mod decide;
 mod decision;
 mod front;
+pub mod head;
 mod host;
 pub mod proxy_protocol;
 mod reentry;
