@@ -130,3 +130,23 @@ fn newcomers_get_in_when_idle_ones_hold_all_places() {
     assert!(count(&redirector, "shed") >= 20);
     drop((idle, newcomers));
 }
+
+#[test]
+fn a_source_that_asks_too_much_is_told_when_to_come_again() {
+    let scratch = Scratch::new();
+    let config = scratch.config("[limit]\nrequests_per_s = 0.02\nburst = 5\n");
+    let redirector = Redirector::start(&scratch, &config);
+    let ask = || redirector.door("GET", "/", "");
+    let statuses: Vec<u16> = (0..8).map(|_| ask().status).collect();
+    assert_eq!(statuses, [503, 503, 503, 503, 503, 429, 429, 429], "both workers count together");
+    let answer = ask();
+    let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=50).contains(&wait), "{}", answer.head);
+    assert!(answer.text().contains("Too many requests"));
+    assert_eq!(redirector.metric("redirector_answers_total{kind=\"limited\"}") as u64, 4);
+    // Another limit holds at once, and an exempt source has none.
+    let exempt = "[limit]\nrequests_per_s = 0.02\nburst = 5\nexempt = [\"127.0.0.0/8\"]\n";
+    scratch.config(exempt);
+    redirector.signal(rustix::process::Signal::HUP);
+    until("the exemption", || (ask().status == 503).then_some(()));
+}

@@ -6,6 +6,7 @@
 //!
 //! * [`door`]: one request, one [`door::Decision`], without an allocation.
 //! * [`room`]: the waiting room: who enters next while no server has a place.
+//! * [`limit`]: how many requests a source may make.
 //! * [`route`]: which backend gets the next new session (DESIGN 4.3).
 //! * [`farm`]: the control loop; the one owner of mutable state.
 //! * [`scale`]: how many servers there should be (DESIGN 4.4), and the executor that makes it so (DESIGN 4.5).
@@ -21,6 +22,7 @@ pub mod config;
 pub mod door;
 pub mod drill;
 pub mod farm;
+pub mod limit;
 pub mod room;
 pub mod route;
 pub mod scale;

@@ -6,9 +6,10 @@ use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
 use farm_shared::member::Standing;
 use farm_shared::time::{Mono, Now, Wall};
-use redirector_core::config::{RedirectStatus, RouteSpec, RouteTo, Spec};
-use redirector_core::door::{CookieKeys, Decision, Front, Pickers, Request, Rules, Server, Snapshot, decide};
+use redirector_core::config::{LimitSpec, RedirectStatus, RouteSpec, RouteTo, Spec};
+use redirector_core::door::{CookieKeys, Decision, Dispatched, Front, Pickers, Request, Rules, Server, Snapshot, decide};
 use redirector_core::farm::Keys;
+use redirector_core::limit::{Debts, Limit};
 use redirector_core::route::{Candidate, RoutePolicy, Table};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -77,6 +78,47 @@ fn front(policy: RoutePolicy) -> Front {
 
 fn request<'a>(method: &'a str, target: &'a str, host: Option<&'a str>, cookies: &'a [&'a str]) -> Request<'a> {
     Request { method, target, host, cookies, secure: true, source: Ipv4Addr::LOCALHOST.into(), fields: &() }
+}
+
+/// What sources owe, for decisions that count requests.
+struct Counting(Debts);
+
+impl Dispatched for Counting {
+    fn total(&self, _farm: u16, _slot: u32) -> u32 {
+        0
+    }
+
+    fn debts(&self) -> Option<&Debts> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn a_limit_allocates_nothing() {
+    let mut front = front(RoutePolicy::Weighted);
+    let limit = LimitSpec { requests_per_s: 1.0, burst: 10, ..LimitSpec::default() };
+    front.rules = Arc::new(Rules { limit: Limit::new(&limit), ..Rules::clone(&front.rules) });
+    let cookie = front.farms[0].set_cookie(3, true, NOW).unwrap();
+    let cookies = [cookie.as_str()];
+    let mut pickers = Pickers::new(Draws::from_u64(7));
+    let dispatched = Counting(Debts::new([1, 2]));
+    decide(&front, &(), &request("GET", "/", Some("mail.example.com"), &[]), NOW, &mut pickers);
+    let (mut redirects, mut returning, mut limited) = (0, 0, 0);
+    let counted = allocation_counter::measure(|| {
+        for shown in [&[][..], &cookies] {
+            for _ in 0..100 {
+                let request = request("GET", "/", Some("mail.example.com"), shown);
+                match decide(&front, &dispatched, &request, NOW, &mut pickers) {
+                    Decision::Redirect { returning: false, .. } => redirects += 1,
+                    Decision::Redirect { .. } => returning += 1,
+                    Decision::Limited { retry_after_s: 1 } => limited += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    });
+    assert_eq!((redirects, returning, limited), (10, 10, 180));
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]

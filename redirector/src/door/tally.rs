@@ -5,14 +5,18 @@
 use super::waiting::Waiting;
 use redirector_core::door::{Dispatched, REJECT_REASONS};
 use redirector_core::farm::SLOTS_MAX;
+use redirector_core::limit::Debts;
 use redirector_core::room::Waiters;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// New sessions dispatched so far, by farm and slot, of all workers, and who waits for each farm: the core's routing needs them
-/// together.
+/// New sessions dispatched so far, by farm and slot, of all workers, who waits for each farm, and what sources owe: the core's
+/// decisions need them together.
 #[derive(Debug)]
-pub struct Dispatches(Box<[OfFarm]>);
+pub struct Dispatches {
+    farms: Box<[OfFarm]>,
+    debts: Option<Debts>,
+}
 
 #[derive(Debug)]
 struct OfFarm {
@@ -24,7 +28,13 @@ impl Dispatches {
     /// Zero for so many farms.
     pub fn new(farms: usize) -> Self {
         let counters = || (0..SLOTS_MAX).map(|_| AtomicU32::new(0)).collect();
-        Self((0..farms).map(|_| OfFarm { slots: counters(), waiting: Waiting::default() }).collect())
+        let farms = (0..farms).map(|_| OfFarm { slots: counters(), waiting: Waiting::default() }).collect();
+        Self { farms, debts: None }
+    }
+
+    /// The same, with an account of what sources owe.
+    pub fn with_debts(self, secret: [u64; 2]) -> Self {
+        Self { debts: Some(Debts::new(secret)), ..self }
     }
 
     /// One new session went to this slot of a farm.
@@ -36,11 +46,11 @@ impl Dispatches {
 
     /// Who waits for a farm.
     pub fn waiting(&self, farm: u16) -> Option<&Waiting> {
-        self.0.get(usize::from(farm)).map(|farm| &farm.waiting)
+        self.farms.get(usize::from(farm)).map(|farm| &farm.waiting)
     }
 
     fn counter(&self, farm: u16, slot: u32) -> Option<&AtomicU32> {
-        self.0.get(usize::from(farm))?.slots.get(slot as usize)
+        self.farms.get(usize::from(farm))?.slots.get(slot as usize)
     }
 }
 
@@ -51,6 +61,10 @@ impl Dispatched for Dispatches {
 
     fn waiters(&self, farm: u16) -> Option<&dyn Waiters> {
         self.waiting(farm).map(|waiting| waiting as &dyn Waiters)
+    }
+
+    fn debts(&self) -> Option<&Debts> {
+        self.debts.as_ref()
     }
 }
 

@@ -56,7 +56,7 @@ impl Door {
         Self {
             alt_svc: None,
             sources: Sources::new([draws.u64(), draws.u64()]),
-            dispatches: Dispatches::new(first.farms.len()),
+            dispatches: Dispatches::new(first.farms.len()).with_debts([draws.u64(), draws.u64()]),
             front: ArcSwap::from_pointee(first),
             limits: ArcSwap::from_pointee(limits),
             open: AtomicUsize::new(0),

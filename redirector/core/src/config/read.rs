@@ -7,8 +7,8 @@ use super::read_door::{check_hosts, read_door};
 use super::read_routes::{read_assign, read_cors, read_routes};
 use super::role::read_roles;
 use super::{
-    AccessLogSpec, AcmeSpec, AnnounceSpec, DrillSpec, Ec2Spec, ListenSpec, NoticeSpec, ProcessSpec, ProviderSpec, RoomSpec,
-    STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
+    AccessLogSpec, AcmeSpec, AnnounceSpec, DrillSpec, Ec2Spec, LimitSpec, ListenSpec, NoticeSpec, ProcessSpec, ProviderSpec,
+    RoomSpec, STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
 };
 use farm_shared::config::Section;
 use farm_shared::id::Id;
@@ -51,6 +51,7 @@ impl Spec {
         let encrypted = !listeners.tls.is_empty() || !listeners.http3.is_empty();
         let acme = AcmeSpec::read(&root.table("acme", "Certificates that the front door gets by itself."));
         let tls = TlsSpec::read(&root.table("tls", "HTTPS at the front door."), encrypted, !acme.certificates.is_empty());
+        let limit = LimitSpec::read(&root.table("limit", "How many requests one source may make."));
         let room = RoomSpec::read(&root.table("waiting_room", "What new sessions get while no server has a place."));
         let lease = read_lease(root);
         let announce = read_announce(&root.table("announce", "How this door makes itself known to dnslb."));
@@ -80,6 +81,7 @@ impl Spec {
             heartbeat,
             admin,
             door,
+            limit,
             room,
             lease,
             announce,

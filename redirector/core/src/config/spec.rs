@@ -1,8 +1,8 @@
 //! What a checked configuration holds. Units are last in the names.
 
 use super::{
-    AccessLogSpec, AcmeSpec, CapsSpec, CorsSpec, DrillSpec, Ec2Spec, ListenSpec, Maintenance, NoticeSpec, RedirectStatus,
-    RoleSpec, RoomSpec, RouteSpec, TlsSpec,
+    AccessLogSpec, AcmeSpec, CapsSpec, CorsSpec, DrillSpec, Ec2Spec, LimitSpec, ListenSpec, Maintenance, NoticeSpec,
+    RedirectStatus, RoleSpec, RoomSpec, RouteSpec, TlsSpec,
 };
 use crate::route::RoutePolicy;
 use crate::scale::Floor;
@@ -47,6 +47,8 @@ pub struct Spec {
     pub admin: AdminListen,
     /// The front door.
     pub door: DoorSpec,
+    /// What one source may ask.
+    pub limit: LimitSpec,
     /// The waiting room.
     pub room: RoomSpec,
     /// How long heartbeats are believed.
@@ -295,6 +297,7 @@ impl Spec {
             heartbeat: HeartbeatListen::default(),
             admin: AdminListen::default(),
             door: DoorSpec::default(),
+            limit: LimitSpec::default(),
             room: RoomSpec::default(),
             lease: LeasePolicy::default(),
             announce: AnnounceSpec { period_ms: 1_000, ..AnnounceSpec::default() },

@@ -24,6 +24,12 @@ pub fn decide<'a>(
     pickers: &mut Pickers,
 ) -> Decision<'a> {
     let rules = &*front.rules;
+    if let Some(limit) = &rules.limit
+        && let Some(debts) = dispatched.debts()
+        && let Err(retry_after_s) = limit.pay(debts, request.source, now.mono, || has_session(front, request, now))
+    {
+        return Decision::Limited { retry_after_s };
+    }
     if matches!(request.method, "CONNECT" | "TRACE") {
         return reject(405, "method");
     }
@@ -206,6 +212,15 @@ impl<'a> Order<'a> {
 
 fn reject<'a>(status: u16, reason: &'static str) -> Decision<'a> {
     Decision::Reject { status, reason }
+}
+
+/// Whether a request shows the cookie of a session that is under way, in whatever farm.
+fn has_session(front: &Front, request: &Request<'_>, now: Now) -> bool {
+    let is_shown = |farm: &Snapshot| {
+        let id = farm.cookies.backend(request.cookies, request.secure, now.wall);
+        id.and_then(|id| farm.server(id)).is_some_and(|server| server.standing.keeps_sessions())
+    };
+    !request.cookies.is_empty() && front.farms.iter().any(|farm| is_shown(farm))
 }
 
 fn is_left(left: Option<&str>, server: &Server) -> bool {

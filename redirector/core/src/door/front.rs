@@ -3,6 +3,7 @@
 //! A picture must never change once it is published; what changes between two of them is only the counters beside it.
 
 use super::{Rules, Snapshot};
+use crate::limit::Debts;
 use crate::room::Waiters;
 use crate::route::{FarmDispatched, Picker};
 use farm_shared::draw::Draws;
@@ -71,6 +72,11 @@ pub trait Dispatched {
 
     /// Who waits for a farm at this door; none without a waiting room.
     fn waiters(&self, _farm: u16) -> Option<&dyn Waiters> {
+        None
+    }
+
+    /// What sources owe for their requests; without it nobody owes anything.
+    fn debts(&self) -> Option<&Debts> {
         None
     }
 }

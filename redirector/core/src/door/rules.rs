@@ -6,6 +6,7 @@ use super::cors::Cors;
 use super::host::{Hosts, authority_of, split_port};
 use super::routes::Routes;
 use crate::config::{Maintenance, RedirectStatus, Spec};
+use crate::limit::Limit;
 use crate::room::Pages;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub struct Rules {
     pub hosts: Hosts,
     /// A request target may be this long, in octets.
     pub url_bytes_max: usize,
+    /// What one source may ask, if there is a limit.
+    pub limit: Option<Limit>,
     /// What requests get by host and path; without a route they go to the first farm.
     pub routes: Routes,
     /// Of redirects to servers, where no route says another.
@@ -64,6 +67,7 @@ impl Rules {
         let redirects = https.is_some_and(|https| https.redirect_http);
         Self {
             url_bytes_max: door.url_bytes_max,
+            limit: Limit::new(&spec.limit),
             routes: Routes::new(spec, &[spec.farm.as_str()]),
             status: door.status,
             maintenance: door.maintenance,
