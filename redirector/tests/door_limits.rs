@@ -143,7 +143,7 @@ fn a_source_that_asks_too_much_is_told_when_to_come_again() {
     let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=50).contains(&wait), "{}", answer.head);
     assert!(answer.text().contains("Too many requests"));
-    assert_eq!(redirector.metric("redirector_answers_total{kind=\"limited\"}") as u64, 4);
+    assert_eq!(redirector.metric("redirector_other_answers_total{kind=\"limited\"}") as u64, 4);
     // Another limit holds at once, and an exempt source has none.
     let exempt = "[limit]\nrequests_per_s = 0.02\nburst = 5\nexempt = [\"127.0.0.0/8\"]\n";
     scratch.config(exempt);
