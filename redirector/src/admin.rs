@@ -3,6 +3,7 @@
 //! Who may ask is farm-daemon's part (loopback or Unix socket, token, no foreign browser origin). Nothing here reaches into the
 //! control loop but by [`Ask`], and no listener can make it wait.
 
+use crate::farms::Shown;
 use crate::history::RANGES;
 use crate::journal;
 use crate::page::{self, Look};
@@ -47,6 +48,8 @@ pub struct Admin {
     pub asks: mpsc::Sender<Ask>,
     /// Where the journal is.
     pub state_dir: PathBuf,
+    /// What stands before all paths: nothing, or `/farms/NAME`.
+    pub root: String,
     listeners: Arc<Semaphore>,
     policy: Arc<str>,
 }
@@ -55,7 +58,36 @@ impl Admin {
     /// Routes that show `views` and ask through `asks`.
     pub fn new(views: watch::Receiver<Arc<View>>, asks: mpsc::Sender<Ask>, state_dir: PathBuf) -> Self {
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
-        Self { views, asks, state_dir, listeners, policy: page::content_security_policy().into() }
+        Self { views, asks, state_dir, root: String::new(), listeners, policy: page::content_security_policy().into() }
+    }
+
+    /// The routes of all farms, the first one's at the root and each one's below `/farms/NAME`.
+    pub fn of_farms(farms: &[Shown]) -> Router {
+        let admin = |farm: &Shown, root: String| Self {
+            root,
+            ..Self::new(farm.views.clone(), farm.asks.clone(), farm.state_dir.clone())
+        };
+        let first = farms.first().map(|farm| admin(farm, String::new()).router()).unwrap_or_default();
+        farms.iter().fold(first, |all, farm| {
+            let root = format!("/farms/{}", farm.name);
+            let admin = admin(farm, root.clone());
+            // A nested root does not stand for the address with a slash at its end, to which the pages lead.
+            all.route(&format!("{root}/"), get(show_page).with_state(admin.clone())).nest(&root, admin.router())
+        })
+    }
+
+    /// HTML, or JSON with HTML in it, whose own addresses stand below [`Admin::root`]. No text from outside has a quote of its own.
+    fn rooted(&self, html: String) -> String {
+        if self.root.is_empty() {
+            return html;
+        }
+        let root = &self.root;
+        let place = |html: String, name: &str| {
+            let below = html.replace(&format!("{name}=\"/"), &format!("{name}=\"{root}/"));
+            below.replace(&format!("{name}=\\\"/"), &format!("{name}=\\\"{root}/"))
+        };
+        // The way from farm to farm leads out of here.
+        ["href", "action"].into_iter().fold(html, place).replace(&format!("{root}/farms/"), "/farms/")
     }
 
     /// The routes, for farm-daemon's admin listener.
@@ -159,6 +191,7 @@ fn form_value(body: &[u8], name: &str) -> String {
 
 impl Admin {
     fn html(&self, html: String) -> Response {
+        let html = self.rooted(html);
         let headers = [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             (header::CONTENT_SECURITY_POLICY, &*self.policy),
@@ -367,13 +400,14 @@ async fn events(State(admin): State<Admin>, Query(pairs): Pairs) -> Response {
     };
     let (sender, receiver) = mpsc::channel(1);
     let only = pairs.iter().find(|(name, _)| name == "only").map(|(_, value)| value.clone());
-    tokio::spawn(tell(admin.views.clone(), sender, look(&pairs), only));
+    tokio::spawn(tell(admin.clone(), sender, look(&pairs), only));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     (headers, Body::new(EventBody { receiver, _place: place })).into_response()
 }
 
 /// Tells one listener until it has gone. A slow one skips pictures.
-async fn tell(mut views: watch::Receiver<Arc<View>>, listener: mpsc::Sender<Bytes>, look: Look, only: Option<String>) {
+async fn tell(admin: Admin, listener: mpsc::Sender<Bytes>, look: Look, only: Option<String>) {
+    let mut views = admin.views.clone();
     loop {
         let view = Arc::clone(&views.borrow_and_update());
         let mut text = String::new();
@@ -381,7 +415,7 @@ async fn tell(mut views: watch::Receiver<Arc<View>>, listener: mpsc::Sender<Byte
             let _ = write!(text, "event: status\ndata: {}\n\n", view.json());
         }
         if only.as_deref() != Some("status") {
-            let _ = write!(text, "event: page\ndata: {}\n\n", page::parts_json(&view, &look));
+            let _ = write!(text, "event: page\ndata: {}\n\n", admin.rooted(page::parts_json(&view, &look)));
         }
         if listener.send(Bytes::from(text)).await.is_err() {
             return;

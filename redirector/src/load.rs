@@ -7,7 +7,7 @@ use crate::profiles;
 use farm_daemon::certificates::Pair;
 use farm_daemon::settings::{check_token, read_config, resolve, warn_if_open};
 use farm_daemon::state_dir::read_capped;
-use farm_shared::config::{Document, Problem, has_errors};
+use farm_shared::config::{Document, Problem, Section, has_errors};
 use farm_shared::heartbeat::{FarmKey, Keyring};
 use redirector_core::config::{Ec2Spec, ListenSpec, ProviderSpec, Spec};
 use redirector_core::farm::Keys;
@@ -22,21 +22,30 @@ const KEY_BYTES_MAX: u64 = 4096;
 const TEXT_BYTES_MAX: u64 = 256 * 1024;
 const UNREADABLE: &str = "a file that can be read";
 
-/// A configuration that passed.
-pub struct Loaded {
+/// One farm of a configuration that passed.
+#[derive(Clone, Debug)]
+pub struct Farm {
     /// The settings.
     pub spec: Arc<Spec>,
     /// The farm's secrets.
     pub keys: Keys,
     /// What the provider can launch.
     pub blueprint: Arc<dyn Blueprint>,
+}
+
+/// A configuration that passed.
+pub struct Loaded {
+    /// The first farm, whose settings hold those of the door as well.
+    pub farm: Farm,
+    /// The others, in the order of [`Spec::others`].
+    pub others: Vec<Farm>,
     /// The certificates of HTTPS, the default first.
     pub pairs: Vec<Pair>,
     /// What is allowed but looks wrong.
     pub warnings: Vec<Problem>,
 }
 
-impl Loaded {
+impl Farm {
     /// With the blueprint of what a reload puts in force: launches must not speak of a farm or a region that only a start can change.
     ///
     /// # Errors
@@ -70,75 +79,104 @@ pub fn load(file: &Path, dry_run: bool) -> Result<Loaded, Refused> {
     let document = Document::parse(&name, &text);
     let root = document.root();
     let spec = Spec::read(&root);
-    let mut key_problem = None;
-    let mut token_problem = None;
-    let mut key_warnings = Vec::new();
-    let mut acme_problem = None;
-    let mut page_problems = Vec::new();
+    let mut more = Vec::new();
     let loaded = spec.and_then(|mut spec| {
-        let farm = root.table("farm", "The farm of servers behind it.");
-        spec.state_dir = beside(file, &spec.state_dir);
-        token_problem = check_token(&spec.admin, file);
+        more.extend(check_token(&spec.admin, file));
         spec.admin.token_file = spec.admin.token_file.map(|path| beside(file, &path));
         spec.access_log.file = spec.access_log.file.map(|path| if path == "-" { path } else { beside(file, &path) });
-        spec.scaler.dry_run |= dry_run;
-        if let ProviderSpec::Ec2(ec2) = &mut spec.provider
-            && !ec2.profile_file.is_empty()
-        {
-            ec2.profile_file = beside(file, &ec2.profile_file);
-        }
-        acme_problem = check_acme(&root, file, &mut spec);
-        let room = root.table("waiting_room", "What new sessions get while no server has a place.");
-        let text = |option: &str, path: &Option<String>| {
-            let path = beside(file, path.as_ref()?);
-            let bytes = read_capped(Path::new(&path), TEXT_BYTES_MAX);
-            match bytes.map_err(|e| e.to_string()).and_then(|b| String::from_utf8(b).map_err(|e| e.to_string())) {
-                Ok(text) => Some((path, text)),
-                Err(error) => {
-                    room.problem(option, format!("{path:?}: {error}"), UNREADABLE);
-                    None
-                }
-            }
-        };
-        let template = text("template_file", &spec.room.template_file);
-        let texts = text("texts_file", &spec.room.texts_file);
-        match Pages::new(pair(&template), pair(&texts)) {
-            Ok(pages) => spec.room.pages = Arc::new(pages),
-            Err(found) => page_problems = found,
-        }
-        let key = |option: &str, path: &String| {
-            read_key(Path::new(&beside(file, path)))
-                .map_err(|(found, expected)| farm.problem(option, format!("{path:?}: {found}"), expected))
-                .ok()
-        };
-        let current = key("key_file", &spec.key_file);
-        let former = spec.key_files_former.iter().map(|path| key("key_files_former", path)).collect::<Option<Vec<_>>>();
-        key_problem = warn_if_open(Path::new(&beside(file, &spec.key_file)), &farm.place("key_file"));
+        spec.state_dir = beside(file, &spec.state_dir);
+        more.extend(check_acme(&root, file, &mut spec));
+        let keys = farm_files(&root, file, dry_run, &mut spec, &mut more);
         check_announce(&root, &spec);
-        let pairs = certificates::read(&root.table("tls", ""), &spec.tls, file, &mut key_warnings);
+        let pairs = certificates::read(&root.table("tls", ""), &spec.tls, file, &mut more);
         check_features(&root, &spec);
-        let (current, former) = (current?, former?);
-        Some((spec, Keys { current, former }, pairs))
+        Some((spec, keys?, pairs))
     });
     let mut problems = document.finish();
-    problems
-        .extend(key_problem.into_iter().chain(token_problem).chain(key_warnings).chain(acme_problem).chain(page_problems));
+    problems.extend(more);
     // Read even if an option is wrong, so that all problems come at once.
-    let loaded = loaded.and_then(|(spec, keys, pairs)| match profiles::launchable(&spec, &keys.current) {
+    let loaded = loaded.and_then(|(mut spec, keys, pairs)| {
+        let others: Vec<_> =
+            (0..spec.others.len()).map(|n| load_other(&mut spec, n, file, dry_run, &mut problems)).collect();
+        let farm = launchable(spec, keys, &mut problems);
+        Some((farm?, others.into_iter().collect::<Option<Vec<_>>>()?, pairs))
+    });
+    match loaded {
+        Some((farm, others, pairs)) if !has_errors(&problems) => Ok(Loaded { farm, others, pairs, warnings: problems }),
+        _ => Err(Refused(problems)),
+    }
+}
+
+/// One of the other farms, from a file of its own.
+fn load_other(main: &mut Spec, n: usize, config: &Path, dry_run: bool, problems: &mut Vec<Problem>) -> Option<Farm> {
+    let other = main.others.get(n)?.clone();
+    let file = resolve(config, &other.file);
+    let text = read_config(&file).map_err(|problem| problems.push(problem)).ok()?;
+    let document = Document::parse(&file.display().to_string(), &text);
+    let root = document.root();
+    let spec = Spec::read_farm(&root, main, &other);
+    let mut more = Vec::new();
+    let loaded = spec.and_then(|mut spec| {
+        let keys = farm_files(&root, &file, dry_run, &mut spec, &mut more);
+        Some((spec, keys?))
+    });
+    problems.extend(document.finish());
+    problems.extend(more);
+    let (spec, keys) = loaded?;
+    if let Some(other) = main.others.get_mut(n) {
+        other.target.clone_from(&spec.door.target);
+    }
+    launchable(spec, keys, problems)
+}
+
+/// The files that a farm's settings name: their paths made whole, its secrets read.
+fn farm_files(root: &Section, file: &Path, dry_run: bool, spec: &mut Spec, more: &mut Vec<Problem>) -> Option<Keys> {
+    let farm = root.table("farm", "The farm of servers behind it.");
+    spec.scaler.dry_run |= dry_run;
+    if let ProviderSpec::Ec2(ec2) = &mut spec.provider
+        && !ec2.profile_file.is_empty()
+    {
+        ec2.profile_file = beside(file, &ec2.profile_file);
+    }
+    let room = root.table("waiting_room", "What new sessions get while no server has a place.");
+    let text = |option: &str, path: &Option<String>| {
+        let path = beside(file, path.as_ref()?);
+        let bytes = read_capped(Path::new(&path), TEXT_BYTES_MAX);
+        match bytes.map_err(|e| e.to_string()).and_then(|b| String::from_utf8(b).map_err(|e| e.to_string())) {
+            Ok(text) => Some((path, text)),
+            Err(error) => {
+                room.problem(option, format!("{path:?}: {error}"), UNREADABLE);
+                None
+            }
+        }
+    };
+    let template = text("template_file", &spec.room.template_file);
+    let texts = text("texts_file", &spec.room.texts_file);
+    match Pages::new(pair(&template), pair(&texts)) {
+        Ok(pages) => spec.room.pages = Arc::new(pages),
+        Err(found) => more.extend(found),
+    }
+    let key = |option: &str, path: &String| {
+        read_key(Path::new(&beside(file, path)))
+            .map_err(|(found, expected)| farm.problem(option, format!("{path:?}: {found}"), expected))
+            .ok()
+    };
+    let current = key("key_file", &spec.key_file);
+    let former = spec.key_files_former.iter().map(|path| key("key_files_former", path)).collect::<Option<Vec<_>>>();
+    more.extend(warn_if_open(Path::new(&beside(file, &spec.key_file)), &farm.place("key_file")));
+    Some(Keys { current: current?, former: former? })
+}
+
+fn launchable(spec: Spec, keys: Keys, problems: &mut Vec<Problem>) -> Option<Farm> {
+    match profiles::launchable(&spec, &keys.current) {
         Ok(launchable) => {
             problems.extend(launchable.warnings);
-            Some((spec, keys, pairs, launchable.blueprint))
+            Some(Farm { spec: Arc::new(spec), keys, blueprint: launchable.blueprint })
         }
         Err(found) => {
             problems.extend(found);
             None
         }
-    });
-    match loaded {
-        Some((spec, keys, pairs, blueprint)) if !has_errors(&problems) => {
-            Ok(Loaded { spec: Arc::new(spec), keys, blueprint, pairs, warnings: problems })
-        }
-        _ => Err(Refused(problems)),
     }
 }
 
@@ -202,10 +240,8 @@ pub fn in_force(old: &Spec, new: &Spec) -> Spec {
 }
 
 /// What the heartbeat receiver opens messages with.
-pub fn keyring(spec: &Spec, keys: &Keys) -> Keyring {
-    let mut keyring = Keyring::default();
+pub fn trust(keyring: &mut Keyring, spec: &Spec, keys: &Keys) {
     keyring.insert(spec.farm.clone(), keys.current.clone(), spec.allowed_prefixes.clone());
-    keyring
 }
 
 /// A file's name and its text.
@@ -220,7 +256,7 @@ fn read_key(path: &Path) -> Result<FarmKey, (String, &'static str)> {
 }
 
 /// What this build can do is not for the core to know.
-fn check_features(root: &farm_shared::config::Section, spec: &Spec) {
+fn check_features(root: &Section, spec: &Spec) {
     if !spec.listeners.http3.is_empty() && !cfg!(feature = "http3") {
         let section = root.table("server", "This redirector.");
         section.problem("listen_http3", "HTTP/3", "a redirector built with `--features http3`; this one is not");
@@ -228,7 +264,7 @@ fn check_features(root: &farm_shared::config::Section, spec: &Spec) {
 }
 
 /// Files that certificates need: their paths made whole, and what is in them looked at.
-fn check_acme(root: &farm_shared::config::Section, config: &Path, spec: &mut Spec) -> Option<Problem> {
+fn check_acme(root: &Section, config: &Path, spec: &mut Spec) -> Option<Problem> {
     let section = root.table("acme", "Certificates that the front door gets by itself.");
     let acme = &mut spec.acme;
     if let Some(file) = &mut acme.ca_file {
@@ -246,7 +282,7 @@ fn check_acme(root: &farm_shared::config::Section, config: &Path, spec: &mut Spe
 }
 
 /// The core does not know how the agent writes front ends; the agent's own reader does.
-fn check_announce(root: &farm_shared::config::Section, spec: &Spec) {
+fn check_announce(root: &Section, spec: &Spec) {
     let section = root.table("announce", "How this door makes itself known to dnslb.");
     for front in &spec.announce.fronts {
         if let Err(problem) = front.parse::<farm_agent::Front>() {

@@ -22,11 +22,11 @@ use farm_daemon::settings::{read_admin, read_token, token_path};
 use farm_shared::heartbeat::MemberKey;
 use farm_shared::id::Id;
 use redirector::door::TallySum;
-use redirector::load::{self, Loaded};
+use redirector::load::{self, Farm, Loaded};
 use redirector::provider::AnyProvider;
 use redirector::serve::{self, Failure, Options};
 use redirector::view::View;
-use redirector::{metrics, text};
+use redirector::{farms, metrics, text};
 use redirector_core::cloud::Profiles;
 use redirector_core::config::STATE_DIR;
 use redirector_core::room::lane_key;
@@ -75,7 +75,7 @@ enum Command {
         #[arg(long, conflicts_with = "id")]
         lane: Option<String>,
         #[command(flatten)]
-        config: Config,
+        of: OfFarm,
     },
     /// Shows servers and the scaler's last decisions.
     Status {
@@ -129,7 +129,7 @@ enum Command {
     /// Terminates all instances of provider "process". The redirector must be stopped.
     StopFarm {
         #[command(flatten)]
-        config: Config,
+        of: OfFarm,
     },
     /// Lists the provider's instances, launches, starts, stops, reboots, terminates and adopts them.
     #[command(subcommand)]
@@ -163,10 +163,30 @@ struct Config {
     config: PathBuf,
 }
 
+/// A configuration, and one of its farms.
+#[derive(clap::Args)]
+struct OfFarm {
+    #[command(flatten)]
+    config: Config,
+    /// The farm, if the configuration has several; the first one unless given.
+    #[arg(long, value_name = "NAME")]
+    farm: Option<Id>,
+}
+
+impl OfFarm {
+    fn load(&self) -> Result<Farm, Failure> {
+        let Loaded { farm, others, .. } = load::load(&self.config.config, false).map_err(Failure::Config)?;
+        let Some(name) = &self.farm else { return Ok(farm) };
+        let names = farm.spec.farm_names().join(", ");
+        let mut all = std::iter::once(farm).chain(others);
+        all.find(|f| f.spec.farm == *name).ok_or_else(|| unavailable(format!("farm {name}: expected one of {names}")))
+    }
+}
+
 #[derive(clap::Args)]
 struct Client {
     #[command(flatten)]
-    config: Config,
+    of: OfFarm,
     /// The admin interface, if not the one of $REDIRECTOR_ADMIN or of the configuration.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<AdminAddr>,
@@ -201,9 +221,9 @@ fn run(command: Command) -> Result<(), Failure> {
             report(&loaded.warnings, &mut io::stderr()).map_err(unavailable)?;
             print(&format!("{}: good\n", file.display()))
         }
-        Command::Key { id, lane, config } => {
+        Command::Key { id, lane, of } => {
             let id = id.map(|id| member(&id)).transpose()?;
-            let Loaded { spec, keys, .. } = loaded(&config.config)?;
+            let Farm { spec, keys, .. } = of.load()?;
             let key = match (&id, &lane) {
                 (Some(id), _) => keys.current.member(&spec.farm, id),
                 (None, lane) => {
@@ -230,7 +250,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Servers(servers) => commands::look::servers(&servers),
         Command::Journal(journal) => commands::look::journal(&journal),
         Command::Chaos { model } => commands::chaos::chaos(model),
-        Command::StopFarm { config } => stop_farm(&config.config),
+        Command::StopFarm { of } => stop_farm(&of),
         Command::Farm(command) => commands::farm::run(command),
         Command::Profile(command) => commands::profile::run(command),
         Command::Plan(args) => commands::start::run(&args),
@@ -263,20 +283,16 @@ fn member(id: &str) -> Result<Id, Failure> {
     Id::new(id).map_err(|e| Failure::Unavailable(format!("{id:?}: {e}")))
 }
 
-fn loaded(config: &Path) -> Result<Loaded, Failure> {
-    load::load(config, false).map_err(Failure::Config)
-}
-
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(unavailable)
 }
 
-fn stop_farm(config: &Path) -> Result<(), Failure> {
-    let Loaded { spec, keys, .. } = loaded(config)?;
-    let state_dir = serve::open_state_dir(Path::new(&spec.state_dir))?;
+fn stop_farm(of: &OfFarm) -> Result<(), Failure> {
+    let Farm { spec, keys, .. } = of.load()?;
+    let state_dir = farms::open_state_dir(Path::new(&spec.state_dir))?;
     let draws = draws_from_os().map_err(unavailable)?;
     let provider =
-        serve::open_provider(&spec, &keys.current, state_dir.path(), &draws, Clock::start()).map_err(unavailable)?;
+        farms::open_provider(&spec, &keys.current, state_dir.path(), &draws, Clock::start()).map_err(unavailable)?;
     let provider = match provider {
         AnyProvider::Process(provider) => provider,
         AnyProvider::None(_) => return print("provider \"none\": nothing to stop\n"),
@@ -290,7 +306,7 @@ fn stop_farm(config: &Path) -> Result<(), Failure> {
 
 impl Client {
     fn way(&self) -> Result<(AdminAddr, Option<Token>), Failure> {
-        let config = &self.config.config;
+        let config = &self.of.config.config;
         let set = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let named = match (&self.admin, set("REDIRECTOR_ADMIN")) {
             (Some(addr), _) => Some(addr.clone()),
@@ -324,7 +340,9 @@ impl Client {
     fn ask(&self, method: &str, path: &str) -> Result<String, Failure> {
         let (addr, token) = self.way()?;
         let token = token.as_ref().map(Token::as_str);
-        let answer = runtime()?.block_on(farm_daemon::admin_client::request(&addr, token, method, path, ""));
+        let farm = self.of.farm.as_ref().map(|farm| format!("/farms/{farm}")).unwrap_or_default();
+        let path = format!("{farm}{path}");
+        let answer = runtime()?.block_on(farm_daemon::admin_client::request(&addr, token, method, &path, ""));
         let (status, body) = answer.map_err(unavailable)?;
         if status == 200 { Ok(body) } else { Err(unavailable(format!("{status}: {}", text::outcome(&body)))) }
     }

@@ -5,6 +5,7 @@
 
 use crate::acme::OUTCOMES;
 use crate::door::{OTHERS, REDIRECT_STATUSES, TallySum};
+use crate::farms::Shown;
 use crate::view::{AcmeView, View};
 use farm_daemon::refusals::Refusals;
 use farm_shared::exposition::{Exposition, Kind};
@@ -15,22 +16,51 @@ use redirector_core::drill::{DrillTotals, Model};
 use redirector_core::farm::{ScalerStatus, ServerStatus};
 use redirector_core::room::{LaneStatus, RoomStatus};
 use redirector_ec2::Meters;
+use std::sync::Arc;
 
 const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
 
-/// Everything at once; `door` are the front door's counters as of now, `heartbeats` the receiver's, `cloud` the provider's.
+/// Everything at once, for one farm; `door` are the front door's counters as of now, `heartbeats` the receiver's, `cloud` the
+/// provider's.
 pub fn exposition(view: &View, door: &TallySum, heartbeats: &Refusals, cloud: &Meters) -> Exposition {
     let mut out = Exposition::new();
-    front_door(&mut out, view, door);
-    waiting_room(&mut out, &view.status.room);
-    heartbeats.expose(&mut out);
-    servers(&mut out, &view.status.servers);
-    scaler(&mut out, view);
-    ec2(&mut out, cloud);
-    drills(&mut out, &view.status.drill_totals);
-    certificates(&mut out, &view.certificates, view.status.wall_ms);
-    shell(&mut out, view);
+    whole(&mut out, view, door, heartbeats);
+    farm(&mut out, view, cloud);
     out
+}
+
+/// Everything at once, for all farms. If there are several, what is a farm's has the label `farm` before its own.
+pub fn of_farms(farms: &[Shown], door: &TallySum, heartbeats: &Refusals) -> Exposition {
+    let mut out = Exposition::new();
+    for (n, shown) in farms.iter().enumerate() {
+        let view = Arc::clone(&shown.views.borrow());
+        if n == 0 {
+            whole(&mut out, &view, door, heartbeats);
+        }
+        if farms.len() > 1 {
+            out.scope("farm", shown.name.as_str());
+        }
+        farm(&mut out, &view, &shown.provider.meters());
+    }
+    out
+}
+
+/// What belongs to no farm.
+fn whole(out: &mut Exposition, view: &View, door: &TallySum, heartbeats: &Refusals) {
+    front_door(out, view, door);
+    heartbeats.expose(out);
+    certificates(out, &view.certificates, view.status.wall_ms);
+    shell(out, view);
+}
+
+fn farm(out: &mut Exposition, view: &View, cloud: &Meters) {
+    routing(out, view);
+    waiting_room(out, &view.status.room);
+    servers(out, &view.status.servers);
+    scaler(out, view);
+    ec2(out, cloud);
+    drills(out, &view.status.drill_totals);
+    state(out, view);
 }
 
 fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
@@ -98,6 +128,9 @@ fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
     {
         out.sample(&[("outcome", outcome)], n);
     }
+}
+
+fn routing(out: &mut Exposition, view: &View) {
     out.single(
         "redirector_generation",
         Kind::Gauge,
@@ -387,6 +420,22 @@ fn certificates(out: &mut Exposition, certificates: &AcmeView, now_ms: u64) {
     }
 }
 
+fn state(out: &mut Exposition, view: &View) {
+    let counts = &view.counts;
+    out.single(
+        "redirector_journal_failures_total",
+        Kind::Counter,
+        "Journal records that could not be written.",
+        counts.journal_failures,
+    );
+    out.single(
+        "redirector_persist_failures_total",
+        Kind::Counter,
+        "States that could not be written.",
+        counts.persist_failures,
+    );
+}
+
 fn shell(out: &mut Exposition, view: &View) {
     out.family(
         "redirector_access_log_lines_total",
@@ -410,18 +459,6 @@ fn shell(out: &mut Exposition, view: &View) {
         Kind::Gauge,
         "When a reload was last taken over, in seconds since the epoch; 0 for never.",
         counts.reload_wall_ms as f64 / 1e3,
-    );
-    out.single(
-        "redirector_journal_failures_total",
-        Kind::Counter,
-        "Journal records that could not be written.",
-        counts.journal_failures,
-    );
-    out.single(
-        "redirector_persist_failures_total",
-        Kind::Counter,
-        "States that could not be written.",
-        counts.persist_failures,
     );
     out.single("redirector_uptime_seconds", Kind::Gauge, "Seconds since the start.", view.status.up_ms as f64 / 1e3);
     out.family("redirector_build_info", Kind::Gauge, &["version"], "Always 1; the version is in the label.");

@@ -8,11 +8,11 @@ use crate::acme::{Acme, Surroundings};
 use crate::admin::Admin as Routes;
 use crate::announce::{self, DoorLoad};
 use crate::door::{ALPN, Door, Limits, Listening, Workers};
-use crate::journal::{self, JournalFile};
+use crate::farms::{self, Opened, Shown};
+use crate::lead::{Lead, Other};
 use crate::load::{self, Loaded};
 use crate::metrics;
-use crate::provider::{AnyProvider, Ec2Provider, NoProvider, ProcessProvider, ProcessSettings};
-use crate::shell::{Parts, STATE_FILE, Shell};
+use crate::shell::Ask;
 use arc_swap::ArcSwap;
 use farm_daemon::admin::{Admin, AdminListener, Ready, Token};
 use farm_daemon::certificates::Certificates;
@@ -21,25 +21,22 @@ use farm_daemon::limits::raise_open_files;
 use farm_daemon::listen::{self, Announcer};
 use farm_daemon::receiver::{Receiver, ReceiverOptions};
 use farm_daemon::settings;
-use farm_daemon::signals::Signals;
-use farm_daemon::state_dir::StateDir;
+use farm_daemon::signals::{Signal, Signals};
 use farm_daemon::systemd::Notifier;
 use farm_shared::draw::Draws;
-use farm_shared::heartbeat::{FarmKey, Kind};
-use redirector_core::config::{ProviderSpec, Spec};
-use redirector_core::door::{Front, Rules, Snapshot};
-use redirector_core::farm::{Control, Effect, Saved};
-use redirector_core::scale::Record;
+use farm_shared::heartbeat::{Keyring, Kind};
+use redirector_core::config::Spec;
+use redirector_core::door::{Front, Rules};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-const JOURNAL_LINES_MAX: usize = 200_000;
 const QUEUE_MAX: usize = 4096;
 const ASKS_MAX: usize = 64;
 const HEARTBEAT_CONNECTIONS_MAX: usize = 1024;
@@ -80,7 +77,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-fn unavailable(what: &str) -> impl Fn(&dyn fmt::Display) -> Failure {
+pub(crate) fn unavailable(what: &str) -> impl Fn(&dyn fmt::Display) -> Failure {
     let what = what.to_owned();
     move |why| Failure::Unavailable(format!("{what}: {why}"))
 }
@@ -103,31 +100,29 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
-    let Loaded { spec, keys, blueprint, pairs, .. } = loaded;
-    let keyring = load::keyring(&spec, &keys);
+    let Loaded { farm, others, pairs, .. } = loaded;
+    let spec = Arc::clone(&farm.spec);
+    let mut keyring = Keyring::default();
+    for farm in std::iter::once(&farm).chain(&others) {
+        load::trust(&mut keyring, &farm.spec, &farm.keys);
+    }
     raise_open_files((spec.door.connections_max + HEARTBEAT_CONNECTIONS_MAX + OTHER_FILES) as u64);
-    let signals = Signals::new().map_err(|e| unavailable("signals")(&e))?;
+    let mut signals = Signals::new().map_err(|e| unavailable("signals")(&e))?;
     let clock = Clock::start();
     let draws = draws_from_os().map_err(|e| unavailable("randomness")(&e))?;
-    let state_dir = open_state_dir(Path::new(&spec.state_dir))?;
+    // The state directory comes before the ports: another redirector must stop us before we touch anything.
+    let first = Opened::open(farm, 0, &draws, clock)?;
     let mut announcer = Announcer::new(options.ports_file.clone());
     let encrypted = !spec.listeners.tls.is_empty() || !spec.listeners.http3.is_empty();
     let held = Arc::new(Certificates::of(pairs));
     let certificates = encrypted.then(|| Arc::clone(&held));
     let sockets = Sockets::bind(&spec, certificates.as_deref(), &mut announcer)?;
-    let saved = read_state(&state_dir);
-    let records = read_journal(state_dir.path());
-    let journal = JournalFile::open(state_dir.path(), journal::BYTES_MAX).map_err(|e| unavailable("the journal")(&e))?;
-    let provider = open_provider(&spec, &keys.current, state_dir.path(), &draws, clock)
-        .map_err(|e| unavailable("the provider's records")(&e))?;
-    let door_key = keys.current.clone();
-    let mut control =
-        Control::new(Arc::clone(&spec), keys, blueprint, saved, &records, clock.now(), draws.child("control", 0));
-    drop(records);
-    let (first, first_effects) = first_snapshot(control.flush(clock.now()))?;
+    let others = others.into_iter().zip(1..).map(|(farm, place)| Opened::open(farm, place, &draws, clock));
+    let others = others.collect::<Result<Vec<_>, _>>()?;
+    let snapshots = std::iter::once(&first).chain(&others).map(|farm| Arc::clone(&farm.first));
     let workers = sockets.door.len();
     let door = Door::new(
-        Front::new(Arc::new(Rules::new(&spec)), [first]),
+        Front::new(Arc::new(Rules::new(&spec)), snapshots),
         Limits::from(&*spec),
         workers,
         clock,
@@ -149,61 +144,74 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     let mut receiver = Receiver::start(receiver_options, sockets.udp, sockets.http)
         .map_err(|e| unavailable("the heartbeat receiver")(&e))?;
     let notifier = Arc::new(Notifier::from_env());
-    let acme = Acme::start(
-        spec.acme.clone(),
-        Surroundings {
-            state_dir: Arc::clone(&state_dir),
-            door: Arc::clone(&door),
-            certificates: held,
-            clock,
-            farm: spec.farm.clone(),
-            keyring: Arc::clone(&keyring),
-            agents: sockets.agents,
-        },
-        draws.child("acme", 0),
-    );
-    let parts = Parts {
-        control,
-        door,
-        provider: provider.clone(),
-        journal,
-        state_dir: Arc::clone(&state_dir),
+    let surroundings = Surroundings {
+        state_dir: Arc::clone(&first.state_dir),
+        door: Arc::clone(&door),
+        certificates: held,
+        clock,
+        farm: spec.farm.clone(),
+        keyring: Arc::clone(&keyring),
+        agents: sockets.agents,
+    };
+    let acme = Acme::start(spec.acme.clone(), surroundings, draws.child("acme", 0));
+    let (stop, stopped) = watch::channel(false);
+    let names: Arc<[String]> = spec.farm_names().into_iter().map(str::to_owned).collect();
+    let mut tasks = JoinSet::new();
+    let mut keepers = JoinSet::new();
+    let mut queues = BTreeMap::new();
+    let mut shown = Vec::new();
+    let mut told = Vec::new();
+    for farm in others {
+        let (queue, heartbeats) = mpsc::channel(QUEUE_MAX);
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (name, spec) = (farm.spec.farm.clone(), Arc::clone(&farm.spec));
+        let (provider, state_dir) = (farm.provider.clone(), farm.state_dir.path().to_owned());
+        let (shell, views) = farm.shell(&door, &names, clock, None);
+        queues.insert(name.clone(), queue);
+        told.push(Other { asks: asks.clone(), spec });
+        shown.push(Shown { name, views, asks, state_dir, provider: provider.clone() });
+        keepers.spawn(async move { provider.keep().await });
+        tasks.spawn(shell.run(heartbeats, asked, stopped.clone()));
+    }
+    let lead = Lead {
         keyring,
-        spec: Arc::clone(&spec),
         config_file: options.config.clone(),
         dry_run: options.dry_run,
         acme,
-        clock,
         certificates: certificates.clone(),
         notifier: Arc::clone(&notifier),
-        first_effects,
+        others: told,
     };
-    let door = Arc::clone(&parts.door);
-    let (shell, views) = Shell::new(parts);
+    let (provider, state_dir) = (first.provider.clone(), Arc::clone(&first.state_dir));
+    let door_key = first.key.clone();
+    let (shell, views) = first.shell(&door, &names, clock, Some(lead));
     let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let first = Shown {
+        name: spec.farm.clone(),
+        views: views.clone(),
+        asks: asks.clone(),
+        state_dir: state_dir.path().to_owned(),
+        provider: provider.clone(),
+    };
+    shown.insert(0, first);
     let ready = Ready::default();
     if let Some(listener) = sockets.admin {
-        let (shown, refusals, cloud) = (views.clone(), Arc::clone(&receiver.refusals), provider.clone());
-        let admin = Admin {
-            router: Routes::new(views.clone(), asks, state_dir.path().to_owned()).router(),
-            token: spec.admin.token_file.as_deref().map(|file| admin_token(file, &draws)).transpose()?,
-            ready: ready.clone(),
-            metrics: Arc::new(move || {
-                metrics::exposition(&shown.borrow(), &door.tally(), &refusals, &cloud.meters()).finish()
-            }),
-        };
-        tokio::spawn(listener.serve(admin));
+        let refusals = Arc::clone(&receiver.refusals);
+        let token = spec.admin.token_file.as_deref().map(|file| admin_token(file, &draws)).transpose()?;
+        let router = Routes::of_farms(&shown);
+        let metrics = Arc::new(move || metrics::of_farms(&shown, &door.tally(), &refusals).finish());
+        tokio::spawn(listener.serve(Admin { router, token, ready: ready.clone(), metrics }));
     }
     if let Some(certificates) = certificates {
         tokio::spawn(certificates.watch(clock));
     }
-    let keeper = tokio::spawn(async move { provider.keep().await });
+    keepers.spawn(async move { provider.keep().await });
     let announcing = announce::settings(&spec, &door_key, sockets.door_addr, state_dir.path())
         .map_err(|e| unavailable("announce")(&e))?;
-    let (goodbye, stopped) = oneshot::channel::<()>();
+    let (goodbye, leave) = oneshot::channel::<()>();
     let announcing = announcing.map(|settings| {
         let stop = async {
-            let _ = stopped.await;
+            let _ = leave.await;
         };
         tokio::spawn(farm_agent::run(settings, DoorLoad::new(views.clone()), stop))
     });
@@ -212,8 +220,29 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
     notifier.ready();
     tracing::info!(id = %spec.id, farm = %spec.farm, workers, "the front door is open");
     let (_, empty) = mpsc::channel(1);
-    let queue = std::mem::replace(&mut receiver.queue, empty);
-    Box::pin(shell.run(queue, asked, signals)).await;
+    let mut queue = std::mem::replace(&mut receiver.queue, empty);
+    if !queues.is_empty() {
+        let (mine, heartbeats) = mpsc::channel(QUEUE_MAX);
+        queues.insert(spec.farm.clone(), mine);
+        tokio::spawn(farms::sort(std::mem::replace(&mut queue, heartbeats), queues, Arc::clone(&receiver.refusals)));
+    }
+    tasks.spawn(shell.run(queue, asked, stopped));
+    let mut broken = Ok(());
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop => break,
+                Signal::Reload => drop(asks.send(Ask::Reload(oneshot::channel().0)).await),
+            },
+            // A control loop ends only when it is told to; one that panicked must not leave a door that nobody steers.
+            _ = tasks.join_next() => {
+                broken = Err(Failure::Unavailable("a control loop ended by itself: see the log".to_owned()));
+                break;
+            }
+        }
+    }
+    let _ = stop.send(true);
+    while tasks.join_next().await.is_some() {}
     ready.set(false);
     // Whoever asks a name server should hear of our end before the door closes.
     let _ = goodbye.send(());
@@ -221,12 +250,12 @@ async fn serve(options: &Options, loaded: Loaded) -> Result<(), Failure> {
         let _ = tokio::time::timeout(GOODBYE_TIME_MAX, task).await;
     }
     receiver.close();
-    keeper.abort();
+    keepers.abort_all();
     let _ = tokio::task::spawn_blocking(move || threads.stop()).await;
     // After the last request: whoever wrote it has ended.
     drop(access_log);
     tracing::info!("stopped; instances go on running");
-    Ok(())
+    broken
 }
 
 /// Everything that is bound, before anything is served.
@@ -324,80 +353,6 @@ fn bind_http3(
     _: &mut [Vec<Listening>],
 ) -> Result<Option<u16>, Failure> {
     Ok(None)
-}
-
-/// Opens and locks the state directory.
-pub fn open_state_dir(path: &Path) -> Result<Arc<StateDir>, Failure> {
-    let state_dir = StateDir::open(path).map_err(|error| {
-        Failure::Unavailable(match error.kind() {
-            std::io::ErrorKind::WouldBlock => format!("{}: another redirector uses this state directory", path.display()),
-            _ => format!("{}: {error}", path.display()),
-        })
-    })?;
-    Ok(Arc::new(state_dir))
-}
-
-/// The provider that the configuration names.
-pub fn open_provider(
-    spec: &Spec,
-    key: &FarmKey,
-    state_dir: &Path,
-    draws: &Draws,
-    clock: Clock,
-) -> std::io::Result<AnyProvider> {
-    let process = match &spec.provider {
-        ProviderSpec::None => return Ok(AnyProvider::None(NoProvider)),
-        ProviderSpec::Ec2(ec2) => return Ok(AnyProvider::Ec2(Ec2Provider::new(spec.farm.clone(), ec2, clock))),
-        ProviderSpec::Process(process) => process,
-    };
-    let settings = ProcessSettings::new(spec.farm.clone(), key.clone(), process);
-    let provider = ProcessProvider::open(settings, state_dir, draws.child("provider", 0), move || clock.now().wall)?;
-    Ok(AnyProvider::Process(provider))
-}
-
-/// The state of the last run. A damaged one is set aside: members come back by their heartbeats, intents by the journal.
-fn read_state(state_dir: &StateDir) -> Saved {
-    let read = state_dir.read(STATE_FILE, STATE_BYTES_MAX).map_err(|e| e.to_string());
-    let parsed = read.and_then(|bytes| match bytes {
-        None => Ok(Saved::default()),
-        Some(bytes) => serde_json::from_slice::<Saved>(&bytes).map_err(|e| e.to_string()),
-    });
-    parsed.unwrap_or_else(|error| {
-        tracing::error!(error, "{STATE_FILE} cannot be read: beginning without the state of the last run");
-        let path = state_dir.path().join(STATE_FILE);
-        if let Err(error) = std::fs::rename(&path, path.with_extension("damaged")) {
-            tracing::error!(%error, "and it cannot be set aside");
-        }
-        Saved::default()
-    })
-}
-
-fn read_journal(state_dir: &Path) -> Vec<Record> {
-    let lines = journal::read(state_dir, JOURNAL_LINES_MAX).unwrap_or_else(|error| {
-        tracing::error!(%error, "the journal cannot be read");
-        Vec::new()
-    });
-    let mut records = Vec::with_capacity(lines.len());
-    for line in lines {
-        match serde_json::from_str(&line) {
-            Ok(record) => records.push(record),
-            Err(error) => tracing::warn!(%error, "a line of the journal is skipped"),
-        }
-    }
-    records
-}
-
-fn first_snapshot(effects: Vec<Effect>) -> Result<(Arc<Snapshot>, Vec<Effect>), Failure> {
-    let mut first = None;
-    let mut rest = Vec::new();
-    for effect in effects {
-        match effect {
-            Effect::Publish(snapshot) => first = Some(snapshot),
-            effect => rest.push(effect),
-        }
-    }
-    let first = first.ok_or_else(|| Failure::Unavailable("the control loop published nothing at its start".to_owned()))?;
-    Ok((first, rest))
 }
 
 /// The token of a loopback admin listener: without one it would be open to every local user.

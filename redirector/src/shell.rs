@@ -4,30 +4,24 @@
 //! comes back as an event. The journal is the exception on purpose, since no call may be made before its record is on disk.
 
 use crate::access_log::{AccessCounts, AccessLog};
-use crate::acme::Acme;
-use crate::certificates;
-use crate::door::{Door, Limits};
+use crate::door::Door;
 use crate::history::{HISTORY_FILE, History, Minute};
 use crate::journal::JournalFile;
-use crate::load::{self, Loaded};
+use crate::lead::Lead;
+use crate::load::Farm;
 use crate::provider::AnyProvider;
 use crate::view::{AcmeView, Acts, CertificateView, ShellCounts, View};
-use arc_swap::ArcSwap;
-use farm_daemon::certificates::{Certificates, Pair};
+use farm_daemon::certificates::Pair;
 use farm_daemon::clock::Clock;
 use farm_daemon::receiver::{Received, ReplyHandle};
-use farm_daemon::signals::{Signal, Signals};
 use farm_daemon::state_dir::StateDir;
-use farm_daemon::systemd::Notifier;
-use farm_shared::heartbeat::Keyring;
 use farm_shared::time::Mono;
 use redirector_core::config::Spec;
-use redirector_core::door::{Dispatched as _, Rules};
+use redirector_core::door::Dispatched as _;
 use redirector_core::farm::{AdminCommand, Control, Effect, Event, FaultCall, Saved, Topic};
 use redirector_core::room;
 use redirector_core::scale::{CallOutcome, ErrorKind, Instance, ProviderCall, ProviderError};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -46,9 +40,6 @@ const FAULT_MS_MAX: u64 = 30_000;
 const HISTORY_MS: u64 = 300_000;
 const HISTORY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// The one farm, by its place in the published picture.
-const FARM: u16 = 0;
-
 /// What the admin interface asks of the loop.
 #[derive(Debug)]
 pub enum Ask {
@@ -56,6 +47,8 @@ pub enum Ask {
     Admin(AdminCommand, oneshot::Sender<Result<String, String>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<String, String>>),
+    /// Take these settings over: the first farm's loop has read them.
+    TakeOver(Box<Farm>),
 }
 
 /// What comes back from tasks beside the loop.
@@ -68,6 +61,10 @@ enum Back {
 
 /// What the loop is made of.
 pub struct Parts {
+    /// The farm, by its place in the published picture.
+    pub farm: u16,
+    /// The names of all farms, in their order.
+    pub farms: Arc<[String]>,
     /// The state machine.
     pub control: Control,
     /// The front door.
@@ -78,22 +75,12 @@ pub struct Parts {
     pub journal: JournalFile,
     /// Where state is kept.
     pub state_dir: Arc<StateDir>,
-    /// The heartbeat receiver's keys.
-    pub keyring: Arc<ArcSwap<Keyring>>,
     /// The configuration as loaded.
     pub spec: Arc<Spec>,
-    /// Its file.
-    pub config_file: PathBuf,
-    /// `--dry-run` was given: it wins over the configuration.
-    pub dry_run: bool,
-    /// The keeper of certificates.
-    pub acme: Arc<Acme>,
     /// The process's clock.
     pub clock: Clock,
-    /// The certificates of HTTPS, if that is spoken.
-    pub certificates: Option<Arc<Certificates>>,
-    /// The service manager.
-    pub notifier: Arc<Notifier>,
+    /// Of the first farm only.
+    pub lead: Option<Lead>,
     /// What the control loop wanted at its start, beside the first snapshot.
     pub first_effects: Vec<Effect>,
 }
@@ -142,6 +129,7 @@ impl Shell {
             events: history.events.clone(),
             acts: Acts::default(),
             certificates: AcmeView::default(),
+            farms: Arc::clone(&parts.farms),
         };
         let (views, viewers) = watch::channel(Arc::new(view));
         let shell = Self {
@@ -168,16 +156,17 @@ impl Shell {
         (shell, viewers)
     }
 
-    /// Runs until SIGTERM or SIGINT; state is on disk when it returns.
+    /// Runs until it is told to stop; state is on disk when it returns.
     pub async fn run(
         mut self,
         mut heartbeats: mpsc::Receiver<Received>,
         mut asks: mpsc::Receiver<Ask>,
-        mut signals: Signals,
+        mut stop: watch::Receiver<bool>,
     ) {
         let mut ticks = interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watchdog_ms = self.parts.notifier.watchdog_period().map(|p| p.as_millis() as u64);
+        let notifier = self.parts.lead.as_ref().map(|lead| Arc::clone(&lead.notifier));
+        let watchdog_ms = notifier.as_ref().and_then(|n| n.watchdog_period()).map(|p| p.as_millis() as u64);
         let mut watchdog_at = Mono(0);
         let first = std::mem::take(&mut self.parts.first_effects);
         self.carry_out(first, None);
@@ -192,12 +181,9 @@ impl Shell {
                 }
                 Some(back) = self.backs.recv() => self.came_back(back),
                 Some(ask) = asks.recv() => self.ask(ask),
-                signal = signals.next() => match signal {
-                    Signal::Stop => break,
-                    Signal::Reload => drop(self.reload()),
-                },
+                _ = stop.wait_for(|stop| *stop) => break,
                 _ = ticks.tick() => {
-                    let waited = self.parts.door.tally().waits;
+                    let waited = self.parts.door.dispatches.waits(self.parts.farm);
                     let room = self.room();
                     self.step(Event::Tick { waited, room });
                     self.list_if_due();
@@ -207,8 +193,8 @@ impl Shell {
             self.carry_out(effects, None);
             self.show(false);
             let mono = self.parts.clock.now().mono;
-            if let Some(period_ms) = watchdog_ms.filter(|_| mono >= watchdog_at) {
-                self.parts.notifier.watchdog();
+            if let (Some(period_ms), Some(notifier)) = (watchdog_ms.filter(|_| mono >= watchdog_at), &notifier) {
+                notifier.watchdog();
                 watchdog_at = mono.plus_ms(period_ms);
             }
         }
@@ -222,21 +208,21 @@ impl Shell {
 
     /// Who waits, if there is a waiting room.
     fn room(&mut self) -> Option<Box<room::Tick>> {
-        let spec = &self.parts.spec.room;
+        let (spec, farm) = (&self.parts.spec.room, self.parts.farm);
         if !spec.enabled {
             return None;
         }
         self.ticks = self.ticks.wrapping_add(1);
         let (door, now) = (&self.parts.door, self.parts.clock.now().mono);
         let front = door.front.load();
-        let digest = door.dispatches.waiting(FARM)?.digest(&front, FARM, spec.waiting_max, self.ticks, now)?;
-        Some(Box::new(room::Tick { digest, free: front.room(FARM, &door.dispatches) }))
+        let digest = door.dispatches.waiting(farm)?.digest(&front, farm, spec.waiting_max, self.ticks, now)?;
+        Some(Box::new(room::Tick { digest, free: front.room(farm, &door.dispatches) }))
     }
 
     fn heartbeat(&mut self, received: Received) {
         let Received { heartbeat, reply, .. } = received;
         let slot = self.parts.control.slot(&heartbeat.id);
-        let dispatched = slot.map_or(0, |slot| self.parts.door.dispatches.total(FARM, slot));
+        let dispatched = slot.map_or(0, |slot| self.parts.door.dispatches.total(self.parts.farm, slot));
         let effects =
             self.parts.control.step(self.parts.clock.now(), Event::Heartbeat { heartbeat: Box::new(heartbeat), dispatched });
         self.carry_out(effects, Some(reply));
@@ -258,7 +244,7 @@ impl Shell {
                     }
                 }
                 Effect::Publish(snapshot) => {
-                    self.parts.door.front.rcu(|front| front.with_farm(FARM, Arc::clone(&snapshot)));
+                    self.parts.door.front.rcu(|front| front.with_farm(self.parts.farm, Arc::clone(&snapshot)));
                 }
                 Effect::Persist(saved) => {
                     self.to_persist = Some(saved);
@@ -417,30 +403,28 @@ impl Shell {
             Ask::Reload(answer) => {
                 let _ = answer.send(self.reload());
             }
+            Ask::TakeOver(farm) => self.take_over(*farm),
         }
     }
 
-    /// All or nothing: the old configuration stays unless the new one passes every check.
+    /// The first farm's part of [`Lead`]; the others' loops are told by it.
     fn reload(&mut self) -> Result<String, String> {
-        self.parts.notifier.reloading();
         if let Some(log) = self.parts.door.access_log() {
             log.reopen();
         }
-        let loaded = load::load(&self.parts.config_file, self.parts.dry_run).and_then(|loaded| {
-            let held = self.parts.certificates.as_deref();
-            match held.and_then(|held| certificates::worse(held, &loaded.pairs, &self.parts.config_file)) {
-                Some(problem) => Err(load::Refused(vec![problem])),
-                None => Ok(loaded),
-            }
-        });
-        self.parts.notifier.ready();
-        match loaded.and_then(|loaded| loaded.beside(&self.parts.spec)) {
+        let Some(lead) = &mut self.parts.lead else {
+            return Err("only the first farm's loop reads the configuration".into());
+        };
+        match lead.read(&self.parts.spec) {
             Ok(loaded) => {
-                self.counts.reloads_ok += 1;
-                self.counts.reload_wall_ms = self.parts.clock.now().wall.0;
-                tracing::info!("the configuration was read again");
-                self.tell(Topic::Config, "the configuration was read again");
-                Ok(self.take_over(loaded))
+                let (farm, needs_restart) = lead.take_over(&self.parts.door, &self.parts.spec, loaded);
+                self.take_over(farm);
+                if needs_restart.is_empty() {
+                    return Ok("reloaded".to_owned());
+                }
+                let text = format!("reloaded; these take effect at the next start: {}", needs_restart.join(", "));
+                tracing::warn!("{text}");
+                Ok(text)
             }
             Err(refused) => {
                 self.counts.reloads_failed += 1;
@@ -451,25 +435,14 @@ impl Shell {
         }
     }
 
-    fn take_over(&mut self, loaded: Loaded) -> String {
-        let needs_restart = load::needs_restart(&self.parts.spec, &loaded.spec);
-        let spec = Arc::new(load::in_force(&self.parts.spec, &loaded.spec));
-        self.parts.door.set_limits(Limits::from(&*spec));
-        let rules = Arc::new(Rules::new(&spec));
-        self.parts.door.front.rcu(|front| front.with_rules(Arc::clone(&rules)));
-        if let Some(certificates) = &self.parts.certificates {
-            certificates.configure(loaded.pairs);
-        }
-        self.parts.keyring.store(Arc::new(load::keyring(&spec, &loaded.keys)));
-        self.parts.acme.reload(&spec.acme);
+    fn take_over(&mut self, farm: Farm) {
+        self.counts.reloads_ok += 1;
+        self.counts.reload_wall_ms = self.parts.clock.now().wall.0;
+        tracing::info!(farm = %farm.spec.farm, "the configuration was read again");
+        self.tell(Topic::Config, "the configuration was read again");
+        let Farm { spec, keys, blueprint } = farm;
         self.parts.spec = Arc::clone(&spec);
-        self.step(Event::Reload { spec, keys: loaded.keys, blueprint: loaded.blueprint });
-        if needs_restart.is_empty() {
-            return "reloaded".to_owned();
-        }
-        let text = format!("reloaded; these take effect at the next start: {}", needs_restart.join(", "));
-        tracing::warn!("{text}");
-        text
+        self.step(Event::Reload { spec, keys, blueprint });
     }
 
     /// A line for the status page that the control loop does not know of.
@@ -487,7 +460,7 @@ impl Shell {
         let mut status = self.parts.control.status(now);
         let door = self.parts.door.tally();
         if self.history.add(&status, &door) {
-            self.minute.add(&status.servers, now.mono.0, |slot| self.parts.door.dispatches.total(FARM, slot));
+            self.minute.add(&status.servers, now.mono.0, |slot| self.parts.door.dispatches.total(self.parts.farm, slot));
             self.acts.add(&status);
         }
         self.minute.fill(&mut status.servers);
@@ -507,14 +480,15 @@ impl Shell {
             ranges: self.history.ranges(),
             events: self.history.events.clone(),
             acts: self.acts.clone(),
-            certificates: AcmeView { statuses: self.parts.acme.statuses(), outcomes: self.parts.acme.outcomes() },
+            certificates: self.parts.lead.as_ref().map(Lead::certificates).unwrap_or_default(),
+            farms: Arc::clone(&self.parts.farms),
         };
         self.views.send_replace(Arc::new(view));
     }
 
     /// The certificates in force; one that was not there before is told of.
     fn certificates_in_force(&mut self) -> Vec<CertificateView> {
-        let pairs = self.parts.certificates.as_deref().map(Certificates::pairs).unwrap_or_default();
+        let pairs = self.parts.lead.as_ref().map(Lead::pairs).unwrap_or_default();
         let one = |pair: &Arc<Pair>| CertificateView { names: pair.names().to_vec(), not_after_wall_ms: pair.not_after().0 };
         let now: Vec<CertificateView> = pairs.iter().map(one).collect();
         let before = self.views.borrow().certificates_in_force.clone();
@@ -527,7 +501,9 @@ impl Shell {
 
     /// The last state on disk. Instances are left running.
     async fn end(mut self) {
-        self.parts.notifier.stopping();
+        if let Some(lead) = &self.parts.lead {
+            lead.notifier.stopping();
+        }
         write_history(&self.parts.state_dir, &self.history.to_bytes());
         self.to_persist = Some(Box::new(self.parts.control.save()));
         self.persist();

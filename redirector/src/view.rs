@@ -72,6 +72,8 @@ pub struct View {
     pub events: Events,
     /// The scaler's last decisions that changed something.
     pub acts: Acts,
+    /// The names of all farms of this door.
+    pub farms: Arc<[String]>,
     /// Certificates that are ordered and renewed.
     pub certificates: AcmeView,
 }
@@ -156,6 +158,7 @@ impl View {
             ranges: Ranges::default(),
             events: Events::default(),
             acts: Acts::default(),
+            farms: Arc::from([]),
             certificates: AcmeView::default(),
         }
     }

@@ -156,7 +156,7 @@ fn read_graph(path: &Path) -> Result<Graph, Failure> {
 
 fn drill(options: Options, model: Model, fault: Fault, graph: Option<Graph>) -> Result<(), Failure> {
     let clock = Clock::start();
-    let spec = crate::loaded(&options.client.config.config)?.spec;
+    let spec = options.client.of.load()?.spec;
     let (addr, token) = options.client.way()?;
     let draws = match options.seed {
         Some(seed) => Draws::from_u64(seed),

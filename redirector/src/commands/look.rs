@@ -2,7 +2,7 @@
 //!
 //! What is found, and in which order, is decided by the redirector as it is for its status page: both show one view.
 
-use crate::{Client, Config, Failure, loaded, print, unavailable};
+use crate::{Client, Failure, OfFarm, print, unavailable};
 use clap::Args;
 use redirector::journal::{self, Follower};
 use redirector::page::{SORTS, STATES};
@@ -61,11 +61,11 @@ pub(crate) struct Journal {
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    config: Config,
+    of: OfFarm,
 }
 
 pub(crate) fn journal(args: &Journal) -> Result<(), Failure> {
-    let spec = loaded(&args.config.config)?.spec;
+    let spec = args.of.load()?.spec;
     let state_dir = Path::new(&spec.state_dir);
     // It ends up in tickets, and the file has what is masked.
     let show = |line: String| {

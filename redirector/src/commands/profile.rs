@@ -3,12 +3,12 @@
 //! The very code that builds a launch builds what is printed. Keys are masked unless they are asked for: what is printed ends up in
 //! terminals and tickets.
 
-use crate::{Config, Failure, loaded, print, unavailable};
+use crate::{Failure, OfFarm, print, unavailable};
 use clap::{Args, Subcommand};
 use farm_daemon::cli::report;
 use farm_shared::heartbeat::FarmKey;
 use farm_shared::id::Id;
-use redirector::load::{Loaded, Refused};
+use redirector::load::{Farm, Refused};
 use redirector::profiles;
 use redirector_core::cloud::{Ec2Blueprint, Ec2Settings, Profiles, multipart, user_data};
 use redirector_core::config::ProviderSpec;
@@ -65,7 +65,7 @@ pub(crate) struct Render {
     #[arg(long, requires = "file")]
     region: Option<String>,
     #[command(flatten)]
-    config: Config,
+    of: OfFarm,
 }
 
 pub(crate) fn run(command: ProfileCommand) -> Result<(), Failure> {
@@ -116,7 +116,7 @@ fn sources(render: &Render) -> Result<(Ec2Settings, Profiles), Failure> {
     if let (Some(file), Some(region)) = (&render.file, &render.region) {
         return Ok((bare(region)?, profiles::read(file).map_err(refused)?));
     }
-    let Loaded { spec, keys, .. } = loaded(&render.config.config)?;
+    let Farm { spec, keys, .. } = render.of.load()?;
     let ProviderSpec::Ec2(ec2) = &spec.provider else {
         return Err(unavailable("provider.kind is not \"ec2\": name the profiles with --file and --region"));
     };

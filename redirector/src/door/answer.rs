@@ -205,6 +205,7 @@ impl Desk {
             }
             Decision::Wait(Wait { farm, told }) => {
                 count(&tally.waits);
+                dispatches.add_wait(farm);
                 waiting::answer(&told, farm, request, front, now)
             }
             Decision::Maintenance { retry_after_s } => {

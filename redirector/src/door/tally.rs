@@ -21,6 +21,8 @@ pub struct Dispatches {
 #[derive(Debug)]
 struct OfFarm {
     slots: Box<[AtomicU32]>,
+    /// Requests told to come back.
+    waits: AtomicU64,
     waiting: Waiting,
 }
 
@@ -28,7 +30,9 @@ impl Dispatches {
     /// Zero for so many farms.
     pub fn new(farms: usize) -> Self {
         let counters = || (0..SLOTS_MAX).map(|_| AtomicU32::new(0)).collect();
-        let farms = (0..farms).map(|_| OfFarm { slots: counters(), waiting: Waiting::default() }).collect();
+        let farms = (0..farms)
+            .map(|_| OfFarm { slots: counters(), waits: AtomicU64::new(0), waiting: Waiting::default() })
+            .collect();
         Self { farms, debts: None }
     }
 
@@ -42,6 +46,18 @@ impl Dispatches {
         if let Some(counter) = self.counter(farm, slot) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// One request for a farm was told to come back.
+    pub fn add_wait(&self, farm: u16) {
+        if let Some(farm) = self.farms.get(usize::from(farm)) {
+            count(&farm.waits);
+        }
+    }
+
+    /// Requests for a farm that were told to come back.
+    pub fn waits(&self, farm: u16) -> u64 {
+        self.farms.get(usize::from(farm)).map_or(0, |farm| farm.waits.load(Ordering::Relaxed))
     }
 
     /// Who waits for a farm.

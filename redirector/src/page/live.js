@@ -1,7 +1,9 @@
 "use strict";
 const link = document.getElementById("link");
 const say = (text, ok) => { link.textContent = text; link.className = ok ? "ok" : "lost"; };
-const events = new EventSource("/events?only=page" + location.search.replace("?", "&"));
+// The pages of one farm of several stand below /farms/NAME.
+const [root] = location.pathname.match(/^\/farms\/[^/]+/) || [""];
+const events = new EventSource(root + "/events?only=page" + location.search.replace("?", "&"));
 events.addEventListener("page", (message) => {
   const parts = JSON.parse(message.data);
   const selection = getSelection();

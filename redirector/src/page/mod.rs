@@ -74,16 +74,26 @@ pub fn page(view: &View, look: &Look) -> String {
 fn document(title: &str, view: &View, body: &str, live: bool) -> String {
     let link =
         if live { "<span id=\"link\" role=\"status\">as of loading</span>" } else { "<a href=\"/\">back to the farm</a>" };
+    let farms = if view.farms.len() > 1 { farms(view) } else { String::new() };
     let script = if live { format!("<script>{SCRIPT}</script>") } else { String::new() };
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
 <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><link rel=\"icon\" href=\"data:,\">\
 <style>{STYLE}</style></head><body><main>\
-<header><h1>{title}</h1><span class=\"dim\">front door {id}, up {up}</span>{link}</header>{body}</main>{script}</body></html>\n",
+<header><h1>{title}</h1><span class=\"dim\">front door {id}, up {up}</span>{link}</header>{farms}{body}</main>{script}</body></html>\n",
         title = escape(title),
         id = escape(&view.status.id),
         up = age(view.status.up_ms),
     )
+}
+
+/// The ways to all farms of this door.
+fn farms(view: &View) -> String {
+    let links = joined(view.farms.iter(), |name| {
+        let current = if *name == view.status.farm { " aria-current=\"true\"" } else { "" };
+        format!("<a href=\"/farms/{0}/\"{current}>{0}</a> ", escape(name))
+    });
+    format!("<nav aria-label=\"Farms\">{links}</nav>")
 }
 
 /// The value of `Content-Security-Policy` for every page here: its own style and script by their hashes, and nothing else.

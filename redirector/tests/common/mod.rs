@@ -245,6 +245,10 @@ impl Member {
         Self { heartbeat, key: FarmKey::from_hex(KEY).unwrap() }
     }
 
+    pub fn with_key(self, key: &str) -> Self {
+        Self { key: FarmKey::from_hex(key).unwrap(), ..self }
+    }
+
     #[allow(clippy::disallowed_methods)]
     fn body(&mut self) -> Vec<u8> {
         self.heartbeat.seq += 1;
@@ -258,7 +262,8 @@ impl Member {
         let body = self.body();
         let key = self.key.member(&self.heartbeat.farm, &self.heartbeat.id);
         let head = format!(
-            "POST /v1/heartbeat HTTP/1.1\r\nhost: x\r\nfarm-key: mail/{}\r\nfarm-mac: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "POST /v1/heartbeat HTTP/1.1\r\nhost: x\r\nfarm-key: {}/{}\r\nfarm-mac: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            self.heartbeat.farm,
             self.heartbeat.id,
             key.sign(&body),
             body.len()

@@ -37,7 +37,8 @@ impl Refusals {
         self.taken.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_queue_full(&self) {
+    /// A message found no room in a queue.
+    pub fn count_queue_full(&self) {
         self.queue_full.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -3,15 +3,18 @@
 //! Each reader asks for all its options whatever is wrong with some, so that one run shows all problems. It must never touch a
 //! file that the configuration names; the shell does, and says what it finds.
 
+use super::farms::read_others;
 use super::read_door::{check_hosts, read_door};
 use super::read_routes::{read_assign, read_cors, read_routes};
 use super::role::read_roles;
 use super::{
     AccessLogSpec, AcmeSpec, AnnounceSpec, DrillSpec, Ec2Spec, LimitSpec, ListenSpec, NoticeSpec, ProcessSpec, ProviderSpec,
-    RoomSpec, STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
+    RoleSpec, RoomSpec, STATE_DIR, ScalerSpec, Spec, TlsSpec, read_scaler::read_scaler,
 };
+use crate::door::COOKIE_NAME;
 use farm_shared::config::Section;
 use farm_shared::id::Id;
+use farm_shared::member::LeasePolicy;
 use farm_shared::settings::{AdminListen, FarmTrust, HeartbeatListen, LABEL, SOCKET, read_lease};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -32,8 +35,8 @@ impl Spec {
         let state_dir = server.string("state_dir", STATE_DIR, "Directory of what survives a restart.");
         let farm = root.table("farm", "The farm of servers behind it.");
         let trust = FarmTrust::read(&farm);
-        let former =
-            farm.list("key_files_former", &[], "a path", "Files of former secrets, whose cookies are honoured still.");
+        let former = former_keys(&farm);
+        let others = read_others(root, trust.as_ref().map(|t| &t.name));
         let hosts: Vec<String> = root.list(
             "hosts",
             &[],
@@ -52,20 +55,15 @@ impl Spec {
         let acme = AcmeSpec::read(&root.table("acme", "Certificates that the front door gets by itself."));
         let tls = TlsSpec::read(&root.table("tls", "HTTPS at the front door."), encrypted, !acme.certificates.is_empty());
         let limit = LimitSpec::read(&root.table("limit", "How many requests one source may make."));
-        let room = RoomSpec::read(&root.table("waiting_room", "What new sessions get while no server has a place."));
-        let lease = read_lease(root);
         let announce = read_announce(&root.table("announce", "How this door makes itself known to dnslb."));
-        let scaler = read_scaler(&root.table("scaler", "How many servers there are."));
-        let notices = NoticeSpec::read(&root.table("notices", "What is done when a server's machine is to go."));
-        let provider = read_provider(&root.table("provider", "Where servers come from."), &scaler);
-        let roles = read_roles(root);
-        let drill = DrillSpec::read(&root.table("drill", "Failure drills."));
+        let parts = FarmParts::read(root);
         let access_log = AccessLogSpec::read(&root.table("access_log", "One line a request."));
-        let farms: Vec<&Id> = trust.iter().map(|t| &t.name).collect();
+        let farms: Vec<&Id> = trust.iter().map(|t| &t.name).chain(others.iter().map(|o| &o.name)).collect();
         let routes = read_routes(root, &hosts, &farms);
         let cors = read_cors(&root.table("cors", "Pages of other origins; preflights are answered at the door."));
         let assign = read_assign(&root.table("assign", "Clients that follow no redirect: native ones, WebSocket, gRPC."));
         let FarmTrust { name, key_file, allowed_prefixes, .. } = trust?;
+        let FarmParts { lease, scaler, notices, provider, roles, drill, room } = parts;
         Some(Self {
             id: id?,
             listen,
@@ -95,8 +93,39 @@ impl Spec {
             routes,
             cors,
             assign,
+            others,
+            others_place: root.place("farms"),
+            cookie_name: COOKIE_NAME.into(),
         })
     }
+}
+
+/// The sections that each farm has of its own.
+pub(super) struct FarmParts {
+    pub(super) lease: LeasePolicy,
+    pub(super) scaler: ScalerSpec,
+    pub(super) notices: NoticeSpec,
+    pub(super) provider: ProviderSpec,
+    pub(super) roles: Vec<RoleSpec>,
+    pub(super) drill: DrillSpec,
+    pub(super) room: RoomSpec,
+}
+
+impl FarmParts {
+    pub(super) fn read(root: &Section) -> Self {
+        let lease = read_lease(root);
+        let scaler = read_scaler(&root.table("scaler", "How many servers there are."));
+        let notices = NoticeSpec::read(&root.table("notices", "What is done when a server's machine is to go."));
+        let provider = read_provider(&root.table("provider", "Where servers come from."), &scaler);
+        let roles = read_roles(root);
+        let drill = DrillSpec::read(&root.table("drill", "Failure drills."));
+        let room = RoomSpec::read(&root.table("waiting_room", "What new sessions get while no server has a place."));
+        Self { lease, scaler, notices, provider, roles, drill, room }
+    }
+}
+
+pub(super) fn former_keys(farm: &Section) -> Vec<String> {
+    farm.list("key_files_former", &[], "a path", "Files of former secrets, whose cookies are honoured still.")
 }
 
 pub(super) fn integer(section: &Section, key: &str, default: u64, min: u64, max: u64, about: &'static str) -> u64 {

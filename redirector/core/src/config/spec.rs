@@ -2,10 +2,12 @@
 
 use super::{
     AccessLogSpec, AcmeSpec, CapsSpec, CorsSpec, DrillSpec, Ec2Spec, LimitSpec, ListenSpec, Maintenance, NoticeSpec,
-    RedirectStatus, RoleSpec, RoomSpec, RouteSpec, TlsSpec,
+    OtherFarm, RedirectStatus, RoleSpec, RoomSpec, RouteSpec, TlsSpec,
 };
+use crate::door::COOKIE_NAME;
 use crate::route::RoutePolicy;
 use crate::scale::Floor;
+use farm_shared::config::Place;
 use farm_shared::id::Id;
 use farm_shared::member::LeasePolicy;
 use farm_shared::prefix::Prefix;
@@ -75,6 +77,12 @@ pub struct Spec {
     pub cors: CorsSpec,
     /// Where clients that follow no redirect ask, beside the well-known place.
     pub assign: Option<String>,
+    /// Farms beside the first; none in the settings of such a farm.
+    pub others: Vec<OtherFarm>,
+    /// For problems with them.
+    pub others_place: Place,
+    /// The name of the farm's affinity cookies: farms of one host must not share it.
+    pub cookie_name: String,
 }
 
 /// The front door.
@@ -311,6 +319,9 @@ impl Spec {
             routes: Vec::new(),
             cors: CorsSpec::default(),
             assign: None,
+            others: Vec::new(),
+            others_place: Place::default(),
+            cookie_name: COOKIE_NAME.into(),
         }
     }
 }

@@ -11,8 +11,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use farm_shared::id::Id;
 use farm_shared::time::Wall;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-/// The cookie's name.
+/// The cookie's name, of the first farm.
 pub const COOKIE_NAME: &str = "farm";
 /// What stands before it by HTTPS.
 const HOST_PREFIX: &str = "__Host-";
@@ -31,6 +32,7 @@ const SKEW_S: u64 = 60;
 /// The keys, newest first, and for how long a cookie is good.
 #[derive(Clone)]
 pub struct CookieKeys {
+    name: Arc<str>,
     keys: Vec<hmac::Key>,
     max_age_s: u64,
     mark: [u8; 16],
@@ -53,7 +55,13 @@ impl CookieKeys {
             let tag = hmac::sign(key, format!("mark {max_age_s}").as_bytes());
             tag.as_ref().iter().zip(&mut mark).for_each(|(octet, place)| *place = *octet);
         }
-        Self { keys, max_age_s, mark }
+        Self { name: COOKIE_NAME.into(), keys, max_age_s, mark }
+    }
+
+    /// With another name for the cookie that brings a session back: farms of one host must not share it.
+    #[must_use]
+    pub fn with_name(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// What tells keys and lifetime apart from others: of two with the same mark, [`CookieKeys::set_cookie`] gives the same.
@@ -64,7 +72,7 @@ impl CookieKeys {
     /// Whether a value of [`CookieKeys::set_cookie`] names this backend.
     pub fn is_for(&self, set_cookie: &[u8], id: &str) -> bool {
         let plain = set_cookie.strip_prefix(HOST_PREFIX.as_bytes()).unwrap_or(set_cookie);
-        let rest = plain.strip_prefix(COOKIE_NAME.as_bytes()).and_then(|rest| rest.strip_prefix(b"=v1."));
+        let rest = plain.strip_prefix(self.name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=v1."));
         rest.and_then(|rest| rest.strip_prefix(id.as_bytes())).is_some_and(|rest| rest.starts_with(b"."))
     }
 
@@ -76,7 +84,7 @@ impl CookieKeys {
     /// The value of `Set-Cookie` for a backend; `secure` if the request came by HTTPS.
     pub fn set_cookie(&self, id: &Id, secure: bool, now: Wall) -> String {
         let expiry_s = now.0 / 1_000 + self.max_age_s;
-        self.signed(COOKIE_NAME, id.as_str(), expiry_s, self.max_age_s, secure)
+        self.signed(&self.name, id.as_str(), expiry_s, self.max_age_s, secure)
     }
 
     /// The value of `Set-Cookie` that says how often a client came back by the re-entry address just now.
@@ -101,7 +109,7 @@ impl CookieKeys {
     /// The backend that a request's cookies name, if one of them is ours and still good. By HTTPS one that only this host can have set
     /// comes first.
     pub(super) fn backend<'a>(&self, cookies: &[&'a str], secure: bool, now: Wall) -> Option<&'a str> {
-        self.named(COOKIE_NAME, self.max_age_s, cookies, secure, now)
+        self.named(&self.name, self.max_age_s, cookies, secure, now)
     }
 
     /// How often this client came back by the re-entry address just now.

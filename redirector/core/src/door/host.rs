@@ -12,8 +12,8 @@ pub struct Hosts {
     names: Vec<Box<str>>,
     /// `.example.com` for `*.example.com`.
     suffixes: Vec<Box<str>>,
-    /// What stands before and after `{id}` in the host of the target, if it does.
-    farm: Option<(Box<str>, Box<str>)>,
+    /// What stands before and after `{id}` in the host of each farm's target, if it does.
+    farms: Vec<(Box<str>, Box<str>)>,
 }
 
 /// What a host is to the door.
@@ -34,10 +34,13 @@ impl Hosts {
         let suffix =
             |h: &String| h.strip_prefix('*').filter(|rest| !rest.is_empty()).map(|rest| rest.trim_end_matches('.').into());
         let suffixes = spec.hosts.iter().filter_map(suffix).collect();
-        let authority = authority_of(&spec.door.target);
-        let host = split_port(authority).0;
-        let farm = host.split_once("{id}").map(|(before, after)| (before.into(), after.trim_end_matches('.').into()));
-        Self { any: spec.hosts.iter().any(|h| h == "*"), names, suffixes, farm }
+        let around = |target: &String| {
+            let (before, after) = split_port(authority_of(target)).0.split_once("{id}")?;
+            Some((before.into(), after.trim_end_matches('.').into()))
+        };
+        let targets = std::iter::once(&spec.door.target).chain(spec.others.iter().map(|o| &o.target));
+        let farms = targets.filter_map(around).collect();
+        Self { any: spec.hosts.iter().any(|h| h == "*"), names, suffixes, farms }
     }
 
     /// The names that are listed one by one.
@@ -51,9 +54,7 @@ impl Hosts {
         if listed.is_some() {
             return HostClass::Served(listed);
         }
-        if let Some((before, after)) = &self.farm
-            && let Some(id) = between(host, before, after)
-        {
+        if let Some(id) = self.farms.iter().find_map(|(before, after)| between(host, before, after)) {
             return HostClass::Farm(id);
         }
         let under = || self.suffixes.iter().any(|suffix| is_under(host, suffix));

@@ -68,7 +68,7 @@ impl Rules {
         Self {
             url_bytes_max: door.url_bytes_max,
             limit: Limit::new(&spec.limit),
-            routes: Routes::new(spec, &[spec.farm.as_str()]),
+            routes: Routes::new(spec, &spec.farm_names()),
             status: door.status,
             maintenance: door.maintenance,
             url,

@@ -68,7 +68,7 @@ impl Control {
             generation: self.generation,
             built: now.mono,
             retry_after_s: door.retry_after_s,
-            cookies: CookieKeys::new(&self.spec.farm, &self.keys, door.cookie_max_age_s),
+            cookies: CookieKeys::new(&self.spec.farm, &self.keys, door.cookie_max_age_s).with_name(&self.spec.cookie_name),
             by_slot: Snapshot::index_slots(&servers),
             servers,
             table,
