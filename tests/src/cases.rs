@@ -9,13 +9,14 @@
 use crate::question::{Labels, Question, TYPES, labels};
 use std::collections::BTreeSet;
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("alias", include_str!("../zones/cases/alias.zones")),
     ("delegation", include_str!("../zones/cases/delegation.zones")),
     ("dname", include_str!("../zones/cases/dname.zones")),
     ("names", include_str!("../zones/cases/names.zones")),
     ("negative", include_str!("../zones/cases/negative.zones")),
     ("nested", include_str!("../zones/cases/nested.zones")),
+    ("secure", include_str!("../zones/cases/secure.zones")),
     ("types", include_str!("../zones/cases/types.zones")),
     ("wildcard", include_str!("../zones/cases/wildcard.zones")),
 ];
@@ -65,6 +66,13 @@ impl Case {
         let origin = labels(&format!("{name}."), &Labels::new());
         let exceptions = records.lines().filter_map(|line| exception(line.strip_prefix(";; ")?, &origin)).collect();
         Self { name: name.to_owned(), rule: rule.to_owned(), zone, exceptions }
+    }
+
+    /// The same zone by another name, without its exceptions.
+    pub fn renamed(&self, name: &str) -> Self {
+        let (_, records) = self.zone.split_once('\n').expect("an origin");
+        let zone = format!("$ORIGIN {name}.\n{records}");
+        Self { name: name.to_owned(), rule: self.rule.clone(), zone, exceptions: Vec::new() }
     }
 
     /// The types that its records have.

@@ -39,8 +39,8 @@ pub struct Signed {
     pub anchor: String,
 }
 
-/// Signs a zone with two new P-256 keys; DS records of zones below that were signed in the same folder go into it. `None`, said
-/// loudly, if the tools are missing.
+/// Signs a zone with two new P-256 keys. Its DS records stay as they are; to a zone without any go those of zones below that were signed
+/// in the same folder. `None`, said loudly, if the tools are missing.
 pub fn sign(scratch: &Scratch, name: &str, zone: &Path, denial: Denial) -> Option<Signed> {
     let (keygen, signzone) = (installed("dnssec-keygen")?, installed("dnssec-signzone")?);
     let folder = scratch.path();
@@ -53,7 +53,10 @@ pub fn sign(scratch: &Scratch, name: &str, zone: &Path, denial: Denial) -> Optio
     key(&[]);
     let file = folder.join(format!("{name}.signed"));
     let mut sign = Command::new(&signzone);
-    sign.args(["-q", "-S", "-K", ".", "-d", ".", "-g", "-x", "-o", name, "-f"]).arg(&file).args(denial.arguments());
+    // `-g` takes DS records away that it has no keys for.
+    let has_ds = std::fs::read_to_string(zone).expect("a zone file").contains(" DS ");
+    sign.args(["-q", "-S", "-K", ".", "-d", "."]).args((!has_ds).then_some("-g"));
+    sign.args(["-x", "-o", name, "-f"]).arg(&file).args(denial.arguments());
     run(sign.arg(zone).current_dir(folder));
     let record = std::fs::read_to_string(&signs_keys).expect("a key file");
     let record = record.lines().find(|line| !line.starts_with(';')).expect("a DNSKEY record");
