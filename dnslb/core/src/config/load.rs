@@ -9,7 +9,7 @@ use super::read_pool;
 use super::read_site;
 use super::read_viewpoint;
 use super::read_zone;
-use super::spec::{FarmSpec, KeySpec, PoolSpec, Spec, ZoneKind};
+use super::spec::{FarmSpec, KeySpec, PoolSpec, Spec, ZoneKind, ZoneSpec};
 use crate::name::Name;
 use crate::store::is_dynamic;
 use crate::tsig::{Keys, TsigKey};
@@ -69,7 +69,7 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, Vec<Pro
     }
     if let Ok(zones) = &zones {
         let deaf = HeartbeatListen::is_absent(&root);
-        let within = Within { zones, deaf, declared: parts.zones.iter().map(|(zone, _)| &zone.name).collect() };
+        let within = Within { zones, deaf, declared: parts.zones.iter().map(|(zone, _)| zone).collect() };
         for (farm, section) in &parts.farms {
             check_farm(farm, section, &within);
         }
@@ -113,7 +113,7 @@ pub fn options() -> Vec<OptionDoc> {
 struct Parts {
     farms: Vec<(FarmSpec, Section)>,
     keys: Vec<(KeySpec, Section)>,
-    zones: Vec<(super::ZoneSpec, Section)>,
+    zones: Vec<(ZoneSpec, Section)>,
     pools: Vec<(PoolSpec, Section)>,
     places: read_site::Parts,
 }
@@ -285,13 +285,13 @@ struct Within<'a> {
     zones: &'a Zones,
     /// No heartbeat can come in.
     deaf: bool,
-    declared: Vec<&'a Name>,
+    declared: Vec<&'a ZoneSpec>,
 }
 
 fn check_in_zone(section: &Section, key: &str, name: &Name, within: &Within<'_>) -> bool {
     let Some(zone) = within.zones.find(name) else {
         // A zone that cannot be used is a problem of its own.
-        if !within.declared.iter().any(|apex| name.is_at_or_below(apex)) {
+        if !within.declared.iter().any(|zone| name.is_at_or_below(&zone.name)) {
             section.problem(key, name.to_string(), "a name in one of the zones");
         }
         return false;
@@ -299,6 +299,15 @@ fn check_in_zone(section: &Section, key: &str, name: &Name, within: &Within<'_>)
     if let Some(cut) = zone.cut_above(name) {
         section.problem(key, format!("{name}, delegated by {cut}"), "a name that is not delegated to another server");
         return false;
+    }
+    let is_signed_here = within.declared.iter().any(|spec| spec.name == *zone.apex() && spec.dnssec.is_some());
+    // Not refused: whoever asks without validation is served well, and a zone may be signed before its parent says so.
+    if !is_signed_here && zone.types_at(zone.apex()).contains(&Rtype::DNSKEY) {
+        section.warning(
+            key,
+            format!("{name}, in {}, which is signed elsewhere", zone.apex()),
+            "a zone that is signed here (`[zone.dnssec]`) or not at all: resolvers that validate refuse an answer without a signature",
+        );
     }
     true
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 use super::*;
 use crate::zone::Files;
+use farm_shared::config::Problem;
 use farm_shared::heartbeat::Role;
 use std::collections::BTreeMap;
 
@@ -83,6 +84,23 @@ fn a_whole_configuration() {
     assert_eq!(pool.check.as_ref().unwrap().port, 8_080);
     assert_eq!(spec.pools.get(1).unwrap().role, Role::Door);
     assert_eq!(loaded.zones.len(), 1);
+}
+
+#[test]
+fn names_that_change_in_a_zone_signed_elsewhere_are_pointed_out() {
+    const SIGNED: &str =
+        "@ DNSKEY 257 3 13 AQIDBAUGBwgBAgMEBQYHCAECAwQFBgcIAQIDBAUGBwgBAgMEBQYHCAECAwQFBgcIAQIDBAUGBwgBAgMEBQYHCA==\n";
+    for (more, expect) in
+        [("", vec![]), (SIGNED, vec!["farm[0].member_zone", "pool[0].publish", "pool[0].publish", "pool[1].publish"])]
+    {
+        let files = Map(BTreeMap::from([("lb.zone", ZONE.to_owned() + more), ("farm.key", "0123456789abcdef".repeat(4))]));
+        let loaded = load("dnslb.toml", WHOLE, &files).unwrap();
+        let keys: Vec<&str> = loaded.warnings.iter().map(|warning| warning.key.as_str()).collect();
+        let about = |warning: &Problem| warning.found.ends_with("in lb.example.com., which is signed elsewhere");
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        assert!(sorted == expect && loaded.warnings.iter().all(about), "{:?}", loaded.warnings);
+    }
 }
 
 #[test]
