@@ -23,7 +23,7 @@ fn in_service(redirector: &Redirector, members: &mut [Member]) {
 fn a_farm_of_one_is_redirected_to() {
     let scratch = Scratch::new();
     let redirector = Redirector::start(&scratch, &scratch.config(""));
-    let waiting = redirector.door("GET", "/", "");
+    let waiting = redirector.door("GET", "/", "accept: text/html\r\n");
     assert_eq!(waiting.status, 503);
     assert!(waiting.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
     assert!(waiting.text().contains("<html lang=\"en\">"));
@@ -131,7 +131,7 @@ fn no_request_leads_off_the_farm() {
 #[test]
 fn silence_moves_traffic_and_forgeries_change_nothing() {
     let scratch = Scratch::new();
-    let redirector = Redirector::start(&scratch, &scratch.config("[lease]\nmin = \"600ms\"\n"));
+    let redirector = Redirector::start(&scratch, &scratch.config("[lease]\nmin = \"600ms\"\n[door]\npanic_share = 1.0\n"));
     let mut members = vec![Member::new("b1", "127.0.1.11"), Member::new("b2", "127.0.1.12")];
     in_service(&redirector, &mut members);
     let both = |redirector: &Redirector| {

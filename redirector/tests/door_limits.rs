@@ -102,7 +102,7 @@ fn newcomers_get_in_when_idle_ones_hold_all_places() {
     // One that is of use, and goes on.
     let mut busy = connect(&redirector);
     let mut ask = move || {
-        busy.write_all(b"GET / HTTP/1.1\r\nhost: mail.test\r\ncontent-length: 0\r\n\r\n").unwrap();
+        busy.write_all(b"GET / HTTP/1.1\r\nhost: mail.test\r\naccept: text/html\r\ncontent-length: 0\r\n\r\n").unwrap();
         let mut text = Vec::new();
         while !text.ends_with(b"</html>\n") {
             let mut octet = [0];
