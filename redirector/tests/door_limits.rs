@@ -70,6 +70,32 @@ fn requests_may_come_together() {
     assert_eq!(rest(stream).matches("HTTP/1.1 503").count(), 5);
 }
 
+/// More answers than the kernel has room for, before the first is read.
+#[test]
+fn a_client_that_reads_late_gets_every_answer_in_order() {
+    const REQUESTS: usize = 20_000;
+    let scratch = Scratch::new();
+    let redirector = Redirector::start(&scratch, &scratch.config("[door]\nurl_bytes_max = 64\n"));
+    let stream = connect(&redirector);
+    let mut to = stream.try_clone().unwrap();
+    let sent = std::thread::spawn(move || {
+        // Every seventh is refused for its length, the others for their host.
+        for n in 0..REQUESTS {
+            let length = if n % 7 == 0 { 100 } else { 1 };
+            write!(to, "GET /{} HTTP/1.1\r\nhost: elsewhere.test\r\n\r\n", "x".repeat(length)).unwrap();
+        }
+        to.write_all(b"GET / HTTP/1.1\r\nhost: elsewhere.test\r\nconnection: close\r\n\r\n").unwrap();
+    });
+    until("requests wait", || (redirector.metric("redirector_rejects_total{reason=\"host\"}") > 1_000.0).then_some(()));
+    let text = rest(stream);
+    sent.join().unwrap();
+    let statuses: Vec<&str> = text.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect();
+    assert_eq!(statuses.len(), REQUESTS + 1);
+    for (n, status) in statuses.into_iter().enumerate().take(REQUESTS) {
+        assert_eq!(status, if n % 7 == 0 { "414" } else { "421" }, "answer {n}");
+    }
+}
+
 #[test]
 fn heads_have_their_limits() {
     let scratch = Scratch::new();

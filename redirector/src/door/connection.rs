@@ -4,7 +4,7 @@
 //! A client must never hold a place by what it does not send, nor lose an answer because we closed while it was still sending.
 
 use super::answer::Origin;
-use super::fast::{self, Client};
+use super::fast::{self, Begun, Client};
 use super::limits::Limits;
 use super::meter::Meter;
 use super::prefix::Prefix;
@@ -67,8 +67,6 @@ impl Worker {
         limits: &Limits,
     ) {
         let tally = self.tally();
-        // Small answers must not wait for the acknowledgement of the one before. An error means that the client has gone.
-        let _ = stream.set_nodelay(true);
         let mut origin = Origin { source: peer.to_canonical(), secure: tls.is_some() };
         if limits.is_proxy(peer) {
             match timeout(header_time(limits), Box::pin(proxied::source(&mut stream, peer))).await {
@@ -83,7 +81,10 @@ impl Worker {
             return count(&tally.over_source);
         }
         match tls {
-            None => self.serve_http(stream, origin, false, life, limits).await,
+            None => match fast::begin(&stream, Client { worker: self, origin, life, limits }) {
+                Ok(begun) => self.serve_http(stream, origin, false, begun, life, limits).await,
+                Err(_) => count(&tally.broken),
+            },
             Some(acceptor) => {
                 // The room for a handshake is for those who begin one.
                 match timeout(header_time(limits), stream.peek(&mut [0])).await {
@@ -111,7 +112,7 @@ impl Worker {
         let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
         count(if resumed { &tally.handshakes_resumed } else { &tally.handshakes_full });
         let http2 = tls.alpn_protocol() == Some(ALPN[0]);
-        self.serve_http(stream, origin, http2, life, limits).await;
+        self.serve_http(stream, origin, http2, Begun::default(), life, limits).await;
     }
 
     /// Serves what comes after PROXY header and handshake; `http2` if that was agreed on.
@@ -120,6 +121,7 @@ impl Worker {
         mut io: IO,
         origin: Origin,
         http2: bool,
+        begun: Begun,
         life: &Rc<Life>,
         limits: &Limits,
     ) {
@@ -128,7 +130,7 @@ impl Worker {
         }
         let tally = self.tally();
         let outcome = {
-            let short = pin!(fast::serve(&mut io, Client { worker: self, origin, life, limits }));
+            let short = pin!(fast::serve(&mut io, begun, Client { worker: self, origin, life, limits }));
             first_of(short, self.patience(life, limits)).await
         };
         let octets = match outcome {

@@ -8,10 +8,7 @@ mod assign;
 mod connection;
 mod cookies;
 mod date;
-#[cfg(not(fuzzing))]
 mod fast;
-#[cfg(fuzzing)]
-pub mod fast;
 #[cfg(feature = "http3")]
 mod http3;
 mod limits;

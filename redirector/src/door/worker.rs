@@ -16,6 +16,7 @@ use farm_shared::draw::Draws;
 use farm_shared::time::Now;
 use hyper::header::HeaderValue;
 use redirector_core::door::Front;
+use socket2::SockRef;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -220,7 +221,9 @@ impl Worker {
     }
 
     async fn accept(self: Rc<Self>, socket: std::net::TcpListener, tls: Option<TlsAcceptor>) {
-        let listener = match socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)) {
+        // Connections take after their listener. Small answers must not wait for the acknowledgement of the one before.
+        let ready = SockRef::from(&socket).set_tcp_nodelay(true).and_then(|()| socket.set_nonblocking(true));
+        let listener = match ready.and_then(|()| TcpListener::from_std(socket)) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a socket of the front door cannot be used"),
         };

@@ -1,8 +1,7 @@
-//! The short way and hyper, asked the same: for tests and the fuzzer.
+//! The short way and hyper, asked the same.
 //!
 //! Both get the same octets, the same farm and the same draws, so that they must give the same answers to the octet, but for the date
 //! and the order of the fields; and the short way must have left what it did not answer.
-#![cfg_attr(not(fuzzing), allow(unreachable_pub, reason = "for the fuzzer"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a difference is what this is to stop at")]
 
 use super::batch::{self, Next, Scene};
@@ -17,6 +16,7 @@ use farm_shared::time::{Mono, Now, Wall};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use proptest::prelude::*;
 use redirector_core::config::Spec;
 use redirector_core::door::{CookieKeys, Front, Rules, Server, Snapshot, head};
 use redirector_core::farm::Keys;
@@ -38,7 +38,7 @@ const SERVERS: u32 = 8;
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
 
 /// A farm that takes sessions, at a door that answers to `mail.example.com`.
-pub fn front() -> Front {
+fn front() -> Front {
     let farm = Id::new("mail").unwrap();
     let mut spec = Spec::new(Id::new("d1").unwrap(), farm.clone());
     spec.hosts = vec!["mail.example.com".into()];
@@ -193,7 +193,7 @@ fn responses(mut octets: &[u8], methods: &[&str]) -> Vec<String> {
 }
 
 /// Answers octets both ways, and stops at a difference. How many requests the short way answered.
-pub fn both_ways(front: &Front, octets: &[u8]) -> usize {
+fn both_ways(front: &Front, octets: &[u8]) -> usize {
     let mut methods = Vec::new();
     let mut rest = octets;
     while let Some(head) = head::scan(rest) {
@@ -215,101 +215,95 @@ pub fn both_ways(front: &Front, octets: &[u8]) -> usize {
     answered
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
+const PLAIN: &str = "GET /a?b=c HTTP/1.1\r\nHost: mail.example.com\r\nAccept: */*\r\n\r\n";
 
-    const PLAIN: &str = "GET /a?b=c HTTP/1.1\r\nHost: mail.example.com\r\nAccept: */*\r\n\r\n";
+fn cookie(front: &Front) -> String {
+    front.farm(0).unwrap().set_cookie(3, false, NOW).unwrap().split(';').next().unwrap().to_string()
+}
 
-    fn cookie(front: &Front) -> String {
-        front.farm(0).unwrap().set_cookie(3, false, NOW).unwrap().split(';').next().unwrap().to_string()
+#[test]
+fn the_same_answers() {
+    let front = front();
+    let cookie = cookie(&front);
+    let cases = [
+        (PLAIN.to_string(), 1),
+        (PLAIN.repeat(40), 40),
+        (PLAIN.replace("GET", "HEAD"), 1),
+        (PLAIN.replace("Accept: */*", &format!("Cookie: a=b; {cookie}\r\nCookie: c=d")), 1),
+        (PLAIN.replace("Accept: */*", &format!("Cookie: {cookie}x")), 1),
+        (PLAIN.replace("mail.", "elsewhere."), 1),
+        (PLAIN.replace("mail.", "elsewhere.").replace("GET", "HEAD") + PLAIN, 2),
+        (PLAIN.replace("mail.example.com", "b1.farm.example.com"), 1),
+        (PLAIN.replace("/a?b=c", &format!("/{}", "a".repeat(7_000))), 1),
+        (PLAIN.replace("/a?b=c", "//evil.test/%0d%0a"), 1),
+        (PLAIN.to_string() + "GET / HTTP/1.0\r\n\r\n", 1),
+        (PLAIN.replace("Accept: */*", "Connection: close") + PLAIN, 1),
+        (PLAIN.replace("Accept: */*", "Connection: keep-alive\r\nConnection: close"), 1),
+        (PLAIN.replace("Accept: */*", "Connection: close\r\nConnection: keep-alive"), 1),
+        (PLAIN.to_string() + "POST / HTTP/1.1\r\nHost: mail.example.com\r\nContent-Length: 3\r\n\r\nabc" + PLAIN, 1),
+        (PLAIN.to_string() + "\r\n" + PLAIN, 1),
+        (PLAIN.to_string() + "\0", 1),
+        (PLAIN.replace("Accept: */*", "Transfer-Encoding: chunked") + "0\r\n\r\n" + PLAIN, 0),
+    ];
+    for (octets, expect) in cases {
+        assert_eq!(both_ways(&front, octets.as_bytes()), expect, "{octets:?}");
     }
+}
 
+/// A piece of a request, good or bad.
+fn piece() -> impl Strategy<Value = String> {
+    let pieces = [
+        "GET / HTTP/1.1\r\n",
+        "HEAD /x HTTP/1.1\r\n",
+        "GET /a HTTP/1.0\r\n",
+        "GET http://mail.example.com/ HTTP/1.1\r\n",
+        "POST / HTTP/1.1\r\n",
+        "Host: mail.example.com\r\n",
+        "Host: other\r\n",
+        "Connection: close\r\n",
+        "Connection: keep-alive\r\n",
+        "Content-Length: 4\r\n",
+        "Content-Length: 0\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Expect: 100-continue\r\n",
+        "Upgrade: h2c\r\n",
+        " folded\r\n",
+        "Cookie: farm=v1.b1.4600.AAAAAAAAAAAAAAAAAAAAAA\r\n",
+        "X: y\r\n",
+        "X-Y:\t z\t \r\n",
+        "\r\n",
+        "\n",
+        "\r",
+        "\0",
+        "0\r\n\r\n",
+        "abcd",
+        ":",
+        " ",
+    ];
+    prop_oneof![
+        6 => prop::sample::select(pieces.to_vec()).prop_map(str::to_string),
+        4 => prop::sample::select(vec![PLAIN, "HEAD /b HTTP/1.1\r\nHost: mail.example.com\r\nConnection: close\r\n\r\n"])
+            .prop_map(str::to_string),
+        1 => "[ -~\r\n\t]{0,12}",
+    ]
+}
+
+proptest! {
     #[test]
-    fn the_same_answers() {
-        let front = front();
-        let cookie = cookie(&front);
-        let cases = [
-            (PLAIN.to_string(), 1),
-            (PLAIN.repeat(40), 40),
-            (PLAIN.replace("GET", "HEAD"), 1),
-            (PLAIN.replace("Accept: */*", &format!("Cookie: a=b; {cookie}\r\nCookie: c=d")), 1),
-            (PLAIN.replace("Accept: */*", &format!("Cookie: {cookie}x")), 1),
-            (PLAIN.replace("mail.", "elsewhere."), 1),
-            (PLAIN.replace("mail.", "elsewhere.").replace("GET", "HEAD") + PLAIN, 2),
-            (PLAIN.replace("mail.example.com", "b1.farm.example.com"), 1),
-            (PLAIN.replace("/a?b=c", &format!("/{}", "a".repeat(7_000))), 1),
-            (PLAIN.replace("/a?b=c", "//evil.test/%0d%0a"), 1),
-            (PLAIN.to_string() + "GET / HTTP/1.0\r\n\r\n", 1),
-            (PLAIN.replace("Accept: */*", "Connection: close") + PLAIN, 1),
-            (PLAIN.replace("Accept: */*", "Connection: keep-alive\r\nConnection: close"), 1),
-            (PLAIN.replace("Accept: */*", "Connection: close\r\nConnection: keep-alive"), 1),
-            (PLAIN.to_string() + "POST / HTTP/1.1\r\nHost: mail.example.com\r\nContent-Length: 3\r\n\r\nabc" + PLAIN, 1),
-            (PLAIN.to_string() + "\r\n" + PLAIN, 1),
-            (PLAIN.to_string() + "\0", 1),
-            (PLAIN.replace("Accept: */*", "Transfer-Encoding: chunked") + "0\r\n\r\n" + PLAIN, 0),
-        ];
-        for (octets, expect) in cases {
-            assert_eq!(both_ways(&front, octets.as_bytes()), expect, "{octets:?}");
-        }
+    fn no_octets_are_answered_differently(pieces in prop::collection::vec(piece(), 1..14)) {
+        both_ways(&front(), pieces.concat().as_bytes());
     }
 
-    /// A piece of a request, good or bad.
-    fn piece() -> impl Strategy<Value = String> {
-        let pieces = [
-            "GET / HTTP/1.1\r\n",
-            "HEAD /x HTTP/1.1\r\n",
-            "GET /a HTTP/1.0\r\n",
-            "GET http://mail.example.com/ HTTP/1.1\r\n",
-            "POST / HTTP/1.1\r\n",
-            "Host: mail.example.com\r\n",
-            "Host: other\r\n",
-            "Connection: close\r\n",
-            "Connection: keep-alive\r\n",
-            "Content-Length: 4\r\n",
-            "Content-Length: 0\r\n",
-            "Transfer-Encoding: chunked\r\n",
-            "Transfer-Encoding : chunked\r\n",
-            "Expect: 100-continue\r\n",
-            "Upgrade: h2c\r\n",
-            " folded\r\n",
-            "Cookie: farm=v1.b1.4600.AAAAAAAAAAAAAAAAAAAAAA\r\n",
-            "X: y\r\n",
-            "X-Y:\t z\t \r\n",
-            "\r\n",
-            "\n",
-            "\r",
-            "\0",
-            "0\r\n\r\n",
-            "abcd",
-            ":",
-            " ",
-        ];
-        prop_oneof![
-            6 => prop::sample::select(pieces.to_vec()).prop_map(str::to_string),
-            4 => prop::sample::select(vec![PLAIN, "HEAD /b HTTP/1.1\r\nHost: mail.example.com\r\nConnection: close\r\n\r\n"])
-                .prop_map(str::to_string),
-            1 => "[ -~\r\n\t]{0,12}",
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn no_octets_are_answered_differently(pieces in prop::collection::vec(piece(), 1..14)) {
-            both_ways(&front(), pieces.concat().as_bytes());
+    /// One octet of a good request changed, put in or left out.
+    #[test]
+    fn nor_is_a_request_with_a_mistake(at in 0..PLAIN.len(), octet in any::<u8>(), kind in 0..3) {
+        let mut octets = PLAIN.repeat(2).into_bytes();
+        match kind {
+            0 => octets[at] = octet,
+            1 => octets.insert(at, octet),
+            _ => drop(octets.remove(at)),
         }
-
-        /// One octet of a good request changed, put in or left out.
-        #[test]
-        fn nor_is_a_request_with_a_mistake(at in 0..PLAIN.len(), octet in any::<u8>(), kind in 0..3) {
-            let mut octets = PLAIN.repeat(2).into_bytes();
-            match kind {
-                0 => octets[at] = octet,
-                1 => octets.insert(at, octet),
-                _ => drop(octets.remove(at)),
-            }
-            both_ways(&front(), &octets);
-        }
+        both_ways(&front(), &octets);
     }
 }

@@ -5,11 +5,10 @@
 //! wait for the rest of a head, read content, or refuse anything: those are hyper's.
 
 mod batch;
+mod early;
 
-#[cfg(all(test, not(fuzzing)))]
+#[cfg(test)]
 mod compare;
-#[cfg(fuzzing)]
-pub mod compare;
 
 use super::answer::Origin;
 use super::date::Date;
@@ -18,6 +17,7 @@ use super::table::Life;
 use super::worker::Worker;
 use batch::{Next, Scene};
 use bytes::Bytes;
+pub(super) use early::begin;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -53,26 +53,34 @@ pub(super) struct Client<'a> {
     pub(super) limits: &'a Limits,
 }
 
+/// What was done for a connection so far.
+#[derive(Default)]
+pub(super) struct Begun {
+    owed: Owed,
+    step: Step,
+}
+
 /// What follows when the answers are sent.
+#[derive(Default)]
 enum Step {
+    #[default]
     Read,
     End,
     Decline(Bytes),
 }
 
 /// Serves a connection for as long as its requests are plain; the octets of it that are for hyper, unless it has ended.
-pub(super) async fn serve<IO>(io: &mut IO, client: Client<'_>) -> io::Result<Option<Bytes>>
+pub(super) async fn serve<IO>(io: &mut IO, begun: Begun, client: Client<'_>) -> io::Result<Option<Bytes>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut owed = Owed::default();
+    let Begun { mut owed, mut step } = begun;
     loop {
-        let step = poll_fn(|context| poll_step(io, &mut owed, client, context)).await?;
         if owed.any {
             poll_fn(|context| owed.poll_send(io, context)).await?;
         }
         match step {
-            Step::Read => {}
+            Step::Read => step = poll_fn(|context| poll_step(io, &mut owed, client, context)).await?,
             Step::End => return Ok(None),
             Step::Decline(octets) => return Ok(Some(octets)),
         }
