@@ -189,13 +189,12 @@ impl Gate {
     fn begin(&self, waiters: &(impl Waiters + ?Sized), asker: &Asker<'_>, whence: Whence, now: Now) -> Wait {
         let lane = self.rules.of(asker.cookies, asker.path, now.wall);
         let ticket = Ticket { lane, arrival_ms: now.wall.0, nonce: waiters.nonce() };
-        match self.told(waiters, ticket, true, now) {
-            Ok(wait) => Wait { whence, ..wait },
-            Err(_) => {
-                let before = self.before(&ticket);
-                let retry_after_s = self.pace.retry_after_s(before, &ticket);
-                Wait { retry_after_s, ticket: None, before, estimate: self.forecast.wait(before), whence: Whence::Full }
-            }
+        if let Ok(wait) = self.told(waiters, ticket, true, now) {
+            Wait { whence, ..wait }
+        } else {
+            let before = self.before(&ticket);
+            let retry_after_s = self.pace.retry_after_s(before, &ticket);
+            Wait { retry_after_s, ticket: None, before, estimate: self.forecast.wait(before), whence: Whence::Full }
         }
     }
 

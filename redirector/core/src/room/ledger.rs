@@ -147,12 +147,11 @@ impl Ledger {
         }
         if self.waiting.len() >= self.size_max && !self.waiting.contains_key(&ticket) {
             // Who comes back goes before the youngest, who keeps his ticket and will be seen again.
-            match self.waiting.last_entry().filter(|last| !is_new && *last.key() > ticket) {
-                Some(last) => drop(last.remove()),
-                None => {
-                    self.totals.full += u64::from(is_new);
-                    return if is_new { Answer::Full } else { Answer::Good };
-                }
+            if let Some(last) = self.waiting.last_entry().filter(|last| !is_new && *last.key() > ticket) {
+                last.remove();
+            } else {
+                self.totals.full += u64::from(is_new);
+                return if is_new { Answer::Full } else { Answer::Good };
             }
         }
         self.totals.asked += 1;

@@ -132,11 +132,10 @@ impl Pages {
                 Piece::Refresh if reader.repeats => {
                     let _ = write!(html, "<meta http-equiv=\"refresh\" content=\"{}\">", wait.retry_after_s);
                 }
-                Piece::Refresh => {}
                 Piece::Lead => html.push_str(language.text(lead(wait))),
                 Piece::Place => place(language, wait, &mut html),
                 Piece::Estimate if wait.ticket.is_some() => estimate(language, wait, &mut html),
-                Piece::Estimate => {}
+                Piece::Refresh | Piece::Estimate => {}
                 Piece::Progress => progress(wait, now, &mut html),
                 Piece::Note if reader.repeats => fill(language.text("refresh"), &[("{n}", wait.retry_after_s)], &mut html),
                 Piece::Note => html.push_str(language.text("repeat")),
@@ -213,15 +212,13 @@ fn fill(text: &str, numbers: &[(&str, u32)], html: &mut String) {
     while let Some(at) = rest.find('{') {
         let (before, from) = rest.split_at(at);
         html.push_str(before);
-        rest = match numbers.iter().find_map(|(name, n)| from.strip_prefix(name).map(|rest| (n, rest))) {
-            Some((n, rest)) => {
-                let _ = write!(html, "{n}");
-                rest
-            }
-            None => {
-                html.push('{');
-                from.get(1..).unwrap_or_default()
-            }
+        let number = numbers.iter().find_map(|(name, n)| from.strip_prefix(name).map(|rest| (n, rest)));
+        rest = if let Some((n, rest)) = number {
+            let _ = write!(html, "{n}");
+            rest
+        } else {
+            html.push('{');
+            from.get(1..).unwrap_or_default()
         };
     }
     html.push_str(rest);

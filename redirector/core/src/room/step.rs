@@ -134,7 +134,7 @@ impl Room {
     /// A start, or a restart with what was saved.
     pub fn new(spec: RoomSpec, saved: &SavedRoom, now: Now) -> Self {
         let is_fresh = saved.is_closed && now.wall.0.saturating_sub(saved.at_ms) <= SAVED_MS_MAX;
-        let hold_ms = saved.interval_ms.min(SAVED_MS_MAX).max(SETTLE_MS);
+        let hold_ms = saved.interval_ms.clamp(SETTLE_MS, SAVED_MS_MAX);
         let mut room = Self {
             started: now,
             stepped: now.wall,

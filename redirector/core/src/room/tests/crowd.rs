@@ -69,7 +69,7 @@ fn run(case: Case) -> Outcome {
         ended += (before - ends.len()) as u64;
         if ms % BEAT_MS == 0 {
             reported = ends.len();
-            sent.iter_mut().for_each(|n| *n = 0);
+            sent.fill(0);
             words = doors.iter().map(|door| door.room.word().cloned()).collect();
         }
         for (d, door) in doors.iter_mut().enumerate() {
