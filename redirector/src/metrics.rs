@@ -6,7 +6,7 @@
 use crate::acme::OUTCOMES;
 use crate::door::{OTHERS, REDIRECT_STATUSES, TallySum};
 use crate::farms::Shown;
-use crate::view::{AcmeView, View};
+use crate::view::View;
 use farm_daemon::refusals::Refusals;
 use farm_shared::exposition::{Exposition, Kind};
 use farm_shared::heartbeat::NoticeKind;
@@ -16,6 +16,7 @@ use redirector_core::drill::{DrillTotals, Model};
 use redirector_core::farm::{ScalerStatus, ServerStatus};
 use redirector_core::room::{LaneStatus, RoomStatus};
 use redirector_ec2::Meters;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const STANDINGS: [&str; 5] = ["in_service", "unknown", "draining", "silent", "admin_down"];
@@ -49,7 +50,7 @@ pub fn of_farms(farms: &[Shown], door: &TallySum, heartbeats: &Refusals) -> Expo
 fn whole(out: &mut Exposition, view: &View, door: &TallySum, heartbeats: &Refusals) {
     front_door(out, view, door);
     heartbeats.expose(out);
-    certificates(out, &view.certificates, view.status.wall_ms);
+    certificates(out, view);
     shell(out, view);
 }
 
@@ -106,16 +107,6 @@ fn front_door(out: &mut Exposition, view: &View, door: &TallySum) {
         ("broken", door.broken),
     ] {
         out.sample(&[("outcome", outcome)], n);
-    }
-    out.family(
-        "redirector_certificate_not_after_seconds",
-        Kind::Gauge,
-        &["name"],
-        "When a certificate of the front door ends, in seconds since the epoch, by the first name it is for.",
-    );
-    for certificate in &view.certificates_in_force {
-        let name = certificate.names.first().map_or("", String::as_str);
-        out.sample(&[("name", name)], certificate.not_after_wall_ms / 1_000);
     }
     out.family(
         "redirector_tls_handshakes_total",
@@ -382,7 +373,32 @@ fn drills(out: &mut Exposition, totals: &DrillTotals) {
     }
 }
 
-fn certificates(out: &mut Exposition, certificates: &AcmeView, now_ms: u64) {
+/// When each certificate ends, by its label: the id of one that is ordered here, the first name of any other; the earliest, if two share it.
+fn certificate_ends(view: &View) -> BTreeMap<&str, u64> {
+    let ordered = view.certificates.statuses.iter();
+    let is_ordered = |names: &[String]| ordered.clone().any(|s| names.iter().all(|name| s.names.contains(name)));
+    let others = view.certificates_in_force.iter().filter(|c| !is_ordered(&c.names));
+    let others = others.map(|c| (c.names.first().map_or("", String::as_str), c.not_after_wall_ms));
+    let mut ends = BTreeMap::new();
+    for (label, end_ms) in
+        ordered.clone().filter(|s| s.not_after_ms > 0).map(|s| (s.id.as_str(), s.not_after_ms)).chain(others)
+    {
+        ends.entry(label).and_modify(|ms: &mut u64| *ms = end_ms.min(*ms)).or_insert(end_ms);
+    }
+    ends
+}
+
+fn certificates(out: &mut Exposition, view: &View) {
+    let certificates = &view.certificates;
+    out.family(
+        "redirector_certificate_not_after_timestamp_seconds",
+        Kind::Gauge,
+        &["certificate"],
+        "When a certificate ends, in seconds since the epoch: by its id if it is ordered here, by the first name it is for if it comes from a file. Absent while there is none.",
+    );
+    for (certificate, end_ms) in certificate_ends(view) {
+        out.sample(&[("certificate", certificate)], end_ms as f64 / 1e3);
+    }
     out.family(
         "redirector_acme_attempts_total",
         Kind::Counter,
@@ -392,30 +408,23 @@ fn certificates(out: &mut Exposition, certificates: &AcmeView, now_ms: u64) {
     for (outcome, n) in OUTCOMES.iter().zip(certificates.outcomes) {
         out.sample(&[("outcome", outcome)], n);
     }
-    type Column = (&'static str, &'static str, fn(&Status, u64) -> f64);
-    let columns: [Column; 5] = [
-        (
-            "redirector_certificate_expiry_seconds",
-            "Seconds until the certificate ends, negative afterwards; 0 while there is none.",
-            |s, now_ms| if s.not_after_ms == 0 { 0.0 } else { (s.not_after_ms as f64 - now_ms as f64) / 1e3 },
-        ),
-        ("redirector_acme_renewal_timestamp_seconds", "When it is renewed, in seconds since the epoch.", |s, _| {
+    type Column = (&'static str, &'static str, fn(&Status) -> f64);
+    let columns: [Column; 4] = [
+        ("redirector_acme_renewal_timestamp_seconds", "When it is renewed, in seconds since the epoch.", |s| {
             s.renew_at_ms as f64 / 1e3
         }),
-        (
-            "redirector_acme_next_try_timestamp_seconds",
-            "Nothing is tried before this, in seconds since the epoch.",
-            |s, _| s.next_try_ms as f64 / 1e3,
-        ),
-        ("redirector_acme_failures", "Failures since the last success.", |s, _| f64::from(s.failures)),
-        ("redirector_acme_alarm", "1 while somebody should look at a certificate.", |s, _| {
+        ("redirector_acme_next_try_timestamp_seconds", "Nothing is tried before this, in seconds since the epoch.", |s| {
+            s.next_try_ms as f64 / 1e3
+        }),
+        ("redirector_acme_failures", "Failures since the last success.", |s| f64::from(s.failures)),
+        ("redirector_acme_alarm", "1 while somebody should look at a certificate.", |s| {
             f64::from(u8::from(s.alarm.is_some()))
         }),
     ];
     for (name, help, value) in columns {
         out.family(name, Kind::Gauge, &["certificate"], help);
         for status in certificates.statuses.iter() {
-            out.sample(&[("certificate", &status.id)], value(status, now_ms));
+            out.sample(&[("certificate", &status.id)], value(status));
         }
     }
 }
@@ -463,4 +472,41 @@ fn shell(out: &mut Exposition, view: &View) {
     out.single("redirector_uptime_seconds", Kind::Gauge, "Seconds since the start.", view.status.up_ms as f64 / 1e3);
     out.family("redirector_build_info", Kind::Gauge, &["version"], "Always 1; the version is in the label.");
     out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::CertificateView;
+
+    #[test]
+    fn a_certificate_has_one_line() {
+        let ordered = |id: &str, names: &[&str], not_after_ms| Status {
+            id: id.into(),
+            names: names.iter().map(|&n| n.to_owned()).collect(),
+            not_after_ms,
+            renew_at_ms: 0,
+            next_try_ms: 0,
+            failures: 0,
+            last_error: None,
+            is_ordering: false,
+            alarm: None,
+        };
+        let serves = |names: &[&str], not_after_wall_ms| CertificateView {
+            names: names.iter().map(|&n| n.to_owned()).collect(),
+            not_after_wall_ms,
+        };
+        let mut view = View::empty();
+        assert!(certificate_ends(&view).is_empty());
+        let wanted = [ordered("door", &["a.example", "b.example"], 5_000), ordered("farm", &["*.farm.example"], 0)];
+        view.certificates.statuses = wanted.to_vec().into();
+        view.certificates_in_force = vec![
+            serves(&["b.example", "a.example"], 5_000),
+            serves(&["c.example", "a.example"], 9_000),
+            serves(&["c.example"], 7_000),
+            serves(&["door"], 4_000),
+        ];
+        // The ordered one is in force as well; two files have one first name; a name is like an id.
+        assert_eq!(certificate_ends(&view), BTreeMap::from([("c.example", 7_000), ("door", 4_000)]));
+    }
 }

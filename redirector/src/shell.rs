@@ -122,6 +122,7 @@ impl Shell {
             status,
             door: parts.door.tally(),
             connections: 0,
+            limits: parts.door.limits(),
             certificates_in_force: Vec::new(),
             access_log: AccessCounts::default(),
             counts: ShellCounts::default(),
@@ -259,10 +260,7 @@ impl Shell {
                 Effect::Fault(call) => self.fault(call),
                 Effect::Answer { ticket, result: Ok(done) } => self.unsaved_words.push((ticket, done)),
                 Effect::Answer { ticket, result } => self.answer(ticket, result),
-                Effect::Notice(topic, text) => {
-                    tracing::info!(topic = topic.label(), "{text}");
-                    self.history.events.add(self.parts.clock.now().wall.0, topic, &text);
-                }
+                Effect::Notice(topic, text) => self.tell(topic, &text),
             }
         }
     }
@@ -428,8 +426,9 @@ impl Shell {
             }
             Err(refused) => {
                 self.counts.reloads_failed += 1;
-                tracing::error!("the new configuration is refused, the old one stays:\n{refused}");
-                self.tell(Topic::Config, &format!("the new configuration is refused, the old one stays: {refused}"));
+                let (topic, text) = (Topic::Config, format!("the new configuration is refused, the old one stays:\n{refused}"));
+                tracing::error!(topic = topic.label(), "{text}");
+                self.history.events.add(self.parts.clock.now().wall.0, topic, &text);
                 Err(refused.to_string())
             }
         }
@@ -438,15 +437,15 @@ impl Shell {
     fn take_over(&mut self, farm: Farm) {
         self.counts.reloads_ok += 1;
         self.counts.reload_wall_ms = self.parts.clock.now().wall.0;
-        tracing::info!(farm = %farm.spec.farm, "the configuration was read again");
         self.tell(Topic::Config, "the configuration was read again");
         let Farm { spec, keys, blueprint } = farm;
         self.parts.spec = Arc::clone(&spec);
         self.step(Event::Reload { spec, keys, blueprint });
     }
 
-    /// A line for the status page that the control loop does not know of.
+    /// A line for the log and the status page.
     fn tell(&mut self, topic: Topic, text: &str) {
+        tracing::info!(topic = topic.label(), farm = %self.parts.spec.farm, "{text}");
         self.history.events.add(self.parts.clock.now().wall.0, topic, text);
     }
 
@@ -474,6 +473,7 @@ impl Shell {
             status,
             door,
             connections: self.parts.door.connections(),
+            limits: self.parts.door.limits(),
             certificates_in_force,
             access_log: self.parts.door.access_log().map(AccessLog::counts).unwrap_or_default(),
             counts: self.counts.clone(),

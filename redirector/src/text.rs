@@ -27,6 +27,7 @@ pub fn status(document: &str) -> String {
     for alarm in list(&status["alarms"]) {
         let _ = writeln!(out, "ALARM {}", word(alarm));
     }
+    waiting_room(&mut out, &status["room"]);
     let servers = list(&status["servers"]);
     server_table(&mut out, servers.get(..SERVERS_SHOWN_MAX).unwrap_or(servers));
     if servers.len() > SERVERS_SHOWN_MAX {
@@ -62,6 +63,33 @@ pub fn status(document: &str) -> String {
         }
     }
     out
+}
+
+fn waiting_room(out: &mut String, room: &Value) {
+    if room["enabled"] != Value::Bool(true) {
+        return;
+    }
+    let state = if room["closed"] == true { "closed" } else { "open" };
+    let ends = room["ends_per_s"].as_f64().unwrap_or_default();
+    let _ = writeln!(out, "waiting room {state}: {} places free, {ends:.1} sessions end a second", word(&room["room"]));
+    for lane in list(&room["lanes"]) {
+        let estimate = &lane["estimate_s"];
+        let estimate = if estimate.is_null() {
+            "nobody knows how long".to_owned()
+        } else {
+            format!("{} to {} s", word(&estimate[0]), word(&estimate[1]))
+        };
+        let _ = writeln!(
+            out,
+            "  lane {}: {} wait ({} here, the first for {:.0} s), who comes now: {estimate}; may enter who came until {}; admitted {}",
+            word(&lane["name"]),
+            word(&lane["waiting"]),
+            word(&lane["waiting_here"]),
+            lane["oldest_ms"].as_f64().unwrap_or_default() / 1_000.0,
+            time_of_day(lane["watermark_ms"].as_u64().unwrap_or_default()),
+            word(&lane["entered"]),
+        );
+    }
 }
 
 /// The document of `/v1/servers` for people.
@@ -251,6 +279,32 @@ mod tests {
         assert!(text.contains("and 10 more") && text.contains("3/8") && !text.contains("b50 "), "{text}");
         let text = servers(&serde_json::json!({ "servers": many, "total": 70 }).to_string());
         assert!(text.ends_with("60 of 70 servers\n") && text.contains("b59 "), "{text}");
+    }
+
+    #[test]
+    fn who_waits_is_shown() {
+        let lane = r#"{"name":"default","waiting_here":2,"waiting":3,"oldest_ms":7400,"watermark_ms":3723000,"entered":9,"estimate_s":ESTIMATE}"#;
+        for (enabled, closed, estimate, expect) in [
+            (false, true, "null", ""),
+            (
+                true,
+                false,
+                "[4,9]",
+                "waiting room open: 5 places free, 0.5 sessions end a second\n  lane default: 3 wait (2 here, the first for 7 s), who comes now: 4 to 9 s; may enter who came until 01:02:03Z; admitted 9\n",
+            ),
+            (
+                true,
+                true,
+                "null",
+                "waiting room closed: 5 places free, 0.5 sessions end a second\n  lane default: 3 wait (2 here, the first for 7 s), who comes now: nobody knows how long; may enter who came until 01:02:03Z; admitted 9\n",
+            ),
+        ] {
+            let lane = lane.replace("ESTIMATE", estimate);
+            let room = format!(r#"{{"enabled":{enabled},"closed":{closed},"room":5,"ends_per_s":0.5,"lanes":[{lane}]}}"#);
+            let mut out = String::new();
+            waiting_room(&mut out, &serde_json::from_str(&room).unwrap());
+            assert_eq!(out, expect);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::access_log::AccessCounts;
 use crate::acme::OUTCOMES;
-use crate::door::TallySum;
+use crate::door::{Limits, TallySum};
 use crate::history::{Events, Ranges};
 use redirector_core::acme;
 use redirector_core::drill::DrillTotals;
@@ -60,6 +60,8 @@ pub struct View {
     pub door: TallySum,
     /// Connections open at the front door.
     pub connections: usize,
+    /// What a connection may take.
+    pub limits: Arc<Limits>,
     /// The certificates of HTTPS.
     pub certificates_in_force: Vec<CertificateView>,
     /// What became of lines of the access log.
@@ -152,6 +154,7 @@ impl View {
             status,
             door: TallySum::default(),
             connections: 0,
+            limits: Arc::default(),
             certificates_in_force: Vec::new(),
             access_log: AccessCounts::default(),
             counts: ShellCounts::default(),
@@ -174,6 +177,7 @@ impl View {
                 "rejects": self.door.rejects.iter().sum::<u64>(),
                 "waits": self.door.waits,
                 "connections": self.connections,
+                "connections_max": self.limits.connections_max,
             });
             fields.insert("door".into(), door);
             fields.insert("certificates".into(), serde_json::to_value(&*self.certificates.statuses).unwrap_or_default());

@@ -5,7 +5,7 @@ use redirector_core::config::Spec;
 use std::net::IpAddr;
 
 /// What a connection may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Connections of all workers together.
     pub connections_max: usize,

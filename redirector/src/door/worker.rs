@@ -88,7 +88,8 @@ impl Door {
         self.limits.store(Arc::new(limits));
     }
 
-    pub(super) fn limits(&self) -> Arc<Limits> {
+    /// The limits that hold for new connections.
+    pub fn limits(&self) -> Arc<Limits> {
         self.limits.load_full()
     }
 

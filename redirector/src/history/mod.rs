@@ -74,6 +74,10 @@ pub enum Column {
     QueueMax,
     /// Busy share of all cores, 0 to 1.
     Busy,
+    /// Who wait for a place, at all doors.
+    Waiting,
+    /// Places that are free, as the waiting room counts them.
+    Places,
     /// Redirects of new sessions.
     New,
     /// Redirects of sessions that were here before.
@@ -85,7 +89,7 @@ pub enum Column {
 }
 
 /// Columns of a sample.
-pub const COLUMNS: [(Column, &str); 16] = [
+pub const COLUMNS: [(Column, &str); 18] = [
     (Column::Live, "live"),
     (Column::Draining, "draining"),
     (Column::Pending, "pending"),
@@ -98,6 +102,8 @@ pub const COLUMNS: [(Column, &str); 16] = [
     (Column::Queue, "queue"),
     (Column::QueueMax, "queue_max"),
     (Column::Busy, "busy"),
+    (Column::Waiting, "waiting"),
+    (Column::Places, "places"),
     (Column::New, "new"),
     (Column::Returning, "returning"),
     (Column::Waits, "waits"),
@@ -286,6 +292,8 @@ fn levels(status: &Status) -> Sample {
     sample.set(Column::Queue, if takers > 0.0 { queues / takers } else { 0.0 });
     sample.set(Column::QueueMax, queue_max);
     sample.set(Column::Busy, if cores > 0.0 { busy / cores } else { 0.0 });
+    sample.set(Column::Waiting, f64::from(status.room.waiting()));
+    sample.set(Column::Places, f64::from(status.room.room));
     let limit = if scaler.enabled { each * f64::from(scaler.max) } else { capacity };
     if scaler.enabled {
         sample.set(Column::Pending, f64::from(scaler.pending));

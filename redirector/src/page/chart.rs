@@ -108,6 +108,23 @@ const CHARTS: [Chart; 6] = [
     },
 ];
 
+/// Stands with the waiting room, where there is one.
+const WAITING: Chart = Chart {
+    title: "Who wait for a place",
+    least: 4.0,
+    digits: 0,
+    series: &[
+        area("waiting", "draining", |s| s.get(Column::Waiting)),
+        line("places free", "live", |s| s.get(Column::Places)),
+    ],
+};
+
+/// Who waited over a range.
+pub(super) fn waiting(ranges: &Ranges, n: usize) -> String {
+    let Some(range) = RANGES.get(n) else { return String::new() };
+    figure(&WAITING, &bins(ranges.until_now(n), *range), *range)
+}
+
 /// All charts of a range.
 pub(super) fn charts(ranges: &Ranges, n: usize) -> String {
     let Some(range) = RANGES.get(n) else { return String::new() };
@@ -119,7 +136,7 @@ pub(super) fn charts(ranges: &Ranges, n: usize) -> String {
 pub(super) fn table(ranges: &Ranges, n: usize) -> String {
     let Some(range) = RANGES.get(n) else { return String::new() };
     let mut head = "<th scope=\"col\">Until</th>".to_owned();
-    for chart in &CHARTS {
+    for chart in CHARTS.iter().chain([&WAITING]) {
         for series in chart.series {
             let _ = write!(head, "<th scope=\"col\" class=\"num\"><small>{}</small> {}</th>", chart.title, series.name);
         }
@@ -127,7 +144,7 @@ pub(super) fn table(ranges: &Ranges, n: usize) -> String {
     let mut rows = String::new();
     for sample in bins(ranges.until_now(n), *range).into_iter().flatten().rev() {
         let _ = write!(rows, "<tr><th scope=\"row\">{}</th>", time_of_day(sample.wall_ms));
-        for chart in &CHARTS {
+        for chart in CHARTS.iter().chain([&WAITING]) {
             for series in chart.series {
                 let _ = write!(rows, "<td class=\"num\">{:.*}</td>", chart.digits, (series.value)(&sample));
             }

@@ -44,9 +44,22 @@ pub(super) fn facts(view: &View) -> String {
         let class = if status.failures > 0 || status.alarm.is_some() { "warn" } else { "dim" };
         format!("<p class=\"{class}\">ACME {}: {}</p>", escape(&status.id), escape(&what))
     });
+    let limits = &view.limits;
+    let limits = [
+        ("connections at once", limits.connections_max.to_string()),
+        ("of one source", limits.connections_per_source_max.to_string()),
+        ("requests at once on one", limits.streams_max.to_string()),
+        ("fields", limits.header_fields_max.to_string()),
+        ("octets of fields", limits.header_bytes_max.to_string()),
+        ("octets of an address", limits.url_bytes_max.to_string()),
+        ("time for a request", age(limits.header_timeout_ms)),
+        ("idle", age(limits.idle_timeout_ms)),
+        ("in all", age(limits.total_timeout_ms)),
+    ];
+    let limits = joined(limits, |(name, value)| format!("<span>{name} <b>{value}</b></span> "));
     let counts = &view.counts;
     format!(
-        "<div class=\"facts\">{facts}</div>{certificates}{ordered}<p class=\"dim\">Snapshot {} in force; the configuration was read again {} times, refused {} times.</p>",
+        "<div class=\"facts\">{facts}</div><p class=\"dim\">At most:</p><div class=\"facts\">{limits}</div>{certificates}{ordered}<p class=\"dim\">Snapshot {} in force; the configuration was read again {} times, refused {} times.</p>",
         view.status.generation, counts.reloads_ok, counts.reloads_failed
     )
 }

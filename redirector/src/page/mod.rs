@@ -8,6 +8,7 @@ mod door;
 mod events;
 mod one;
 mod query;
+mod room;
 mod scaler;
 mod servers;
 #[cfg(test)]
@@ -28,12 +29,13 @@ const SCRIPT: &str = include_str!("live.js");
 const TILE_SAMPLES: usize = 10;
 
 /// The parts that change, by the id of their place in the page.
-pub fn parts(view: &View, look: &Look) -> [(&'static str, String); 7] {
+pub fn parts(view: &View, look: &Look) -> [(&'static str, String); 8] {
     [
         ("alarms", alarms(&view.status)),
         ("summary", summary(view)),
         ("charts", format!("<div class=\"charts\">{}</div>", chart::charts(&view.ranges, look.range))),
         ("servers", servers::list(&view.status, look)),
+        ("room", room::room(view, look)),
         ("scaler", scaler::scaler(view)),
         ("events", events::list(view, look)),
         ("door", door::facts(view)),
@@ -49,7 +51,7 @@ pub fn parts_json(view: &View, look: &Look) -> String {
 
 /// The whole page.
 pub fn page(view: &View, look: &Look) -> String {
-    let [alarms, summary, charts, servers, scaler, events, door] =
+    let [alarms, summary, charts, servers, room, scaler, events, door] =
         parts(view, look).map(|(id, html)| format!("<div id=\"{id}\">{html}</div>"));
     let ranges = joined(RANGES.iter().enumerate(), |(n, range)| {
         let current = if n == look.range { " aria-current=\"true\"" } else { "" };
@@ -61,6 +63,7 @@ pub fn page(view: &View, look: &Look) -> String {
 <section aria-labelledby=\"h-charts\"><div class=\"bar-of\"><h2 id=\"h-charts\">The farm over time</h2>\
 <nav aria-label=\"Range of time\">{ranges} <a href=\"/table?range={range}\">as a table</a></nav></div>{charts}</section>\
 <section aria-labelledby=\"h-servers\"><div class=\"bar-of\"><h2 id=\"h-servers\">Servers</h2>{}</div>{servers}</section>\
+<section aria-labelledby=\"h-room\"><h2 id=\"h-room\">Waiting room</h2>{room}</section>\
 <section aria-labelledby=\"h-scaler\"><h2 id=\"h-scaler\">Scaler: decisions and their reasons</h2>{scaler}</section>\
 <section aria-labelledby=\"h-events\"><div class=\"bar-of\"><h2 id=\"h-events\">What happened</h2>{}</div>{events}</section>\
 <section aria-labelledby=\"h-door\"><h2 id=\"h-door\">This front door</h2>{door}</section>",
@@ -130,6 +133,11 @@ fn summary(view: &View) -> String {
     let busy = if cores > 0.0 { format!("{:.0} %", 100.0 * used / cores) } else { "–".to_owned() };
     let room = view.ranges.samples(0).back().map(|s| s.get(Column::Capacity));
     let room = room.filter(|r| *r > 0.0).map(|r| format!(" <small>of {r:.0}</small>")).unwrap_or_default();
+    let waiting = if status.room.enabled {
+        (status.room.waiting().to_string(), "wait for a place")
+    } else {
+        (view.door.waits.to_string(), "told to wait so far")
+    };
     let tiles = [
         (count(|s| s.takes_new).to_string(), "take new sessions"),
         (status.scaler.pending.to_string(), "booting"),
@@ -138,7 +146,7 @@ fn summary(view: &View) -> String {
         (format!("{sessions}{room}"), "sessions"),
         (format!("{rate:.1}"), "redirects a second"),
         (busy, "of all cores busy"),
-        (view.door.waits.to_string(), "told to wait so far"),
+        waiting,
     ];
     let tiles = joined(&tiles, |(n, what)| format!("<div class=\"tile\"><b>{n}</b><span>{what}</span></div>"));
     format!("<div class=\"tiles card\">{tiles}</div>")

@@ -4,6 +4,7 @@ use super::*;
 use crate::history::{Ranges, Sample};
 use crate::view::CertificateView;
 use redirector_core::farm::{DecisionStatus, Topic};
+use redirector_core::room::{LaneStatus, RoomStatus, Totals};
 use redirector_core::scale::Report;
 
 const EVIL: &str = "<script>alert(1)</script>&\"'";
@@ -34,6 +35,8 @@ fn view() -> View {
     };
     view.status.scaler.decisions = vec![DecisionStatus { wall_ms: 3_723_000, report }];
     view.acts.add(&view.status);
+    let lane = LaneStatus { name: EVIL.into(), waiting: 3, waiting_here: 2, ..LaneStatus::default() };
+    view.status.room = RoomStatus { enabled: true, closed: true, lanes: vec![lane], ..RoomStatus::default() };
     view.ranges = Ranges::of(0, [Sample { wall_ms: 1_000, span_ms: 1_000, ..Sample::default() }]);
     view
 }
@@ -86,6 +89,57 @@ fn ten_thousand_servers_make_a_small_page() {
     assert!(last.contains("page 200 of 200") && last.contains("/server/b9999\""));
     let found = page(&view, &Look { text: "b777".into(), ..Look::default() });
     assert!(found.contains("<b>11</b> of 10000 shown") && found.contains("/server/b7770\""));
+}
+
+#[test]
+fn the_waiting_room_is_shown() {
+    let room = |view: &View| parts(view, &Look::default()).into_iter().find(|(id, _)| *id == "room").unwrap().1;
+    let mut view = View::empty();
+    assert!(room(&view).contains("Off: ") && !room(&view).contains("<table"));
+    view.status.wall_ms = 3_800_000;
+    let lane = LaneStatus {
+        name: "default".into(),
+        waiting_here: 2,
+        waiting: 5,
+        oldest_ms: 75_000,
+        watermark_ms: 3_723_000,
+        entered: 11,
+        estimate_s: Some((30, 90)),
+    };
+    let totals = Totals { tickets: 16, forged: 4, ..Totals::default() };
+    view.status.room =
+        RoomStatus { enabled: true, closed: true, room: 1, ends_per_s: 0.25, lanes: vec![lane.clone(), lane], totals };
+    let shown = room(&view);
+    for expect in [
+        "Closed: 10 wait, newcomers get a ticket",
+        "places free <b>1</b>",
+        "tickets given <b>16</b>",
+        "forged <b>4</b>",
+        "<td class=\"num\">5</td><td class=\"num\">2</td><td class=\"num\">75 s</td>",
+        "01:02:03Z</time> <small class=\"dim\">77 s ago</small>",
+        "<td>30 s to 90 s</td><td class=\"num\">11</td>",
+        "Who wait for a place, the last ten minutes",
+    ] {
+        assert!(shown.contains(expect), "{expect}: {shown}");
+    }
+    assert!(!shown.contains("came too late"), "nobody did");
+    for lane in &mut view.status.room.lanes {
+        (lane.waiting, lane.waiting_here) = (0, 0);
+    }
+    assert!(room(&view).contains("Held after a restart") && !room(&view).contains("75 s"));
+    view.status.room.closed = false;
+    assert!(room(&view).contains("Open: who comes enters"));
+    assert!(page(&view, &Look::default()).contains("<b>0</b><span>wait for a place"));
+}
+
+#[test]
+fn limits_stand_beside_what_they_limit() {
+    let mut view = View::empty();
+    let limits = crate::door::Limits { connections_max: 4_321, idle_timeout_ms: 65_000, ..crate::door::Limits::default() };
+    view.limits = limits.into();
+    let page = page(&view, &Look::default());
+    assert!(page.contains("connections at once <b>4321</b>") && page.contains("idle <b>65 s</b>"));
+    assert_eq!(view.json()["door"]["connections_max"], 4_321);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod commands;
+mod logs;
 mod openapi;
 mod page;
 mod schema;

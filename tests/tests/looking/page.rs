@@ -2,8 +2,10 @@
 
 use farm_tests::browser::Browser;
 use farm_tests::daemon::SOON;
-use farm_tests::farm::{Farm, Options, takers};
-use farm_tests::wait;
+use farm_tests::farm::{BACKEND_PORT, Farm, Options, takers};
+use farm_tests::{http, wait};
+
+const ROOM: &str = "[waiting_room]\nenabled = true\npoll_min = \"60s\"\npoll_max = \"60s\"\nturn = \"120s\"\n";
 
 #[test]
 fn the_status_page_lives_in_a_browser() {
@@ -68,4 +70,39 @@ fn the_status_page_lives_in_a_browser() {
     for kind in ["Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"] {
         assert_eq!(browser.events(kind), Vec::<serde_json::Value>::new(), "{kind}");
     }
+}
+
+#[test]
+fn who_waits_is_seen() {
+    // Two places on each of two servers, and nothing can be launched.
+    let scaler = "sessions_per_server = 2\nstabilisation = \"10m\"";
+    let mut farm = Farm::start(Options { min: 2, max: 2, idle_s: 120, scaler, tail: ROOM, ..Options::default() });
+    farm.wait_for(2);
+    for _ in 0..4 {
+        let to = farm.session(0).addr;
+        let answer = http::get((to, BACKEND_PORT).into(), "/login").expect("a log-in");
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let waiters = 3;
+    for n in 0..waiters {
+        let told = farm.knock(0, "").expect("an answer");
+        assert_eq!(told.status, 503, "{n}: {told:?}");
+    }
+    wait::until("they wait", SOON, || {
+        (farm.door(0).metric("redirector_room_waiting{lane=\"default\"}")? == f64::from(waiters)).then_some(())
+    });
+    let text = farm.commanded("redirector", &["status"], "door0.toml");
+    assert!(text.contains("waiting room closed: 0 places free") && text.contains("lane default: 3 wait (3 here"), "{text}");
+
+    let Some(browser) = Browser::start(&farm.scratch) else { return };
+    browser.window(1280, 900, false);
+    browser.open(farm.commanded("redirector", &["page"], "door0.toml").trim());
+    browser.until("document.querySelector('#room').textContent.includes('Closed: 3 wait, newcomers get a ticket')");
+    assert_eq!(browser.eval("document.querySelectorAll('#room tbody tr').length"), 1);
+    browser.until("/waiting [1-3], places free 0/.test(document.querySelector('#room svg').getAttribute('aria-label'))");
+    assert!(browser.shot("room") > 10_000);
+    browser.window(360, 740, true);
+    let wide = browser.eval("document.documentElement.scrollWidth - innerWidth");
+    assert!(wide.as_f64().unwrap() <= 0.0, "{wide} px too wide for a phone");
+    assert!(browser.shot("room-phone") > 10_000);
 }

@@ -111,6 +111,13 @@ pub struct RoomStatus {
     pub totals: Totals,
 }
 
+impl RoomStatus {
+    /// Who wait at all doors, about.
+    pub fn waiting(&self) -> u32 {
+        self.lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.waiting))
+    }
+}
+
 /// One lane of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LaneStatus {
