@@ -426,7 +426,8 @@ impl Shell {
             }
             Err(refused) => {
                 self.counts.reloads_failed += 1;
-                let (topic, text) = (Topic::Config, format!("the new configuration is refused, the old one stays:\n{refused}"));
+                let (topic, text) =
+                    (Topic::Config, format!("the new configuration is refused, the old one stays:\n{refused}"));
                 tracing::error!(topic = topic.label(), "{text}");
                 self.history.events.add(self.parts.clock.now().wall.0, topic, &text);
                 Err(refused.to_string())

@@ -1,16 +1,20 @@
-//! What a connection may take, and whom it may speak for. A reload replaces it whole; connections keep what they began with.
+//! What a connection or a source may take, and whom it may speak for. A reload replaces it whole; connections keep what they began with.
 
 use farm_shared::prefix::Prefix;
 use redirector_core::config::Spec;
 use std::net::IpAddr;
 
 /// What a connection may take.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Connections of all workers together.
     pub connections_max: usize,
     /// Connections of one source.
     pub connections_per_source_max: usize,
+    /// Requests of one source a second, and how many at once; 0 for as many as it likes.
+    pub requests_per_s: f64,
+    /// See `requests_per_s`.
+    pub requests_burst: u32,
     /// Octets of a request's target.
     pub url_bytes_max: usize,
     /// Octets of a request's head beside its target.
@@ -36,6 +40,8 @@ impl From<&Spec> for Limits {
         Self {
             connections_max: door.connections_max,
             connections_per_source_max: if per_source == 0 { door.connections_max } else { per_source },
+            requests_per_s: spec.limit.requests_per_s,
+            requests_burst: spec.limit.burst,
             url_bytes_max: door.url_bytes_max,
             header_bytes_max: door.caps.header_bytes_max,
             header_fields_max: door.caps.header_fields_max,

@@ -2,6 +2,7 @@
 use super::*;
 use crate::page::testing::server;
 use crate::view::View;
+use redirector_core::room::LaneStatus;
 
 fn status(up_ms: u64, wall_ms: u64) -> Status {
     let mut status = View::empty().status;
@@ -105,7 +106,10 @@ fn capacity_counts_limits_and_launches() {
     let mut third = server("b3", "in_service");
     third.limit = None;
     status.servers.push(third);
+    status.room.room = 6;
+    status.room.lanes = [4, 5].map(|waiting| LaneStatus { waiting, ..LaneStatus::default() }).into();
     let sample = levels(&status);
     let got = [Column::Capacity, Column::CapacityPending, Column::CapacityMax, Column::Sessions].map(|c| sample.get(c));
     assert_eq!(got, [90.0, 180.0, 450.0, 36.0]);
+    assert_eq!([Column::Waiting, Column::Places].map(|c| sample.get(c)), [9.0, 6.0]);
 }

@@ -45,7 +45,13 @@ pub(super) fn facts(view: &View) -> String {
         format!("<p class=\"{class}\">ACME {}: {}</p>", escape(&status.id), escape(&what))
     });
     let limits = &view.limits;
+    let requests = if limits.requests_per_s > 0.0 {
+        format!("{}, {} at once", limits.requests_per_s, limits.requests_burst)
+    } else {
+        "any".to_owned()
+    };
     let limits = [
+        ("requests of one source a second", requests),
         ("connections at once", limits.connections_max.to_string()),
         ("of one source", limits.connections_per_source_max.to_string()),
         ("requests at once on one", limits.streams_max.to_string()),

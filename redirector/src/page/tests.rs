@@ -136,9 +136,14 @@ fn the_waiting_room_is_shown() {
 fn limits_stand_beside_what_they_limit() {
     let mut view = View::empty();
     let limits = crate::door::Limits { connections_max: 4_321, idle_timeout_ms: 65_000, ..crate::door::Limits::default() };
-    view.limits = limits.into();
+    assert!(page(&view, &Look::default()).contains("requests of one source a second <b>any</b>"));
+    view.limits = crate::door::Limits { requests_per_s: 2.5, requests_burst: 40, ..limits }.into();
     let page = page(&view, &Look::default());
-    assert!(page.contains("connections at once <b>4321</b>") && page.contains("idle <b>65 s</b>"));
+    assert!(
+        page.contains("connections at once <b>4321</b>")
+            && page.contains("a second <b>2.5, 40 at once</b>")
+            && page.contains("idle <b>65 s</b>")
+    );
     assert_eq!(view.json()["door"]["connections_max"], 4_321);
 }
 
