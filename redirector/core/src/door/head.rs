@@ -109,9 +109,8 @@ pub fn scan(octets: &[u8]) -> Option<Head<'_>> {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         match name.len() {
             4 if is(b"host") => {
-                if value.is_empty() || host.replace(value).is_some() {
-                    return None;
-                }
+                let is_first = host.replace(value).is_none();
+                (is_first && !value.is_empty()).then_some(())?;
             }
             6 if is(b"cookie") => {
                 *cookies.get_mut(cookies_len)? = std::str::from_utf8(value).ok()?;
@@ -167,7 +166,7 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
 
 /// Visible ASCII, spaces and tabs. Without an early end, so that many octets are looked at in one instruction.
 fn is_printable(value: &[u8]) -> bool {
-    !value.iter().fold(false, |bad, octet| bad | !((b' '..=b'~').contains(octet) | (*octet == b'\t')))
+    !value.iter().fold(false, |bad, octet| bad | !matches!(octet, b' '..=b'~' | b'\t'))
 }
 
 #[cfg(test)]
