@@ -152,7 +152,7 @@ fn farm_files(root: &Section, file: &Path, dry_run: bool, spec: &mut Spec, more:
     };
     let template = text("template_file", &spec.room.template_file);
     let texts = text("texts_file", &spec.room.texts_file);
-    match Pages::new(pair(&template), pair(&texts)) {
+    match Pages::new(pair(template.as_ref()), pair(texts.as_ref())) {
         Ok(pages) => spec.room.pages = Arc::new(pages),
         Err(found) => more.extend(found),
     }
@@ -245,8 +245,8 @@ pub fn trust(keyring: &mut Keyring, spec: &Spec, keys: &Keys) {
 }
 
 /// A file's name and its text.
-fn pair(file: &Option<(String, String)>) -> Option<(&str, &str)> {
-    file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()))
+fn pair(file: Option<&(String, String)>) -> Option<(&str, &str)> {
+    file.map(|(name, text)| (name.as_str(), text.as_str()))
 }
 
 /// The farm's key from a file of hexadecimal digits.

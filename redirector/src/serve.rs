@@ -346,6 +346,7 @@ fn bind_http3(
 
 /// Without the feature a configuration that names such an address is refused before.
 #[cfg(not(feature = "http3"))]
+#[allow(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
 fn bind_http3(
     _: &Spec,
     _: Option<&Certificates>,

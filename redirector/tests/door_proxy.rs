@@ -119,7 +119,7 @@ fn haproxy(scratch: &Scratch, redirector: &Redirector) -> (Haproxy, Vec<SocketAd
     for (n, addr) in addrs.iter().enumerate() {
         let to = redirector.port(if n < 2 { "door" } else { "door_tls" });
         let send = ["send-proxy", "send-proxy-v2"][n % 2];
-        text += &format!("listen l{n}\n bind {addr}\n server door {to} {send}\n");
+        text.extend([format!("listen l{n}\n bind {addr}\n server door {to} {send}\n")]);
     }
     let file = scratch.0.join("haproxy.cfg");
     std::fs::write(&file, text).unwrap();

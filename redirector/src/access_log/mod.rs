@@ -119,7 +119,7 @@ impl AccessLog {
                 if spare.is_empty() {
                     continue;
                 }
-                let lines = spare.iter().filter(|b| **b == b'\n').count() as u64;
+                let lines = spare.split(|octet| *octet == b'\n').count() as u64 - 1;
                 match out.write_all(&spare).and_then(|()| out.flush()) {
                     Ok(()) => drop(buffer.taken.fetch_add(lines, Ordering::Relaxed)),
                     Err(error) => {

@@ -239,7 +239,9 @@ mod tests {
             tally.reject(reason);
         }
         tally.reject("no such reason");
-        OTHERS.iter().for_each(|kind| tally.other(kind));
+        for kind in OTHERS {
+            tally.other(kind);
+        }
         tally.other("no such kind");
         let mut sum = TallySum::default();
         sum += &tally;

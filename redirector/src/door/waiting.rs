@@ -107,11 +107,10 @@ pub(super) fn answer<'a>(wait: &Wait, farm: u16, request: &Request<'_>, front: &
     };
     fields.push((VARY, HeaderValue::from_static("accept, accept-language")));
     if let Some((text, age_s)) = &text {
-        let cookie = match request.secure {
-            true => {
-                format!("{COOKIE_NAME_SECURE}={}; Max-Age={age_s}; Path=/; Secure; HttpOnly; SameSite=Lax", text.as_str())
-            }
-            false => format!("{COOKIE_NAME}={}; Max-Age={age_s}; Path=/; HttpOnly; SameSite=Lax", text.as_str()),
+        let cookie = if request.secure {
+            format!("{COOKIE_NAME_SECURE}={}; Max-Age={age_s}; Path=/; Secure; HttpOnly; SameSite=Lax", text.as_str())
+        } else {
+            format!("{COOKIE_NAME}={}; Max-Age={age_s}; Path=/; HttpOnly; SameSite=Lax", text.as_str())
         };
         fields.extend(HeaderValue::try_from(cookie).ok().map(|cookie| (SET_COOKIE, cookie)));
         let header = HeaderValue::from_str(text.as_str()).ok();

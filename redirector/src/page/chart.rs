@@ -2,6 +2,7 @@
 //!
 //! They hold numbers, and words of this program only, so there is nothing to escape.
 
+use super::joined;
 use crate::history::{Column, RANGES, Range, Ranges, Sample};
 use crate::text::time_of_day;
 use std::fmt::Write as _;
@@ -237,15 +238,11 @@ fn figure(chart: &Chart, bins: &[Option<Sample>], range: Range) -> String {
             words(sample)
         );
     }
-    let legend: String = chart
-        .series
-        .iter()
-        .map(|s| {
-            let shape = if s.kind == Kind::Area { "" } else { " thin" };
-            let value = now.map(|now| format!(" <b>{:.*}</b>", chart.digits, (s.value)(now))).unwrap_or_default();
-            format!("<span class=\"key k-{}{shape}\">{}{value}</span>", s.class, s.name)
-        })
-        .collect();
+    let legend = joined(chart.series, |s| {
+        let shape = if s.kind == Kind::Area { "" } else { " thin" };
+        let value = now.map(|now| format!(" <b>{:.*}</b>", chart.digits, (s.value)(now))).unwrap_or_default();
+        format!("<span class=\"key k-{}{shape}\">{}{value}</span>", s.class, s.name)
+    });
     format!(
         "<figure><figcaption>{}</figcaption>{svg}</svg><div class=\"legend\" aria-hidden=\"true\">{legend}</div></figure>",
         chart.title

@@ -4,7 +4,6 @@
 
 use crate::history::RANGES;
 use redirector_core::farm::{ServerStatus, Topic};
-use std::cmp::Ordering;
 
 /// Servers on one page.
 pub const SERVERS_PER_PAGE: usize = 50;
@@ -102,17 +101,18 @@ impl Look {
         };
         let mut servers: Vec<&ServerStatus> = all.iter().filter(wanted).collect();
         servers.sort_by_cached_key(|s| natural(&s.id));
-        let by = |f: fn(&ServerStatus) -> f64| move |a: &&ServerStatus, b: &&ServerStatus| f(a).total_cmp(&f(b));
-        let order: Box<dyn Fn(&&ServerStatus, &&ServerStatus) -> Ordering> = match SORTS.get(self.sort).copied() {
-            Some("state") => Box::new(|a, b| a.standing.cmp(b.standing)),
-            Some("queue") => Box::new(by(|s| s.queue)),
-            Some("sessions") => Box::new(by(|s| f64::from(s.sessions))),
-            Some("share") => Box::new(by(|s| s.share)),
-            Some("busy") => Box::new(by(|s| s.busy)),
-            Some("heard") => Box::new(by(|s| s.heard_ms_ago as f64)),
-            _ => Box::new(|_, _| Ordering::Equal),
+        let key: fn(&ServerStatus) -> f64 = match SORTS.get(self.sort).copied() {
+            Some("queue") => |s| s.queue,
+            Some("sessions") => |s| f64::from(s.sessions),
+            Some("share") => |s| s.share,
+            Some("busy") => |s| s.busy,
+            Some("heard") => |s| s.heard_ms_ago as f64,
+            _ => |_| 0.0,
         };
-        servers.sort_by(|a, b| order(a, b));
+        match SORTS.get(self.sort).copied() {
+            Some("state") => servers.sort_by_key(|s| s.standing),
+            _ => servers.sort_by(|a, b| key(a).total_cmp(&key(b))),
+        }
         if self.descending {
             servers.reverse();
         }

@@ -114,5 +114,7 @@ fn write(out: &mut Vec<u8>, answer: &Answer<'_>, bodiless: bool, close: bool, al
 }
 
 fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    for part in parts {
+        out.extend_from_slice(part);
+    }
 }
