@@ -77,7 +77,10 @@ pub(crate) fn journal(args: &Journal) -> Result<(), Failure> {
     let lines = journal::read(state_dir, args.last).map_err(unavailable)?;
     let mut newest = lines.iter().filter_map(|line| number(line)).max().unwrap_or_default();
     print(&lines.into_iter().map(show).collect::<String>())?;
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         for line in follower.lines().map_err(unavailable)? {
             let at = number(&line);
             if at.is_none_or(|at| at > newest) {
@@ -87,7 +90,6 @@ pub(crate) fn journal(args: &Journal) -> Result<(), Failure> {
         }
         std::thread::park_timeout(Duration::from_millis(FOLLOW_MS));
     }
-    Ok(())
 }
 
 fn number(line: &str) -> Option<u64> {
