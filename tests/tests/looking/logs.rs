@@ -26,7 +26,9 @@ fn every_line_of_the_log_is_an_object() {
     };
     told("operator", "b1");
     told("config", "");
-    assert_eq!(farm.door(0).metric("redirector_reloads_total{outcome=\"ok\"}"), Some(1.0));
+    wait::until("the metric", SOON, || {
+        (farm.door(0).metric("redirector_reloads_total{outcome=\"ok\"}")? == 1.0).then_some(())
+    });
     for line in lines() {
         assert!(line["message"].is_string() && line["target"].is_string(), "{line}");
         assert!(line["timestamp"].as_str().is_some_and(|t| t.ends_with('Z')), "{line}");
