@@ -171,6 +171,8 @@ impl Worker {
         // sends with less ado than a vectored one.
         let mut connection = http1::Builder::new()
             .header_read_timeout(None)
+            // Whoever says that he will send no more still waits for his answer.
+            .half_close(true)
             .writev(false)
             .max_buf_size((limits.url_bytes_max + limits.header_bytes_max).max(8_192))
             .serve_connection(TokioIo::new(io), service);
