@@ -2,8 +2,8 @@
 //!
 //! Debian's faketime does not do for BIND's tools: they are linked with jemalloc, which reads the clock while libfaketime allocates, and
 //! libfaketime gives up ("unexpected recursive calls to clock_gettime()") however it is set. This clock allocates nothing. Only
-//! the wall clock is moved, never the one that measures spans, so that timeouts stay what they are. It must never be used for our own
-//! binaries, whose time is an argument.
+//! the wall clock is moved, never the one that measures spans, so that timeouts stay what they are. It must never be used for our
+//! own daemons, whose time is an argument of their pure parts; a command of ours that looks at the clock once may be told another day.
 
 use crate::daemon::Scratch;
 use crate::peer::{installed, skipped};

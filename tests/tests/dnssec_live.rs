@@ -8,6 +8,7 @@
     reason = "a test stops where it cannot go on"
 )]
 
+use farm_tests::clock::Clock;
 use farm_tests::daemon::{Daemon, SOON, Scratch, bins};
 use farm_tests::peer::{free_port, installed};
 use farm_tests::{dns, wait};
@@ -225,8 +226,66 @@ fn changes_of_a_signed_zone_are_transferred_signed() {
 
 /// `dnslb keys` with these words; whether it succeeded, and what it said.
 fn keys(config: &Path, words: &[&str]) -> (bool, String) {
-    let output = Command::new(bins().join("dnslb")).arg("keys").args(words).arg("--config").arg(config).output().unwrap();
+    let output = keys_command(config, words).output().unwrap();
     (output.status.success(), said(&output))
+}
+
+fn keys_command(config: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(bins().join("dnslb"));
+    command.arg("keys").args(words).arg("--config").arg(config);
+    command
+}
+
+#[test]
+fn an_operator_says_what_the_parent_shows() {
+    let scratch = Scratch::new("dnssec-live-parent");
+    let Some(clock) = Clock::build(&scratch) else { return };
+    let config = config(&scratch, any_port(), "", "");
+    // It makes the first key and the schedule; what follows is days later, when it does not run.
+    Daemon::serve("dnslb", &scratch, &config, &[]).kill();
+    let began_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let at = |day: u64, words: &[&str]| {
+        let mut command = keys_command(&config, words);
+        clock.set(&mut command, began_s + day * 86_400);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "day {day}, {words:?}: {}", said(&output));
+        said(&output)
+    };
+    // The lines of a key in a table, and its tag.
+    let key = |text: &str, number: usize| -> (String, Vec<String>) {
+        let part = text.split("\ncsk ").nth(number + 1).unwrap_or_else(|| panic!("{text}"));
+        let mut lines = part.lines().map(str::trim);
+        let tag = lines.next().and_then(|line| line.split_whitespace().next()).unwrap().to_owned();
+        (tag, lines.map(str::to_owned).collect())
+    };
+    let has = |lines: &[String], what: &str| lines.iter().any(|line| line.ends_with(what));
+    let (old, _) = key(&at(0, &["status", "live.test"]), 0);
+    let text = at(0, &["ds-seen", "live.test", &old]);
+    assert!(
+        text.starts_with("nothing changes") && !has(&key(&text, 0).1, " DS seen"),
+        "the parent is not asked yet: {text}"
+    );
+    let text = at(10, &["ds-seen", "live.test", &old]);
+    assert!(!text.contains("nothing changes") && has(&key(&text, 0).1, " DS seen"), "{text}");
+    assert!(at(11, &["ds-seen", "live.test", &old]).starts_with("nothing changes"), "it was said before");
+
+    let (new, lines) = key(&at(11, &["roll", "live.test"]), 1);
+    assert!(new != old && has(&lines, " parent asked for its DS"), "{lines:?}");
+    assert!(at(11, &["ds-seen", "live.test", &new]).starts_with("nothing changes"), "not before the parent is asked");
+    assert!(at(11, &["ds-gone", "live.test", &old]).starts_with("nothing changes"), "not before it is to let go");
+    let text = at(30, &["ds-seen", "live.test", &new]);
+    assert!(has(&key(&text, 1).1, " DS seen") && !has(&key(&text, 0).1, " removed"), "the parent shows both: {text}");
+    let text = at(31, &["ds-gone", "live.test", &old]);
+    let (_, lines) = key(&text, 0);
+    let removed = lines.iter().find(|line| line.ends_with(" removed"));
+    assert!(
+        has(&lines, " DS gone") && removed.is_some_and(|line| line.starts_with('>')),
+        "caches have its DS still: {text}"
+    );
+    let text = at(60, &["status", "live.test"]);
+    let removed = key(&text, 0).1.into_iter().find(|line| line.ends_with(" removed"));
+    assert!(removed.is_some_and(|line| !line.starts_with('>')), "{text}");
+    assert!(!has(&key(&text, 1).1, " removed"), "{text}");
 }
 
 #[test]

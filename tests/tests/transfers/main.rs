@@ -1,5 +1,8 @@
-//! Transfers between us and others: BIND as our secondary, we as BIND's, keys right and wrong, restarts, and a primary that lies.
+//! Transfers between us and others: BIND, Knot and NSD as our secondaries, we as theirs, keys right and wrong, restarts, and a primary
+//! that lies.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod peers;
 
 use farm_tests::daemon::{Daemon, SOON, Scratch};
 use farm_tests::peer::{free_port, installed};
