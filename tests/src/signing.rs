@@ -39,8 +39,8 @@ pub struct Signed {
     pub anchor: String,
 }
 
-/// Signs a zone with two new P-256 keys. Its DS records stay as they are; to a zone without any go those of zones below that were signed
-/// in the same folder. `None`, said loudly, if the tools are missing.
+/// Signs a zone with two new P-256 keys. Where zones below were signed in the same folder, their DS records go into it, in the place of
+/// those that it has; else its own stay as they are. `None`, said loudly, if the tools are missing.
 pub fn sign(scratch: &Scratch, name: &str, zone: &Path, denial: Denial) -> Option<Signed> {
     let (keygen, signzone) = (installed("dnssec-keygen")?, installed("dnssec-signzone")?);
     let folder = scratch.path();
@@ -54,8 +54,11 @@ pub fn sign(scratch: &Scratch, name: &str, zone: &Path, denial: Denial) -> Optio
     let file = folder.join(format!("{name}.signed"));
     let mut sign = Command::new(&signzone);
     // `-g` takes DS records away that it has no keys for.
-    let has_ds = std::fs::read_to_string(zone).expect("a zone file").contains(" DS ");
-    sign.args(["-q", "-S", "-K", ".", "-d", "."]).args((!has_ds).then_some("-g"));
+    let below = format!(".{name}.");
+    let is_below = |file: &str| file.starts_with("dsset-") && file.ends_with(&below);
+    let mut files = std::fs::read_dir(folder).expect("the folder").flatten();
+    let has_below = files.any(|entry| entry.file_name().to_str().is_some_and(is_below));
+    sign.args(["-q", "-S", "-K", ".", "-d", "."]).args(has_below.then_some("-g"));
     sign.args(["-x", "-o", name, "-f"]).arg(&file).args(denial.arguments());
     run(sign.arg(zone).current_dir(folder));
     let record = std::fs::read_to_string(&signs_keys).expect("a key file");
