@@ -40,6 +40,12 @@ fn video_member(id: &str, addr: &str) -> Member {
     member.with_key(OTHER_KEY)
 }
 
+fn beat(redirector: &Redirector, members: &mut [Member]) {
+    for member in members {
+        member.beat(redirector);
+    }
+}
+
 fn location(redirector: &Redirector, target: &str, headers: &str) -> String {
     let response = redirector.door("GET", target, headers);
     assert_eq!(response.status, 302, "{target}: {}", response.head);
@@ -64,7 +70,7 @@ fn each_request_and_session_goes_to_its_farm() {
     let mut members = [Member::new("b1", "127.0.1.11"), video_member("b1", "127.0.2.11")];
     let served = |redirector: &Redirector, members: &mut [Member]| {
         until("both farms in service", || {
-            members.iter_mut().for_each(|m| drop(m.beat(redirector)));
+            beat(redirector, members);
             let both = ["/", "/watch/1"].map(|t| redirector.door("GET", t, "").status);
             (both == [302, 302]).then_some(())
         });
@@ -88,7 +94,7 @@ fn each_request_and_session_goes_to_its_farm() {
     let drained = redirector.admin("POST", "/farms/video/v1/admin/drain/b1");
     assert_eq!(drained.status, 200, "{}", drained.text());
     until("the drained server out of service", || {
-        members.iter_mut().for_each(|m| drop(m.beat(&redirector)));
+        beat(&redirector, &mut members);
         (redirector.door("GET", "/watch/1", "").status == 503).then_some(())
     });
     assert_eq!(redirector.door("GET", "/", "").status, 302);
@@ -111,7 +117,7 @@ fn each_request_and_session_goes_to_its_farm() {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("mail, video"), "{unknown:?}");
 
     // A restart keeps both, and what was said of one.
-    members.iter_mut().for_each(|m| drop(m.beat(&redirector)));
+    beat(&redirector, &mut members);
     redirector.stop();
     let redirector = Redirector::start(&scratch, &config);
     assert_eq!(redirector.door("GET", "/", "").status, 302);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const LATER: Duration = Duration::from_secs(60);
+const LATER: Duration = Duration::from_mins(1);
 const ROOM: &str = "[waiting_room]\nenabled = true\npoll_min = \"1s\"\npoll_max = \"5s\"\nturn = \"60s\"\n";
 
 fn options(places: &'static str) -> Options {

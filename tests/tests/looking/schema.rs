@@ -27,7 +27,10 @@ pub(crate) fn problems(document: &Value, schema: &Value, value: &Value, at: &str
                     .iter()
                     .filter_map(|n| n.as_str())
                     .collect();
-                if names.iter().any(|name| is(name, value)) { continue } else { wrong(&format!("no {names:?}")) }
+                if names.iter().any(|name| is(name, value)) {
+                    continue;
+                }
+                wrong(&format!("no {names:?}"))
             }
             "enum" if rule.as_array().is_some_and(|l| l.contains(value)) => continue,
             "enum" => wrong("none of the words"),
@@ -38,9 +41,8 @@ pub(crate) fn problems(document: &Value, schema: &Value, value: &Value, at: &str
             "minItems" if value.as_array().is_none_or(|l| l.len() as u64 >= rule.as_u64().unwrap_or_default()) => continue,
             "maxItems" if value.as_array().is_none_or(|l| l.len() as u64 <= rule.as_u64().unwrap_or_default()) => continue,
             "minItems" | "maxItems" => wrong("a length that is not allowed"),
-            "allOf" => all(rule).concat(),
             "anyOf" if all(rule).iter().any(Vec::is_empty) => continue,
-            "anyOf" => all(rule).concat(),
+            "allOf" | "anyOf" => all(rule).concat(),
             "required" => {
                 let names = rule.as_array().into_iter().flatten().filter_map(Value::as_str);
                 names
