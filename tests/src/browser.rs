@@ -28,6 +28,11 @@ struct Inner {
 impl Browser {
     /// Starts it; `None`, said loudly, if it is not installed.
     pub fn start(scratch: &Scratch) -> Option<Self> {
+        Self::start_with(scratch, &[])
+    }
+
+    /// The same with more words on its command line.
+    pub fn start_with(scratch: &Scratch, more: &[String]) -> Option<Self> {
         let chromium = peer::installed("chromium")?;
         let path = |name: &str| scratch.path().join(name);
         let (to, from) = (path("browser-in"), path("browser-out"));
@@ -38,7 +43,7 @@ impl Browser {
         command.args(["-c", "exec \"$@\" 3<\"$0\" 4>\"$FROM\""]).arg(&to).arg(chromium).env("FROM", &from);
         command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--remote-debugging-pipe", "--disable-background-networking", "--disable-component-update"]);
-        command.arg(format!("--user-data-dir={}", path("browser").display())).arg("about:blank");
+        command.arg(format!("--user-data-dir={}", path("browser").display())).args(more).arg("about:blank");
         let daemon = Daemon::spawn(command, path("browser.log"));
         let to = OpenOptions::new().write(true).open(&to).expect("the browser's input");
         let reader = BufReader::new(File::open(&from).expect("the browser's output"));

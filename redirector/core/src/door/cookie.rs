@@ -130,7 +130,8 @@ impl CookieKeys {
         if pair.len() > COOKIE_BYTES_MAX {
             return None;
         }
-        let (signed, mac) = pair.rsplit_once('.')?;
+        let (name, value) = pair.split_once('=')?;
+        let (signed, mac) = unquoted(value).rsplit_once('.')?;
         let mut words = signed.split('.');
         let (_, id, expiry, None) = (words.next()?, words.next()?, words.next()?, words.next()) else { return None };
         let expiry_s: u64 = expiry.parse().ok()?;
@@ -142,11 +143,19 @@ impl CookieKeys {
         let len = URL_SAFE_NO_PAD.decode_slice(mac, &mut bytes).ok()?;
         let mac = bytes.get(..len).filter(|m| m.len() == MAC_BYTES)?;
         let holds = |key: &hmac::Key| {
-            let tag = hmac::sign(key, signed.as_bytes());
+            let mut context = hmac::Context::with_key(key);
+            [name, "=", signed].into_iter().for_each(|part| context.update(part.as_bytes()));
+            let tag = context.sign();
             tag.as_ref().get(..MAC_BYTES).is_some_and(|ours| constant_time::verify_slices_are_equal(ours, mac).is_ok())
         };
         self.keys.iter().any(holds).then_some(id)
     }
+}
+
+/// A cookie's value as it was set: some clients bring it back in quotes (RFC 6265 4.1.1 lets them; Java's `CookieManager` does so with
+/// every cookie that has a `Max-Age`).
+pub(crate) fn unquoted(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value)
 }
 
 /// The text of a count of re-entries.

@@ -18,6 +18,7 @@ mod rules;
 mod snapshot;
 mod target;
 
+pub(crate) use cookie::unquoted;
 pub use cookie::{COOKIE_NAME, CookieKeys};
 pub use cors::Cors;
 pub use decide::decide;

@@ -200,6 +200,11 @@ fn cookies_bring_a_session_back() {
     assert_eq!(go(&[&cookie(1)]), "302 http://10.0.0.2:8000/ again", "draining servers keep their sessions");
     assert_eq!(go(&["a=b", &format!("farm=x; c=d; {};e", cookie(1))]), "302 http://10.0.0.2:8000/ again");
     let new = "302 http://10.0.0.1:8000/";
+    // As Java's CookieManager brings it.
+    let quoted = format!("$Version=\"1\"; {}\";$Path=\"/\";$Domain=\"mail\"", cookie(1).replacen('=', "=\"", 1));
+    assert_eq!(go(&[&quoted]), "302 http://10.0.0.2:8000/ again");
+    assert_eq!(go(&[&quoted.replacen("b2", "b1", 1)]), new);
+    assert_eq!(go(&["farm=\"", "farm=\"\"", "farm"]), new);
     assert_eq!(go(&[&cookie(2)]), new);
     assert_eq!(go(&[&cookie(3)]), new);
     let genuine = cookie(1);

@@ -10,6 +10,7 @@ use super::ledger::Answer;
 use super::pace::Pace;
 use super::ticket::{COOKIE_NAME, COOKIE_NAME_SECURE, HEADER_NAME, Ticket, TicketKeys};
 use crate::door::Fields;
+use crate::door::unquoted;
 use farm_shared::heartbeat::ROOM_LANES_MAX;
 use farm_shared::time::Now;
 use std::sync::Arc;
@@ -161,7 +162,8 @@ impl Gate {
     /// The ticket that a request shows, if it can still be good.
     fn held(&self, waiters: &(impl Waiters + ?Sized), asker: &Asker<'_>, now: Now) -> Held {
         let pairs = asker.cookies.iter().flat_map(|field| field.split(';')).filter_map(|p| p.trim_ascii().split_once('='));
-        let cookies = pairs.filter(|(name, _)| *name == COOKIE_NAME || *name == COOKIE_NAME_SECURE).map(|(_, value)| value);
+        let cookies =
+            pairs.filter(|(name, _)| *name == COOKIE_NAME || *name == COOKIE_NAME_SECURE).map(|(_, value)| unquoted(value));
         let mut held = Held::None;
         for text in asker.fields.get(HEADER_NAME).into_iter().chain(cookies).take(TRIES_MAX) {
             match self.keys.check(text, now.wall, self.age_ms_max) {

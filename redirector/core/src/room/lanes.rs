@@ -4,6 +4,7 @@
 //! allocate.
 
 use crate::config::LaneSpec;
+use crate::door::unquoted;
 use crate::farm::Keys;
 use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
@@ -72,7 +73,7 @@ impl Rule {
     fn has_cookie(&self, cookies: &[&str], name: &str, now: Wall) -> bool {
         let pairs = cookies.iter().flat_map(|field| field.split(';')).filter_map(|pair| pair.trim_ascii().split_once('='));
         // The first one only: a request with many of them must not cost many MACs.
-        let value = pairs.into_iter().find_map(|(found, value)| (found == name).then_some(value));
+        let value = pairs.into_iter().find_map(|(found, value)| (found == name).then_some(unquoted(value)));
         value.is_some_and(|value| self.passes.is_empty() || self.is_pass(value, now))
     }
 
