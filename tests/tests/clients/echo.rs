@@ -48,7 +48,7 @@ pub(crate) struct Echo {
 
 /// The hash as clients are compared by it.
 pub(crate) fn hash(body: &[u8]) -> String {
-    digest(&SHA256, body).as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
+    farm_shared::hex::encode(digest(&SHA256, body).as_ref())
 }
 
 impl Echo {

@@ -139,7 +139,7 @@ fn node_fetch_follows() {
 
 /// Java's client on a list.
 fn java(setting: &Setting, list: &Path, version: &str, policy: &str) -> String {
-    let hosts: String = NAMES.iter().map(|name| format!("127.0.0.1 {name}\n")).collect();
+    let hosts = NAMES.map(|name| format!("127.0.0.1 {name}\n")).concat();
     let hosts = setting.scratch.write("hosts", &hosts);
     let mut command = Command::new("java");
     command.args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", &format!("-Djdk.net.hosts.file={}", hosts.display())]);

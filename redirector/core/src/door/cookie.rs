@@ -144,7 +144,9 @@ impl CookieKeys {
         let mac = bytes.get(..len).filter(|m| m.len() == MAC_BYTES)?;
         let holds = |key: &hmac::Key| {
             let mut context = hmac::Context::with_key(key);
-            [name, "=", signed].into_iter().for_each(|part| context.update(part.as_bytes()));
+            for part in [name, "=", signed] {
+                context.update(part.as_bytes());
+            }
             let tag = context.sign();
             tag.as_ref().get(..MAC_BYTES).is_some_and(|ours| constant_time::verify_slices_are_equal(ours, mac).is_ok())
         };
