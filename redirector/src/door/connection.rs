@@ -41,12 +41,9 @@ const CLOSE_MS_MAX: u64 = 1_000;
 /// A request's body is read and thrown away for so long, and so many octets of it, while the client reads our answer to its head.
 const LINGER_MS_MAX: u64 = 5_000;
 const LINGER_BYTES_MAX: usize = 8 << 20;
-/// The same for each HTTP/2 stream, whose window is shut afterwards.
-const BODY_MS_MAX: u64 = 2_000;
-const BODY_BYTES_MAX: usize = 32 * 1024;
 const LINGER_CHUNK_BYTES: usize = 16 * 1024;
-/// What a client may send of bodies before an HTTP/2 stream or connection has to wait: nothing here reads them.
-const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
+/// What a client may send of bodies before an HTTP/2 stream or connection has to wait.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024 - 1;
 const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 - 1;
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Streams that the client opened and took back before they were looked at (rapid reset, CVE-2023-44487), and those that were reset for
@@ -230,10 +227,13 @@ impl Worker {
         let tally = self.tally();
         let service = service_fn(|request: Request<Incoming>| {
             let response = self.respond(&request, origin, life, limits);
-            if !request.body().is_end_stream() {
-                tokio::task::spawn_local(leave_unread(request.into_body()));
+            let (body, life) = (request.into_body(), Rc::clone(life));
+            async move {
+                if !body.is_end_stream() {
+                    take_in(body, &life).await;
+                }
+                Ok::<_, Infallible>(response)
             }
-            std::future::ready(Ok::<_, Infallible>(response))
         });
         // No pings of ours: a connection that says nothing ends by its time.
         let connection = http2::Builder::new(Here)
@@ -346,20 +346,20 @@ async fn linger<IO: AsyncRead + AsyncWrite + Unpin>(io: &mut IO) {
     let _ = timeout(Duration::from_millis(LINGER_MS_MAX), drain).await;
 }
 
-/// Takes a little of the body of an HTTP/2 request that is answered, and then no more of it. Letting go of it at once would reset the
-/// stream, at which some clients (curl 7.88) forget the answer that they have received.
-async fn leave_unread(mut body: Incoming) {
+/// Reads the body of an HTTP/2 request and throws it away, within bounds. An answer before its end is allowed (RFC 9113 8.1), but widespread
+/// clients lose it: curl 7.88 and Java 17 report an error.
+async fn take_in(mut body: Incoming, life: &Life) {
     let read = async {
-        let mut left = BODY_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                std::future::pending::<()>().await;
-            }
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            let octets = frame.data_ref().map_or(0, Bytes::len);
+            life.forgive(octets);
+            left = left.saturating_sub(octets);
         }
     };
-    // The window is shut by now, and whoever has read the answer has reset the stream.
-    let _ = timeout(Duration::from_millis(BODY_MS_MAX), read).await;
+    let _ = timeout(Duration::from_millis(LINGER_MS_MAX), read).await;
 }
 
 /// Runs the answer to one HTTP/2 request: at once, since it never waits unless the client does not read.

@@ -40,6 +40,11 @@ impl Life {
         self.is_flood()
     }
 
+    /// So many of them were of a request's body.
+    pub(super) fn forgive(&self, octets: usize) {
+        self.octets.set(self.octets.get().saturating_sub(octets));
+    }
+
     /// Whether more came without a request than any can need.
     pub(super) fn is_flood(&self) -> bool {
         self.octets.get() > OCTETS_WITHOUT_REQUEST_MAX

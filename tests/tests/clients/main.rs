@@ -62,12 +62,7 @@ fn curl_follows() {
         for version in versions {
             let tag = format!("curl{version}{}", if tls { "-tls" } else { "" }).replace('.', "");
             // curl changes PUT only where it must (`-X` would not even there).
-            let manner = Manner {
-                put_302: "PUT",
-                head_303: "HEAD",
-                body_bytes_max: if version == "--http1.1" { usize::MAX } else { 1_024 },
-                normalises: false,
-            };
+            let manner = Manner { put_302: "PUT", head_303: "HEAD", normalises: false };
             let jar = setting.scratch.path().join(format!("{tag}.jar"));
             let one = |case: &Case| {
                 let mut command = Command::new("curl");
@@ -113,7 +108,7 @@ fn python_requests_follows() {
     for (tls, setting) in settings("python") {
         let tag = if tls { "python-tls" } else { "python" };
         // requests does as browsers did long ago: every method but HEAD becomes GET at a 302.
-        let manner = Manner { put_302: "GET", head_303: "HEAD", body_bytes_max: usize::MAX, normalises: true };
+        let manner = Manner { put_302: "GET", head_303: "HEAD", normalises: true };
         run(&setting, tag, manner, true, |list, _| {
             let mut command = Command::new(&python);
             command.arg(program("client.py")).arg(list).arg(setting.ca());
@@ -127,7 +122,7 @@ fn node_fetch_follows() {
     let Some(node) = peer::installed("node") else { return };
     for (tls, setting) in settings("node") {
         let tag = if tls { "node-tls" } else { "node" };
-        let manner = Manner { put_302: "PUT", head_303: "HEAD", body_bytes_max: usize::MAX, normalises: false };
+        let manner = Manner { put_302: "PUT", head_303: "HEAD", normalises: false };
         // It keeps no cookies.
         run(&setting, tag, manner, false, |list, _| {
             let mut command = Command::new(&node);
@@ -156,12 +151,7 @@ fn java_http_client_follows() {
         for version in ["HTTP_1_1", "HTTP_2"] {
             let tag = format!("java-{}{}", version.replace('_', ""), if tls { "-tls" } else { "" });
             // It makes GET of everything at a 303.
-            let manner = Manner {
-                put_302: "PUT",
-                head_303: "GET",
-                body_bytes_max: if version == "HTTP_1_1" || !tls { usize::MAX } else { 1_024 },
-                normalises: false,
-            };
+            let manner = Manner { put_302: "PUT", head_303: "GET", normalises: false };
             run(&setting, &tag, manner, true, |list, _| java(&setting, list, version, "NORMAL"));
         }
         if !tls {
