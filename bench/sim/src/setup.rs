@@ -119,6 +119,8 @@ impl Setup {
         let mut spec = Spec::new(id(DOOR), id(FARM));
         spec.hosts = vec![POOL_NAME.into()];
         spec.lease = lease();
+        // The rule that nobody is sent to a silent server is about silence that is believed.
+        spec.door.panic_share = 1.0;
         spec.allowed_prefixes = prefixes();
         if self.by_name {
             spec.door.target = format!("http://{{id}}.{MEMBER_ZONE}:{{port}}");
