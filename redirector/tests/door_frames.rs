@@ -103,7 +103,7 @@ fn requests_are_answered_and_the_caps_are_told() {
     let told: Vec<(u8, u32)> =
         settings.payload.chunks(6).map(|s| (s[1], u32::from_be_bytes(s[2..].try_into().unwrap()))).collect();
     assert!(told.contains(&(3, 7)), "MAX_CONCURRENT_STREAMS in {told:?}");
-    assert!(told.contains(&(4, 16_384)), "INITIAL_WINDOW_SIZE in {told:?}");
+    assert!(told.contains(&(4, 65_535)), "INITIAL_WINDOW_SIZE in {told:?}");
     assert!(told.contains(&(6, 8_192 + 16_384)), "MAX_HEADER_LIST_SIZE in {told:?}");
     for stream in [1, 3, 5] {
         client.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, GET));

@@ -292,13 +292,13 @@ min = 9
 max = 3
 "#,
         r#"redirector.toml:1: heartbeat: found neither heartbeat.listen_udp nor heartbeat.listen_http, expected one of them: without heartbeats there are no servers
-redirector.toml:1: hosts: found "no host", expected a host name without port, or "*"
+redirector.toml:1: hosts: found "no host", expected a host name without port, "*.SUFFIX", or "*"
 redirector.toml:1: provider.kind: found "none", expected a provider that launches servers, since [scaler] is enabled without dry_run
 redirector.toml:6: farm.key_file: found "farm.key": No such file or directory (os error 2), expected a file that can be read
 redirector.toml:7: farm.allowed_prefixes[0]: found "10.0.0.0/99", expected an address or ADDRESS/BITS
 redirector.toml:9: admin.listen: found "unix:run", expected "unix:/PATH" or a loopback "ADDRESS:PORT"
-redirector.toml:11: door.target: found "http://front", expected one of {ip} and {id}, once: servers must differ in their authority
-redirector.toml:12: door.policy: found "best", expected one of "weighted", "paper", "random"
+redirector.toml:11: door.target: found "http://front", expected one of {id}, {ip}, {ipv4} and {ipv6}, once: servers must differ in their authority
+redirector.toml:12: door.policy: found "best", expected one of "weighted", "auto", "two-choices", "least-loaded", "sessions", "paper", "random"
 redirector.toml:13: door.retry_after: found the integer 5, expected a duration from 1s to 1h in quotes, like "250ms", "3s" or "1m30s"
 redirector.toml:16: scaler.min: found 9, expected at most max, 3
 10 errors, 0 warnings
