@@ -18,7 +18,10 @@ const ZONE_BAND: f64 = 0.2;
 impl Control {
     /// Whether so many servers are silent that silence is not believed, and how many: silent ones and all.
     pub(super) fn panic(&self) -> Option<(usize, usize)> {
-        let backends = || self.roster.members().values().filter(|m| m.heartbeat.role == Role::Backend);
+        // A server that was drained falls silent because it is stopped: that says nothing about the network, and a farm that shrinks
+        // must not take its own doing for an outage.
+        let stays = |m: &&Member| m.heartbeat.role == Role::Backend && !m.drain_wish && !m.heartbeat.draining();
+        let backends = || self.roster.members().values().filter(stays);
         // The roster's own count is cheap, and zero nearly always.
         if self.roster.silent() < PANIC_SILENT_MIN {
             return None;
