@@ -181,20 +181,17 @@ proptest! {
         let radius = Radius::new(share).unwrap();
         let mut ward = Ward::default();
         let mut fallen: BTreeSet<usize> = BTreeSet::new();
-        let mut hidden: BTreeSet<usize> = BTreeSet::new();
+        let mut hidden: BTreeMap<usize, Mono> = BTreeMap::new();
         let mut cut_off: BTreeMap<Id, usize> = BTreeMap::new();
         let mut now = at(0);
-        let mut last_hit = Mono(0);
         let name = |n: usize| id(&format!("b{n}"));
         for (step, (kind, bits)) in events.into_iter().enumerate() {
             now = now.plus_ms(u64::from(bits));
-            // Leases end.
-            if now.mono.since_ms(last_hit) >= 300_000 {
-                hidden.clear();
-            }
-            let seen = |fallen: &BTreeSet<usize>, hidden: &BTreeSet<usize>| Scene {
-                healthy: (0..count).filter(|n| !fallen.contains(n) || hidden.contains(n)).map(name).collect(),
-                down: (0..count).filter(|n| fallen.contains(n) && !hidden.contains(n)).map(name).collect(),
+            // Leases end, each by itself.
+            hidden.retain(|_, hit| now.mono.since_ms(*hit) < 300_000);
+            let seen = |fallen: &BTreeSet<usize>, hidden: &BTreeMap<usize, Mono>| Scene {
+                healthy: (0..count).filter(|n| !fallen.contains(n) || hidden.contains_key(n)).map(name).collect(),
+                down: (0..count).filter(|n| fallen.contains(n) && !hidden.contains_key(n)).map(name).collect(),
             };
             let scene = seen(&fallen, &hidden);
             match kind {
@@ -210,8 +207,7 @@ proptest! {
                         ward.outcome(&id(&format!("d-{step}")), Ok(()), false, now);
                         fallen.insert(n);
                         // Not noticed yet.
-                        hidden.insert(n);
-                        last_hit = now.mono;
+                        hidden.insert(n, now.mono);
                         if fault == Fault::Isolate { cut_off.insert(id(&format!("d-{step}")), n); }
                     }
                 }
