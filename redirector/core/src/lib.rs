@@ -14,9 +14,11 @@
 //! * [`drill`]: failure drills: whom to hit, when, and when to stop.
 //! * [`acme`]: when a certificate is asked for and renewed.
 //! * [`config`]: the daemon's settings.
+//! * [`calendar`]: dates from counts of days.
 #![forbid(unsafe_code)]
 
 pub mod acme;
+pub mod calendar;
 pub mod cloud;
 pub mod config;
 pub mod door;

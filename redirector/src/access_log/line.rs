@@ -1,6 +1,7 @@
 //! One line of the access log. Whatever a client sent is cut, and escaped so that it can neither begin a line nor command a terminal.
 
 use farm_shared::time::Wall;
+use redirector_core::calendar::date;
 use redirector_core::config::{AccessFormat, AccessLogSpec};
 use redirector_core::door::Request;
 use std::io::Write as _;
@@ -108,18 +109,11 @@ struct Time {
 }
 
 impl Time {
-    /// Days to a date of the Gregorian calendar: years begin in March, so that the leap day is the last of its year.
     fn of(wall: Wall) -> Self {
         let (days, of_day) = (wall.0 / 86_400_000, wall.0 % 86_400_000);
-        let shifted = days + 719_468;
-        let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let march_month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+        let (year, month, day) = date(days);
         Self {
-            year: year_of_era + era * 400 + u64::from(month <= 2),
+            year,
             month,
             month_name: MONTHS.get(month as usize - 1).copied().unwrap_or_default(),
             day,

@@ -1,6 +1,7 @@
 //! The `Date` field, written once a second for a worker instead of once for each answer (RFC 9110 5.6.7, 6.6.1).
 
 use farm_shared::time::Wall;
+use redirector_core::calendar::date;
 
 const BYTES: usize = 29;
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
@@ -35,7 +36,7 @@ impl Date {
 /// IMF-fixdate of seconds since 1970. Years after 9999 are written by their last four digits.
 fn write(second: u64) -> [u8; BYTES] {
     let days = second / DAY_S;
-    let (year, month, day) = civil(days);
+    let (year, month, day) = date(days);
     let time = second % DAY_S;
     let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     let mut put = |at: usize, octets: &[u8]| {
@@ -44,26 +45,13 @@ fn write(second: u64) -> [u8; BYTES] {
     let two = |n: u64| [b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8];
     put(0, DAYS.get((days % 7) as usize).map_or(b"Thu", |day| *day));
     put(5, &two(day));
-    put(8, MONTHS.get(month as usize).map_or(b"Jan", |month| *month));
+    put(8, MONTHS.get(month as usize - 1).map_or(b"Jan", |month| *month));
     put(12, &two(year / 100));
     put(14, &two(year));
     put(17, &two(time / 3_600));
     put(20, &two(time / 60 % 60));
     put(23, &two(time % 60));
     text
-}
-
-/// Year, month from 0, and day from 1, in the Gregorian calendar.
-fn civil(days: u64) -> (u64, u64, u64) {
-    // Counted from 1 March 2000 minus whole cycles of 400 years, so that a leap day is the last of its year, of its century or of all.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = (from_march + 2) % 12;
-    (era * 400 + year_of_era + u64::from(month < 2), month, day)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! It is counted from prices and time alone: an estimate of the bill, never the bill. Calendar months are UTC.
 
 use super::observation::Observation;
+use crate::calendar::date;
 use serde::{Deserialize, Serialize};
 
 const DAY_MS: u64 = 86_400_000;
@@ -71,24 +72,16 @@ pub(super) fn hours_left(wall_ms: u64) -> f64 {
 
 /// Months since January 1970, and when this one ends, milliseconds since the epoch.
 fn month_of(wall_ms: u64) -> (u32, u64) {
-    // Civil date of a day number, with years that begin in March, so that the leap day is the last.
     let since_1970 = (wall_ms / DAY_MS).min(DAYS_MAX);
-    let days = since_1970 + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5;
-    let (month, next_year) = if from_march < 10 { (from_march + 2, 0) } else { (from_march - 10, 1) };
-    let full_year = era * 400 + year + next_year;
+    let (full_year, month, day) = date(since_1970);
     let leap = full_year.is_multiple_of(4) && (!full_year.is_multiple_of(100) || full_year.is_multiple_of(400));
     let length = match month {
-        1 => 28 + u64::from(leap),
-        3 | 5 | 8 | 10 => 30,
+        2 => 28 + u64::from(leap),
+        4 | 6 | 9 | 11 => 30,
         _ => 31,
     };
-    let months = (full_year.saturating_sub(1_970) * 12 + month) as u32;
-    (months, (since_1970 - day + length) * DAY_MS)
+    let months = (full_year.saturating_sub(1_970) * 12 + month - 1) as u32;
+    (months, (since_1970 + 1 - day + length) * DAY_MS)
 }
 
 #[cfg(test)]
